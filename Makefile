@@ -1,0 +1,51 @@
+# Thin: each target calls the tool that does the work.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# pip of the machine installs into the project's own environment, also where the
+# environment could not get a pip of its own (Debian without python3-venv).
+PIP    := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install -q
+
+.PHONY: help demo test test-all lint format bench clean
+help:
+	@echo "make demo      see the whole story in 20 seconds, on a stand-in service"
+	@echo "make test      the tests (under five minutes)"
+	@echo "make test-all  the tests and the long campaigns"
+	@echo "make lint      ruff, mypy --strict, the import contracts"
+
+demo: $(VENV)/.installed
+	@$(BIN)/quotabatch demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "quotabatch needs Python 3.11 or newer; say make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	@echo "Setting up $(VENV) …"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.installed
+	@echo "Installing the tools for tests and lint …"
+	@$(PIP) -e '.[dev]'
+	@touch $@
