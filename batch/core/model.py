@@ -1,0 +1,189 @@
+"""The values that travel between the rooms, and what may become of a request.
+
+Pure values: identity and storage are the store's concern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class RequestState(StrEnum):
+    """Where a request stands."""
+
+    PENDING = "pending"  # waits for a credit
+    RUNNING = "running"  # claimed by a runner
+    COMPLETED = "completed"  # has its answer
+    FAILED = "failed"  # has an error that is final until `retry`
+    CANCELLED = "cancelled"  # the user took it back
+
+
+#: What a request may become; the store names the state that it expects.
+TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
+    RequestState.PENDING: frozenset(
+        {
+            RequestState.RUNNING,
+            RequestState.CANCELLED,
+            # A late answer of an attempt that was thought lost is still paid for.
+            RequestState.COMPLETED,
+        }
+    ),
+    RequestState.RUNNING: frozenset(
+        {RequestState.COMPLETED, RequestState.FAILED, RequestState.PENDING}
+    ),
+    RequestState.COMPLETED: frozenset(),
+    RequestState.FAILED: frozenset({RequestState.PENDING}),
+    RequestState.CANCELLED: frozenset({RequestState.PENDING}),
+}
+
+
+class EntryState(StrEnum):
+    """What became of a credit."""
+
+    RESERVED = "reserved"  # taken before the call
+    SPENT = "spent"  # the call was made, or may have been
+    RELEASED = "released"  # proven: no request reached the endpoint
+
+
+class JobStatus(StrEnum):
+    """A job at a glance, derived from its requests."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"  # finished, some requests failed
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What one good attempt brought."""
+
+    text: str
+    #: Why the model stopped; "unknown" where the protocol cannot tell.
+    finish_reason: str
+    model: str | None = None
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """What one bad attempt brought: facts only, no judgement."""
+
+    #: Ours, stable, for `retry --error CODE`: "cut", "empty", "http_503" …
+    code: str
+    message: str
+    #: False only where it is proven that nothing reached the endpoint.
+    sent: bool
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    #: The endpoint's own error code, as text.
+    endpoint_code: str | None = None
+    #: The text that came before the failure, bounded.
+    partial: str = ""
+
+
+Reply = Completion | Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A dataset run with one template, model and settings."""
+
+    id: int
+    name: str
+    provider: str
+    model: str
+    params: Mapping[str, Any]
+    max_attempts: int
+    priority: int
+    total: int
+    #: Requests that share their answer with an identical one.
+    duplicates: int
+    attempts: int
+    credits: int
+    columns: tuple[str, ...]
+    #: The stretch of request ids that its requests lie in.
+    first_id: int
+    last_id: int
+    created_at: datetime
+    paused_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A request that this runner holds, with the credit of its next attempt."""
+
+    request_id: int
+    job_id: int
+    custom_id: str
+    messages: list[dict[str, Any]]
+    model: str
+    params: Mapping[str, Any]
+    #: Failed attempts that count against `max_attempts`.
+    failures: int
+    max_attempts: int
+    #: When its credit was reserved.
+    reserved_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What came of one attempt: the request's next state and its credit's."""
+
+    request_id: int
+    state: RequestState
+    credit: EntryState
+    completion: Completion | None = None
+    failure: Failure | None = None
+    #: The verdict's kind, kept as evidence with the failure.
+    verdict: str = ""
+    #: Whether this failure counts against the request's `max_attempts`.
+    counts: bool = False
+    #: The owner's reading of the failure, where it says more than the failure does.
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many requests of a job stand where."""
+
+    total: int = 0
+    pending: int = 0
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def left(self) -> int:
+        """Requests that still want an answer."""
+        return self.pending + self.running
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            *(
+                getattr(self, name) + getattr(other, name)
+                for name in Counts.__dataclass_fields__
+            )
+        )
+
+
+def job_status(counts: Counts, *, paused: bool) -> JobStatus:
+    """The status that these counts amount to."""
+    if paused and counts.left:
+        return JobStatus.PAUSED
+    if counts.running:
+        return JobStatus.RUNNING
+    if counts.pending:
+        return JobStatus.PENDING
+    if counts.failed:
+        return JobStatus.FAILED
+    if counts.completed or not counts.cancelled:
+        return JobStatus.COMPLETED
+    return JobStatus.CANCELLED

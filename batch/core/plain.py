@@ -1,0 +1,34 @@
+"""Foreign text made fit to be shown: one line, no escape sequences, no key."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+# C0 and C1 controls, and what turns the writing direction round.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+
+#: A key shorter than this is too likely to be an ordinary word.
+_SHORTEST_KEY = 8
+
+
+def plain(text: str, most: int = 300) -> str:
+    """The text on one line, without controls, cut to so many characters."""
+    line = _CONTROLS.sub(" ", _ESCAPES.sub("", text[: 4 * most])).strip()
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """The text with its lines, but nothing that a terminal would obey."""
+    cleaned = _ESCAPES.sub("", text)
+    return "".join(
+        c if c in "\n\t" or not _CONTROLS.match(c) else "\N{REPLACEMENT CHARACTER}"
+        for c in cleaned
+    )
+
+
+def redact(text: str, key: str | None) -> str:
+    """The text without the key, which some endpoints repeat."""
+    if not key or len(key) < _SHORTEST_KEY or key not in text:
+        return text
+    return text.replace(key, "[key]")

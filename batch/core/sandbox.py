@@ -1,0 +1,251 @@
+"""Jinja2 made fit for prompts: sandboxed, bounded, and the same text every time.
+
+Knows templates and variables; what a row is and what is sent is core/template.py's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from jinja2 import StrictUndefined, Undefined, UndefinedError, nodes
+from jinja2.exceptions import TemplateRuntimeError, TemplateSyntaxError
+from jinja2.meta import find_undeclared_variables
+from jinja2.runtime import Context
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import Markup
+
+from batch.errors import RowError, TemplateError
+
+#: The most that one request may hold, in bytes of UTF-8.
+MAX_TEXT = 8 * 1024 * 1024
+#: The most bits that `**` may make: enough for a number of 600 digits.
+MAX_POWER_BITS = 2048
+#: The variable by which a template reaches columns whose names are no identifiers.
+ROW = "row"
+
+_PRINTABLE = frozenset({str, int, bool, list, dict, tuple, Markup})
+_DEFAULTS = frozenset({"default", "d"})
+_DEFINED = frozenset({"defined", "undefined"})
+_OTHER_FILES: tuple[type[nodes.Stmt], ...] = (
+    nodes.Extends,
+    nodes.Include,
+    nodes.Import,
+    nodes.FromImport,
+)
+
+
+def _bounded(parts: Iterable[str]) -> str:
+    pieces = []
+    size = 0
+    for part in parts:
+        size += len(part)
+        if size > MAX_TEXT:
+            raise OverflowError(f"more than {MAX_TEXT:,} characters")
+        pieces.append(part)
+    return "".join(pieces)
+
+
+class _NullPrinted(TemplateRuntimeError):
+    pass
+
+
+class Compiled:
+    """One template, compiled once; `what` names it in every complaint."""
+
+    def __init__(self, what: str, source: str) -> None:
+        self._what = what
+        self._lines = source.count("\n") + 1
+        try:
+            tree = _ENVIRONMENT.parse(source)
+            self._template = _ENVIRONMENT.from_string(source)
+            undeclared = find_undeclared_variables(tree)
+        except TemplateSyntaxError as error:
+            reason = f"{_one_line(error.message or '').rstrip('.')}"
+            raise TemplateError(f"{what}: {reason} (line {error.lineno})") from None
+        except Exception as error:
+            raise TemplateError(f"{what}: {_one_line(str(error))}") from None
+        if any(tree.find_all(_OTHER_FILES)):
+            raise TemplateError(f"{what}: a template cannot take in another file")
+        #: The variables that it reads, in the order in which they stand.
+        self.names = tuple(name for name in _names(tree) if name in undeclared)
+        self._optional = frozenset(_optional_names(tree))
+        keys = _row_keys(tree) if ROW in self.names else []
+        self._reads = frozenset(self.names) | frozenset(keys)
+        self._reads_whole_row = ROW in self.names and _uses_of_row(tree) > len(keys)
+        self._constant = _constant(tree)
+
+    def reads(self, column: str) -> bool:
+        """Whether the text depends on this column."""
+        return column in self._reads or self._reads_whole_row
+
+    def missing(self, values: Mapping[str, Any]) -> list[str]:
+        """The variables without which it cannot be rendered, and that are not there."""
+        return [
+            name
+            for name in self.names
+            if name not in values
+            and name != ROW
+            and name not in self._optional
+            and name not in _ENVIRONMENT.globals
+        ]
+
+    def render(self, values: dict[str, Any]) -> str:
+        """The text; jinja2's UndefinedError for a missing name, else RowError."""
+        if self._constant is not None:
+            return self._constant
+        if ROW in self.names:
+            values = {ROW: values, **values}
+        try:
+            # Not Template.render: rewriting the traceback of every bad row is slow.
+            context = self._template.new_context(values)
+            return _bounded(self._template.root_render_func(context))
+        except UndefinedError:
+            raise
+        except _NullPrinted:
+            raise RowError(self._null(values)) from None
+        except Exception as error:
+            reason = _one_line(str(error)) or type(error).__name__
+            where = self._where(error.__traceback__)
+            raise RowError(f"{where}: {reason}") from None
+
+    def _null(self, values: dict[str, Any]) -> str:
+        nulls = [repr(name) for name in self.names if values.get(name, "") is None]
+        which = f" ({', '.join(nulls)} in this row)" if nulls else ""
+        return f"{self._what} prints a null{which}; {{{{ x or '' }}}} prints nothing"
+
+    def _where(self, traceback: TracebackType | None) -> str:
+        line = 0
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_filename == "<template>":
+                line = self._template.get_corresponding_lineno(traceback.tb_lineno)
+            traceback = traceback.tb_next
+        return f"{self._what}, line {line}" if self._lines > 1 and line else self._what
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"*", "**"})
+    concat = staticmethod(_bounded)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A key of the data before a method of dict: `order.items` is a column."""
+        if type(obj) is dict and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            _check_power(left, right)
+        else:
+            _check_repeat(left, right)
+            _check_repeat(right, left)
+        return super().call_binop(context, operator, left, right)
+
+
+def _check_power(base: Any, exponent: Any) -> None:
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and base.bit_length() * exponent > MAX_POWER_BITS
+    ):
+        raise OverflowError(f"{base} ** {exponent} is too large")
+
+
+def _check_repeat(what: Any, times: Any) -> None:
+    if (
+        isinstance(what, str | list | tuple)
+        and isinstance(times, int)
+        and len(what) * times > MAX_TEXT
+    ):
+        raise OverflowError(f"more than {MAX_TEXT:,} characters")
+
+
+def _printable(value: Any) -> Any:
+    """Keep Python's own words (None, <generator object at 0x7f…>) out of a prompt."""
+    if type(value) in _PRINTABLE:
+        return value
+    if isinstance(value, Undefined):
+        return str(value)
+    if value is None:
+        raise _NullPrinted
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise TemplateRuntimeError(f"it prints {value}, which is no number")
+    raise TemplateRuntimeError(
+        f"it prints a {type(value).__name__}; add | list or | join(', ')"
+    )
+
+
+def _tojson(value: Any, indent: int | None = None) -> str:
+    # Jinja2's own escapes <, >, & and ' for HTML and all Chinese as \uXXXX.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _environment() -> _Environment:
+    environment = _Environment(
+        undefined=StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+        finalize=_printable,
+    )
+    environment.filters["tojson"] = _tojson
+    # Equal rows must give equal prompts, or nothing can be asked only once.
+    del environment.filters["random"]
+    del environment.globals["lipsum"]
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def _names(tree: nodes.Template) -> list[str]:
+    return list(dict.fromkeys(node.name for node in tree.find_all(nodes.Name)))
+
+
+def _optional_names(tree: nodes.Template) -> Iterator[str]:
+    """The names that the template itself expects to be missing now and then."""
+    for filtered in tree.find_all(nodes.Filter):
+        if filtered.name in _DEFAULTS and isinstance(filtered.node, nodes.Name):
+            yield filtered.node.name
+    for test in tree.find_all(nodes.Test):
+        if test.name in _DEFINED and isinstance(test.node, nodes.Name):
+            yield test.node.name
+
+
+def _row_keys(tree: nodes.Template) -> list[str]:
+    """The columns that are read one by one, as row.column or row["column"]."""
+    keys = [get.attr for get in tree.find_all(nodes.Getattr) if _is_row(get.node)]
+    for get in tree.find_all(nodes.Getitem):
+        if _is_row(get.node) and isinstance(get.arg, nodes.Const):
+            keys.append(str(get.arg.value))
+    return keys
+
+
+def _is_row(node: nodes.Expr) -> bool:
+    return isinstance(node, nodes.Name) and node.name == ROW
+
+
+def _uses_of_row(tree: nodes.Template) -> int:
+    return sum(map(_is_row, tree.find_all(nodes.Name)))
+
+
+def _constant(tree: nodes.Template) -> str | None:
+    """The text of a template without any variable or tag, else None."""
+    texts: list[str] = []
+    for output in tree.body:
+        if not isinstance(output, nodes.Output):
+            return None
+        for node in output.nodes:
+            if not isinstance(node, nodes.TemplateData):
+                return None
+            texts.append(node.data)
+    return "".join(texts)
+
+
+def _one_line(text: str, longest: int = 300) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -1,0 +1,259 @@
+"""From a row to the messages that are sent: values in, values out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import UndefinedError
+
+from batch.core.messages import (
+    check_messages,
+    check_text,
+    check_value,
+    kind_of,
+    listed,
+)
+from batch.core.sandbox import MAX_TEXT, Compiled
+from batch.errors import RowError, TemplateError
+
+MAX_ID = 512
+
+_CHAT_URL = re.compile(r"/chat/completions/?(\?.*)?$")
+#: Fields of a Batch line's body that are no parameters, or that we decide ourselves.
+_NO_PARAMETERS = frozenset(
+    {"messages", "message", "prompt", "model", "stream", "stream_options"}
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """What a job asks of every row, as text; prompt, system and id are Jinja2."""
+
+    prompt: str | None = None
+    #: The column that holds the prompt, word for word.
+    prompt_column: str | None = None
+    system: str | None = None
+    id: str | None = None
+    #: The column that holds the custom_id.
+    id_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """One row, ready to be queued."""
+
+    custom_id: str
+    #: Chat messages; the last one is the user's.
+    messages: list[dict[str, Any]]
+    #: The row's own model, or None.
+    model: str | None
+    #: The row's own body fields (OpenAI Batch form), else empty.
+    params: dict[str, Any]
+
+
+class Renderer:
+    """A job's template, compiled once, for rows without number.
+
+    What a row carries itself (`messages` or `message`, `prompt`, `model`, `custom_id`
+    or `id`, a Batch line's `body`) wins over the job's, with one exception: a column
+    that the job's prompt template reads is data. With `Translate: {{ prompt }}` the
+    column `prompt` is what is translated; with `Describe the car {{ model }}` the
+    column `model` names no LLM. `prompt_column` names the row's prompt, so it wins.
+
+    Templates see every column by its name, and all of them as `row`, for names
+    that are no identifiers: `{{ row["full name"] }}`, `{{ row | tojson }}`.
+    """
+
+    def __init__(self, template: Template) -> None:
+        if template.prompt is not None and template.prompt_column is not None:
+            raise TemplateError("say either a prompt or a prompt column, not both")
+        if template.id is not None and template.id_column is not None:
+            raise TemplateError("say either an id or an id column, not both")
+        self._prompt = _compiled("the prompt template", template.prompt)
+        self._system = _compiled("the system template", template.system)
+        self._id = _compiled("the id template", template.id)
+        self._templates_of_any_row = [t for t in (self._system, self._id) if t]
+        self._templates = [t for t in (self._prompt, self._system, self._id) if t]
+        self._prompt_column = template.prompt_column
+        self._id_column = template.id_column
+        self._model_is_data = self._reads("model")
+        self._body_is_data = self._reads("body")
+        self._own = [key for key in ("messages", "message") if not self._reads(key)]
+        self._own_prompt = not self._reads("prompt")
+
+    def render(self, values: Mapping[str, Any], number: int) -> Rendered:
+        """The request of a row; `number` names the row if nothing else does."""
+        row = values if isinstance(values, dict) else dict(values)
+        body = _batch_body(row)
+        wanted = self._templates
+        try:
+            messages, size = self._messages(row, body)
+            wanted = self._templates_of_any_row
+            system = self._system_message(row, messages)
+            custom_id = self._custom_id(row, number)
+        except UndefinedError as error:
+            raise RowError(_missing(wanted, row, error)) from None
+        if system is not None:
+            size += check_value(system, "the system message")
+            messages = [system, *messages]
+        params = {}
+        if body is not None:
+            params = {k: v for k, v in body.items() if k not in _NO_PARAMETERS}
+            size += check_value(params, "the body")
+        if size > MAX_TEXT:
+            raise RowError(f"the request is {size:,} bytes long; {MAX_TEXT:,} at most")
+        return Rendered(
+            custom_id=custom_id,
+            messages=messages,
+            model=self._model(row if body is None else body),
+            params=params,
+        )
+
+    def _reads(self, column: str) -> bool:
+        return self._prompt is not None and self._prompt.reads(column)
+
+    def _messages(
+        self, row: dict[str, Any], body: dict[str, Any] | None
+    ) -> tuple[list[dict[str, Any]], int]:
+        """The messages without the job's system message, and their size."""
+        if self._prompt_column is not None and self._prompt_column in row:
+            prompt = row[self._prompt_column]
+            return _from_prompt(prompt, f"the column {self._prompt_column!r}")
+        fields = row if body is None else body
+        if body is None or not self._body_is_data:
+            for key in self._own:
+                if isinstance(fields.get(key), list):
+                    _refuse_key(fields)
+                    return fields[key], check_messages(fields[key], key)
+            if self._own_prompt and self._has_prompt(fields):
+                return _from_prompt(fields["prompt"], "the prompt")
+        if self._prompt is not None:
+            return _from_prompt(self._prompt.render(row), "the prompt")
+        if len(row) == 1 and "text" in row:
+            return _from_prompt(row["text"], "the text")
+        raise RowError(self._nothing_to_ask(fields))
+
+    def _system_message(
+        self, row: dict[str, Any], messages: list[dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        if self._system is None or messages[0]["role"] == "system":
+            return None
+        text = self._system.render(row)
+        return {"role": "system", "content": text} if text.strip() else None
+
+    def _has_prompt(self, fields: dict[str, Any]) -> bool:
+        prompt = fields.get("prompt")
+        if prompt is None:
+            return False
+        # An empty cell is how a table says "none".
+        return self._prompt is None or prompt != ""
+
+    def _model(self, fields: dict[str, Any]) -> str | None:
+        model = None if self._model_is_data else fields.get("model")
+        if model is None or model == "":
+            return None
+        if not isinstance(model, str):
+            raise RowError(f"the model is {kind_of(model)}, not a text")
+        check_text(model, "the model")
+        return model
+
+    def _custom_id(self, row: dict[str, Any], number: int) -> str:
+        if self._id is not None:
+            return _checked_id(self._id.render(row))
+        if self._id_column is not None:
+            if self._id_column not in row:
+                reason = f"the row has no column {self._id_column!r} for its id"
+                raise RowError(f"{reason} ({_columns(row)})")
+            return _checked_id(row[self._id_column])
+        for key in ("custom_id", "id"):
+            if key in row:
+                return _checked_id(row[key])
+        return str(number)
+
+    def _nothing_to_ask(self, fields: dict[str, Any]) -> str:
+        for key in ("messages", "message"):
+            if fields.get(key) is not None:
+                return f"{key!r} is {kind_of(fields[key])}, not a list of messages"
+        if self._prompt_column is not None:
+            return f"the row has no column {self._prompt_column!r} ({_columns(fields)})"
+        return (
+            "there is no prompt template, and the row brings neither 'messages'"
+            f" nor 'prompt' ({_columns(fields)})"
+        )
+
+
+def _compiled(what: str, source: str | None) -> Compiled | None:
+    if source is None:
+        return None
+    try:
+        check_text(source, what)
+    except RowError as error:
+        raise TemplateError(str(error)) from None
+    return Compiled(what, source)
+
+
+def _missing(
+    templates: list[Compiled], row: dict[str, Any], error: UndefinedError
+) -> str:
+    """All the names that any of the templates lacks, not only the first."""
+    missing = dict.fromkeys(
+        repr(name) for template in templates for name in template.missing(row)
+    )
+    if not missing:
+        return f"the template needs something that is not there: {error.message}"
+    names = listed(list(missing), most=20)
+    which = f"{names}, which this row does not have"
+    return f"the template needs {which} ({_columns(row)})"
+
+
+def _batch_body(row: dict[str, Any]) -> dict[str, Any] | None:
+    """The body of a line in the OpenAI, Mistral or Fireworks Batch form, else None."""
+    body = row.get("body")
+    if not isinstance(body, dict) or not ("custom_id" in row or "messages" in body):
+        return None
+    method = row.get("method")
+    if method is not None and str(method).upper() != "POST":
+        raise RowError(f"the method is {str(method)[:40]!r}; only POST is understood")
+    url = row.get("url")
+    if url is not None and not _CHAT_URL.search(str(url)):
+        raise RowError(f"the url is {str(url)[:80]!r}; only chat completions are asked")
+    _refuse_key(body)
+    return body
+
+
+def _refuse_key(fields: dict[str, Any]) -> None:
+    if "api_key" in fields:
+        raise RowError("the row carries an 'api_key'; a dataset is no place for keys")
+
+
+def _from_prompt(prompt: Any, what: str) -> tuple[list[dict[str, Any]], int]:
+    if not isinstance(prompt, str):
+        raise RowError(f"{what} is {kind_of(prompt)}, not a text")
+    if not prompt or prompt.isspace():
+        raise RowError(f"{what} is empty")
+    return [{"role": "user", "content": prompt}], check_text(prompt, what)
+
+
+def _checked_id(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise RowError(f"the custom_id is {kind_of(value)}, not a text")
+    if isinstance(value, int) and value.bit_length() > 4 * MAX_ID:
+        raise RowError(f"the custom_id is longer than {MAX_ID} characters")
+    name = str(value)
+    if not name or name.isspace():
+        raise RowError("the custom_id is empty")
+    if len(name) > MAX_ID:
+        raise RowError(
+            f"the custom_id is {len(name):,} characters long; {MAX_ID} at most"
+        )
+    check_text(name, "the custom_id")
+    return name
+
+
+def _columns(row: Mapping[str, Any]) -> str:
+    return (
+        f"it has {listed([repr(name[:40]) for name in row])}" if row else "it is empty"
+    )
