@@ -1,0 +1,203 @@
+"""The database: opening it, one transaction at a time, and whose hands it is in.
+
+SQLite, WAL, synchronous=FULL. Every writing transaction begins with BEGIN IMMEDIATE, so
+that what it reads stays true until it commits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from batch.errors import StoreError
+from batch.store import migrate
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: How long a transaction waits for its turn among other processes, milliseconds.
+BUSY_TIMEOUT = 60_000
+#: A write-ahead log larger than this is folded into the database, bytes.
+LARGE_LOG = 4 * 1024 * 1024
+
+
+class Database:
+    """One SQLite file with a writing and a reading engine.
+
+    `transaction` and `reading` are for callers without an event loop; `run` takes a
+    writing transaction to the one writer thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = _identity(path)
+        self._log = path.with_name(path.name + "-wal")
+        self._writing = _engine(path, "BEGIN IMMEDIATE")
+        self._reading = _engine(path, "BEGIN")
+        # One thread: within a process writers take turns here, not in SQLite's busy
+        # handler, which polls.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    @classmethod
+    def open(cls, path: Path) -> Database:
+        """The database at this path, made or brought up to date where needed."""
+        with _explained(path):
+            migrate.prepare(path)
+            database = cls(path)
+            try:
+                with database._writing.connect() as connection:
+                    migrate.upgrade(connection, path)
+            except BaseException:
+                database.close()
+                raise
+        return database
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        self._writing.dispose()
+        self._reading.dispose()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A writing transaction: committed at the end, or not at all."""
+        self._still_ours()
+        with _explained(self.path), self._writing.begin() as connection:
+            yield connection
+        self._fold_log()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent view of the database; keep it short."""
+        with _explained(self.path), self._reading.begin() as connection:
+            yield connection
+
+    def write(
+        self,
+        function: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a store function in a writing transaction of its own."""
+        with self.transaction() as connection:
+            return function(connection, *args, **kwargs)
+
+    def read(
+        self,
+        function: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call a store function in a reading transaction of its own."""
+        with self.reading() as connection:
+            return function(connection, *args, **kwargs)
+
+    async def run(
+        self,
+        function: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Like `write`, in the writer thread; cancelling does not cut it short."""
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(
+            self._writer, lambda: self.write(function, *args, **kwargs)
+        )
+        return await asyncio.shield(call)
+
+    def _still_ours(self) -> None:
+        # SQLite goes on committing into a file that was deleted or replaced, and
+        # every such answer would be lost.
+        if _identity(self.path) != self._identity:
+            raise StoreError(
+                f"{self.path} was removed or replaced while it was in use: stopped; "
+                "put it back, or start again with what is there now"
+            )
+
+    def _fold_log(self) -> None:
+        # Checkpoints only while no writer can commit (BEGIN IMMEDIATE on another
+        # connection keeps them out): SQLite 3.7.0 to 3.51.2 can lose the log's end
+        # where the two meet.
+        try:
+            if self._log.stat().st_size < LARGE_LOG:
+                return
+        except OSError:
+            return
+        with self._writing.begin(), self._reading.connect() as connection:
+            cursor = connection.connection.cursor()
+            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            cursor.close()
+
+
+def _engine(path: Path, begin: str) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
+        for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=OFF",
+            "wal_autocheckpoint=0",
+            "cache_size=-16384",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in one line what SQLite means."""
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreError(_explanation(path, str(error.orig))) from error
+    except DatabaseError as error:
+        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
+            error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError
+        ):
+            raise StoreError(_explanation(path, str(error.orig))) from error
+        raise
+
+
+def _explanation(path: Path, cause: str) -> str:
+    for mark, meaning in (
+        ("not a database", "is not a quotabatch database; name another with --db"),
+        (
+            "malformed",
+            "is damaged: restore a backup, or save what `sqlite3 FILE .recover` finds",
+        ),
+        ("disk is full", "cannot grow: the disk is full; free space and run again"),
+        ("readonly", "cannot be written: it or its folder is read-only"),
+        ("unable to open", "cannot be opened: check that its folder can be written"),
+        ("disk I/O error", "could not be read or written: the disk reports an error"),
+        ("locked", "is locked: another program has kept it busy for over a minute"),
+    ):
+        if mark in cause:
+            return f"{path} {meaning} ({cause})"
+    return f"{path}: {cause}"

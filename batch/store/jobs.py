@@ -1,0 +1,280 @@
+"""Jobs: submitting their requests in pieces, and what the user does to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from batch.core.model import Job, RequestState
+from batch.store.schema import ASIDE, AnyRow, entries, jobs, requests, results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A request about to be queued."""
+
+    number: int
+    custom_id: str
+    input: str
+    messages: str
+    model: str | None
+    params: str | None
+
+
+def create(
+    connection: Connection,
+    *,
+    name: str,
+    provider: str,
+    model: str,
+    params: dict[str, Any],
+    max_attempts: int,
+    priority: int,
+    submission: str,
+    now: datetime,
+) -> int:
+    """A job that nobody sees until `publish`; its id."""
+    made = connection.execute(
+        insert(jobs).values(
+            name=name,
+            provider=provider,
+            model=model,
+            params=orjson.dumps(params).decode(),
+            max_attempts=max_attempts,
+            priority=priority,
+            columns="[]",
+            total=0,
+            duplicates=0,
+            attempts=0,
+            credits=0,
+            first_id=0,
+            last_id=0,
+            created_at=now,
+            submission=submission,
+        )
+    )
+    key = made.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def next_request_id(connection: Connection) -> int:
+    """The id of the next request, good for as long as this transaction writes."""
+    last = connection.scalar(select(func.max(requests.c.id)))
+    return (last or 0) + 1
+
+
+def known_ids(
+    connection: Connection, job_id: int, custom_ids: Sequence[str]
+) -> dict[str, int]:
+    """Which of these custom ids the job has already, and of which row."""
+    rows = connection.execute(
+        select(requests.c.custom_id, requests.c.number).where(
+            requests.c.job_id == job_id, requests.c.custom_id.in_(custom_ids)
+        )
+    )
+    return {row.custom_id: row.number for row in rows}
+
+
+def enqueue(
+    connection: Connection,
+    job_id: int,
+    first_id: int,
+    drafts: Sequence[Draft],
+    same_as: dict[int, int],
+) -> None:
+    """Queue these requests under ids from `first_id` on.
+
+    `same_as` names, by a draft's place, the request whose answer it shares.
+    """
+    connection.execute(
+        insert(requests),
+        [
+            {
+                "id": first_id + place,
+                "job_id": job_id,
+                "number": draft.number,
+                "custom_id": draft.custom_id,
+                "state": RequestState.PENDING,
+                "attempts": 0,
+                "failures": 0,
+                "model": draft.model,
+                "params": draft.params,
+                "input": draft.input,
+                "messages": draft.messages,
+                "same_as": same_as.get(place),
+            }
+            for place, draft in enumerate(drafts)
+        ],
+    )
+
+
+def publish(
+    connection: Connection,
+    job_id: int,
+    *,
+    total: int,
+    duplicates: int,
+    columns: Sequence[str],
+    first_id: int,
+    last_id: int,
+) -> None:
+    """The job is whole: from now on it is there, and may be run."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(
+            total=total,
+            duplicates=duplicates,
+            columns=orjson.dumps(list(columns)).decode(),
+            first_id=first_id,
+            last_id=last_id,
+            submission=None,
+        )
+    )
+
+
+def unfinished(connection: Connection) -> list[tuple[int, str]]:
+    """Jobs whose submission has not come to its end, each with its lock."""
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.submission).where(jobs.c.submission.is_not(None))
+    )
+    return [(row.id, row.submission) for row in rows]
+
+
+def withdraw(connection: Connection, job_id: int) -> None:
+    """The job is seen by nobody any more, like one that is not whole yet."""
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(submission="withdrawn")
+    )
+
+
+def discard(connection: Connection, job_id: int, most: int) -> bool:
+    """Delete up to so many of a job's requests; the job itself with the last of them.
+
+    True when nothing is left. The ledger keeps its entries: the credits were spent.
+    """
+    ids = connection.scalars(
+        select(requests.c.id).where(requests.c.job_id == job_id).limit(most)
+    ).all()
+    if ids:
+        of_these = entries.c.request_id.in_(ids)
+        connection.execute(update(entries).where(of_these).values(request_id=None))
+        connection.execute(delete(results).where(results.c.request_id.in_(ids)))
+        connection.execute(delete(requests).where(requests.c.id.in_(ids)))
+        return False
+    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    return True
+
+
+def listed(
+    connection: Connection,
+    *,
+    ids: Sequence[int] | None = None,
+    provider: str | None = None,
+    active: bool = False,
+) -> list[Job]:
+    """The jobs that are there, in the order in which they are worked on."""
+    query = (
+        select(jobs)
+        .where(jobs.c.submission.is_(None))
+        .order_by(jobs.c.priority.desc(), jobs.c.id)
+    )
+    if ids is not None:
+        query = query.where(jobs.c.id.in_(ids))
+    if provider is not None:
+        query = query.where(jobs.c.provider == provider)
+    if active:
+        query = query.where(jobs.c.paused_at.is_(None))
+    return [_job(row) for row in connection.execute(query)]
+
+
+def pause(connection: Connection, job_id: int, at: datetime | None) -> None:
+    """No request of this job is claimed any more; None: they are again."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(paused_at=at))
+
+
+def cancel(connection: Connection, job_id: int) -> int:
+    """Take back what waits; how many requests that were."""
+    return connection.execute(
+        update(requests)
+        .where(requests.c.job_id == job_id, requests.c.state == RequestState.PENDING)
+        .values(state=RequestState.CANCELLED)
+    ).rowcount
+
+
+def retry(
+    connection: Connection,
+    job: Job,
+    *,
+    codes: Sequence[str] = (),
+    cancelled: bool = False,
+) -> int:
+    """Reopen what failed (or was cancelled), with all attempts ahead; how many.
+
+    `codes`: only those that ended with one of these errors.
+    """
+    state = RequestState.CANCELLED if cancelled else RequestState.FAILED
+    chosen = select(requests.c.id).where(
+        requests.c.job_id == job.id, ASIDE, requests.c.state == state
+    )
+    if codes:
+        answer_of = func.coalesce(requests.c.same_as, requests.c.id)
+        chosen = chosen.join(results, results.c.request_id == answer_of).where(
+            results.c.error_code.in_(codes)
+        )
+    ids = list(connection.scalars(chosen))
+    for start in range(0, len(ids), 500):
+        piece = ids[start : start + 500]
+        both = requests.c.id.in_(piece) | requests.c.same_as.in_(piece)
+        connection.execute(
+            update(requests).where(both).values(state=RequestState.PENDING, failures=0)
+        )
+        connection.execute(delete(results).where(results.c.request_id.in_(piece)))
+    return len(ids)
+
+
+def change(
+    connection: Connection,
+    job_id: int,
+    *,
+    model: str | None,
+    params: dict[str, Any] | None,
+    max_attempts: int | None,
+) -> None:
+    """What the job's requests are asked with from now on."""
+    values: dict[str, Any] = {}
+    if model is not None:
+        values["model"] = model
+    if params is not None:
+        values["params"] = orjson.dumps(params).decode()
+    if max_attempts is not None:
+        values["max_attempts"] = max_attempts
+    if values:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def _job(row: AnyRow) -> Job:
+    return Job(
+        id=row.id,
+        name=row.name,
+        provider=row.provider,
+        model=row.model,
+        params=orjson.loads(row.params),
+        max_attempts=row.max_attempts,
+        priority=row.priority,
+        total=row.total,
+        duplicates=row.duplicates,
+        attempts=row.attempts,
+        credits=row.credits,
+        columns=tuple(orjson.loads(row.columns)),
+        first_id=row.first_id,
+        last_id=row.last_id,
+        created_at=row.created_at,
+        paused_at=row.paused_at,
+    )

@@ -1,0 +1,113 @@
+"""Making a database, and bringing an older one up to date.
+
+Several processes may start at once, and any of them may be killed: a new database is
+made whole under another name and then moved into place; an older one is migrated in
+one transaction.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+
+from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy.exc import OperationalError
+
+from batch.errors import StoreError
+from batch.places import carried
+from batch.store.schema import REVISION
+
+#: "QBCH": tells our databases from those of others.
+APPLICATION_ID = 0x51424348
+
+
+def prepare(path: Path) -> None:
+    """Make sure that a database stands at this path."""
+    if path.exists():
+        if path.is_dir():
+            raise StoreError(f"{path} is a directory; name a file with --db")
+        if path.stat().st_size == 0:
+            raise StoreError(
+                f"{path} is empty, which no database of ours ever is: restore it, or "
+                "delete it to start anew"
+            )
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make(path)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StoreError(f"cannot make {path}: {reason}") from None
+
+
+def _make(path: Path) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(handle)
+    scratch = Path(name)
+    try:
+        engine = create_engine(
+            f"sqlite:///{scratch}", connect_args={"isolation_level": None}
+        )
+        event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.rollback()
+            _migrate(connection)
+        engine.dispose()
+        # A link never replaces: of several processes that start at once, one wins and
+        # the others find its database.
+        try:
+            os.link(scratch, path)
+        except FileExistsError:
+            pass
+        except OSError:
+            # A file system without hard links.
+            if not path.exists():
+                os.rename(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def upgrade(connection: Connection, path: Path) -> None:
+    """Bring an existing database to this code's revision; refuse what is not ours."""
+    revision = _revision(connection)
+    connection.rollback()
+    if revision == REVISION:
+        return
+    if revision is None:
+        raise StoreError(
+            f"{path} is a database of another program; name another with --db"
+        )
+    if not revision.isdigit() or int(revision) > int(REVISION):
+        raise StoreError(
+            f"{path} was written by a newer quotabatch (its schema is {revision}, this "
+            f"one knows {REVISION}): upgrade quotabatch"
+        )
+    _migrate(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    try:
+        found = connection.execute(text("SELECT version_num FROM alembic_version"))
+        return found.scalar()
+    except OperationalError as error:
+        if isinstance(error.orig, sqlite3.Error) and "no such table" in str(error.orig):
+            return None
+        raise
+
+
+def _migrate(connection: Connection) -> None:
+    # Alembic takes a tenth of a second to import, and is needed once in a while.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option(
+        "script_location", str(carried("migrations")).replace("%", "%%")
+    )
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    with connection.begin():
+        command.upgrade(config, "head")

@@ -1,0 +1,150 @@
+"""Reading: counts, results, one request with all that happened to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from batch.core.model import Counts, Job, RequestState
+from batch.store.schema import (
+    ASIDE,
+    PENDING,
+    AnyRow,
+    entries,
+    errors,
+    requests,
+    results,
+    runners,
+)
+
+
+def counts(connection: Connection, job: Job) -> Counts:
+    """How many requests of the job stand where, from the two partial indices."""
+    pending = connection.execute(
+        select(func.count()).where(requests.c.job_id == job.id, PENDING)
+    ).scalar_one()
+    aside = connection.execute(
+        select(requests.c.state, func.count())
+        .where(requests.c.job_id == job.id, ASIDE)
+        .group_by(requests.c.state)
+    )
+    by_state = {RequestState(state): number for state, number in aside}
+    running = by_state.get(RequestState.RUNNING, 0)
+    failed = by_state.get(RequestState.FAILED, 0)
+    cancelled = by_state.get(RequestState.CANCELLED, 0)
+    return Counts(
+        total=job.total,
+        pending=pending,
+        running=running,
+        completed=job.total - pending - running - failed - cancelled,
+        failed=failed,
+        cancelled=cancelled,
+    )
+
+
+def to_ask(connection: Connection, job: Job) -> int:
+    """Calls that the job still wants: requests that wait, less those that share."""
+    alone = requests.c.same_as.is_(None)
+    pending = select(func.count()).where(requests.c.job_id == job.id, PENDING, alone)
+    running = select(func.count()).where(
+        requests.c.job_id == job.id,
+        ASIDE,
+        requests.c.state == RequestState.RUNNING,
+    )
+    return int(
+        connection.execute(pending).scalar_one()
+        + connection.execute(running).scalar_one()
+    )
+
+
+def failures(connection: Connection, job: Job) -> list[tuple[str, str, int]]:
+    """What failed requests ended with: code, an example of its message, how many."""
+    rows = connection.execute(
+        select(
+            results.c.error_code,
+            func.min(results.c.error_message),
+            func.count().label("number"),
+        )
+        .select_from(requests)
+        .join(results, _answer_of())
+        .where(
+            requests.c.job_id == job.id,
+            ASIDE,
+            requests.c.state == RequestState.FAILED,
+        )
+        .group_by(results.c.error_code)
+        .order_by(func.count().desc(), results.c.error_code)
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def page(
+    connection: Connection, job: Job, after: int, size: int, only: RequestState | None
+) -> Sequence[AnyRow]:
+    """The job's next requests by input order, each with its result; keyset pages."""
+    query = (
+        select(requests, *_RESULT_COLUMNS)
+        .outerjoin(results, _answer_of())
+        .where(
+            requests.c.id > after,
+            requests.c.id <= job.last_id,
+            requests.c.job_id + 0 == job.id,  # by id, never by the index of names
+        )
+        .order_by(requests.c.id)
+        .limit(size)
+    )
+    if only is not None:
+        query = query.where(requests.c.state == only)
+    return connection.execute(query).all()
+
+
+def request(connection: Connection, job: Job, custom_id: str) -> AnyRow | None:
+    """One request with its result."""
+    return connection.execute(
+        select(requests, *_RESULT_COLUMNS)
+        .outerjoin(results, _answer_of())
+        .where(requests.c.job_id == job.id, requests.c.custom_id == custom_id)
+    ).first()
+
+
+def custom_id(connection: Connection, request_id: int) -> str:
+    """The custom_id of a request."""
+    query = select(requests.c.custom_id).where(requests.c.id == request_id)
+    return str(connection.execute(query).scalar_one())
+
+
+def attempts(connection: Connection, request_id: int) -> Sequence[AnyRow]:
+    """Every attempt at a request, oldest first: its credit, and why it failed."""
+    return connection.execute(
+        select(
+            entries,
+            errors.c.code,
+            errors.c.message,
+            errors.c.status,
+            errors.c.endpoint_code,
+            errors.c.verdict,
+            errors.c.partial,
+            runners.c.pid,
+            runners.c.host,
+        )
+        .outerjoin(errors, errors.c.entry_id == entries.c.id)
+        .outerjoin(runners, runners.c.id == entries.c.runner_id)
+        .where(entries.c.request_id == request_id)
+        .order_by(entries.c.id)
+    ).all()
+
+
+_RESULT_COLUMNS = (
+    results.c.text,
+    results.c.finish_reason,
+    results.c.model.label("answered_by"),
+    results.c.usage,
+    results.c.error_code,
+    results.c.error_message,
+    results.c.finished_at,
+)
+
+
+def _answer_of() -> ColumnElement[bool]:
+    return results.c.request_id == func.coalesce(requests.c.same_as, requests.c.id)

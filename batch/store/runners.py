@@ -1,0 +1,163 @@
+"""Runners: who is at work, and what those left behind that died."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select, update
+
+from batch.core.model import EntryState, Failure, RequestState, Settlement
+from batch.store import queue
+from batch.store.ledger import LONGEST_CALL
+from batch.store.schema import AnyRow, entries, errors, jobs, requests, runners
+
+IN_DOUBT = "in_doubt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """A request whose runner died while its call was in flight."""
+
+    request_id: int
+    job_id: int
+    custom_id: str
+    state: RequestState
+
+
+def begin(
+    connection: Connection,
+    account_id: int,
+    *,
+    host: str,
+    pid: int,
+    lock: str,
+    now: datetime,
+) -> int:
+    """Write down a new runner; its id."""
+    made = connection.execute(
+        insert(runners).values(
+            account_id=account_id,
+            host=host,
+            pid=pid,
+            lock=lock,
+            started_at=now,
+            heartbeat_at=now,
+        )
+    )
+    key = made.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def beat(connection: Connection, runner_id: int, now: datetime) -> None:
+    """Say that this runner lives."""
+    connection.execute(
+        update(runners).where(runners.c.id == runner_id).values(heartbeat_at=now)
+    )
+
+
+def end(connection: Connection, runner_id: int, now: datetime) -> None:
+    """This runner holds nothing any more."""
+    connection.execute(
+        update(runners)
+        .where(runners.c.id == runner_id)
+        .values(heartbeat_at=now, ended_at=now)
+    )
+
+
+def live(connection: Connection) -> Sequence[AnyRow]:
+    """The runners that have not said that they ended."""
+    return connection.execute(
+        select(runners).where(runners.c.ended_at.is_(None)).order_by(runners.c.id)
+    ).all()
+
+
+def reap(
+    connection: Connection, runner_id: int, *, hold: bool, now: datetime
+) -> list[Orphan]:
+    """Take over from a runner that died: what it held waits again.
+
+    The credits of its calls in flight count as spent, and these requests are in
+    doubt: `hold` fails them, so that only the user can have them asked again.
+    """
+    doubtful = _settle_entries(connection, runner_id, now)
+    held = connection.execute(
+        select(requests, jobs.c.max_attempts)
+        .join(jobs, jobs.c.id == requests.c.job_id)
+        .where(requests.c.runner_id == runner_id)
+    ).all()
+    orphans = []
+    for row in held:
+        in_doubt = row.id in doubtful
+        failures = row.failures + (1 if in_doubt else 0)
+        lost = in_doubt and (hold or failures >= row.max_attempts)
+        state = RequestState.FAILED if lost else RequestState.PENDING
+        connection.execute(
+            update(requests)
+            .where(requests.c.id == row.id, requests.c.runner_id == runner_id)
+            .values(state=state, runner_id=None, failures=failures)
+        )
+        if lost:
+            queue.fail(connection, row.id, _lost(row.id), now)
+        if in_doubt:
+            orphans.append(
+                Orphan(
+                    request_id=row.id,
+                    job_id=row.job_id,
+                    custom_id=row.custom_id,
+                    state=state,
+                )
+            )
+    end(connection, runner_id, now)
+    return orphans
+
+
+def _settle_entries(
+    connection: Connection, runner_id: int, now: datetime
+) -> frozenset[int]:
+    """Count as spent what the dead runner had reserved; the requests concerned."""
+    rows = connection.execute(
+        select(entries)
+        .join(runners, runners.c.account_id == entries.c.account_id)
+        .where(
+            runners.c.id == runner_id,
+            entries.c.state == EntryState.RESERVED,
+            entries.c.runner_id == runner_id,
+        )
+    ).all()
+    for row in rows:
+        connection.execute(
+            update(entries)
+            .where(entries.c.id == row.id)
+            .values(
+                state=EntryState.SPENT,
+                settled_at=min(now, row.reserved_at + LONGEST_CALL),
+            )
+        )
+        failure = _lost(row.request_id).failure
+        assert failure is not None
+        connection.execute(
+            insert(errors).values(
+                entry_id=row.id,
+                code=failure.code,
+                message=failure.message,
+                verdict=IN_DOUBT,
+            )
+        )
+    return frozenset(row.request_id for row in rows)
+
+
+def _lost(request_id: int) -> Settlement:
+    return Settlement(
+        request_id=request_id,
+        state=RequestState.FAILED,
+        credit=EntryState.SPENT,
+        failure=Failure(
+            code=IN_DOUBT,
+            message="the run ended while this call was in flight; it may have been "
+            "answered",
+            sent=True,
+        ),
+    )

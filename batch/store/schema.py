@@ -1,0 +1,248 @@
+"""The tables. Times are UTC milliseconds; states are the words of core.model.
+
+Counts are derived: `jobs.total` less what stands in the two partial indices gives the
+completed ones, so that `status` reads no table from end to end. `jobs.attempts` and
+`jobs.credits` are tallies that change in the transaction of the entries they count.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    literal_column,
+)
+
+#: The revision that this code reads and writes.
+REVISION = "0001"
+
+#: A row of any query.
+AnyRow = Row[*tuple[Any, ...]]
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as whole milliseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        return None if value is None else round(value.timestamp() * 1000)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+
+
+#: SQLite gives a rowid only to a column of type INTEGER.
+Id = BigInteger().with_variant(Integer(), "sqlite")
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    UniqueConstraint("provider", "fingerprint"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("provider", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("columns", Text, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("duplicates", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("credits", Integer, nullable=False),
+    # The stretch of requests that its own lie in: export reads just that.
+    Column("first_id", Id, nullable=False),
+    Column("last_id", Id, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    # While it is being submitted, the lock that the submission holds: until then the
+    # job is nowhere to be seen.
+    Column("submission", Text),
+    Column("paused_at", Moment),
+    # A job's number is printed and noted down: it is never given twice.
+    sqlite_autoincrement=True,
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("job_id", Id, ForeignKey("jobs.id"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("custom_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("model", Text),
+    Column("params", Text),
+    Column("input", Text, nullable=False),
+    Column("messages", Text, nullable=False),
+    # The runner that holds it; only while running.
+    Column("runner_id", Id),
+    # The identical request that is asked in its place.
+    Column("same_as", Id),
+    UniqueConstraint("job_id", "custom_id"),
+)
+PENDING = requests.c.state == literal_column("'pending'")
+#: The few that are neither waiting nor answered. Queries must use this very clause:
+#: SQLite takes a partial index only where it finds the index's own condition.
+ASIDE = requests.c.state.in_(
+    [literal_column(f"'{state}'") for state in ("running", "failed", "cancelled")]
+)
+Index(
+    "ix_requests_pending",
+    requests.c.job_id,
+    # In the index only so that it covers a count.
+    requests.c.state,
+    requests.c.same_as,
+    requests.c.id,
+    sqlite_where=PENDING,
+    postgresql_where=PENDING,
+)
+Index(
+    "ix_requests_aside",
+    requests.c.job_id,
+    requests.c.state,
+    requests.c.id,
+    sqlite_where=ASIDE,
+    postgresql_where=ASIDE,
+)
+Index(
+    "ix_requests_runner_id",
+    requests.c.runner_id,
+    sqlite_where=requests.c.runner_id.is_not(None),
+    postgresql_where=requests.c.runner_id.is_not(None),
+)
+Index(
+    "ix_requests_same_as",
+    requests.c.same_as,
+    sqlite_where=requests.c.same_as.is_not(None),
+    postgresql_where=requests.c.same_as.is_not(None),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("request_id", Id, ForeignKey("requests.id"), primary_key=True),
+    Column("text", Text),
+    Column("finish_reason", Text),
+    Column("model", Text),
+    Column("usage", Text),
+    Column("error_code", Text),
+    Column("error_message", Text),
+    Column("finished_at", Moment, nullable=False),
+)
+
+runners = Table(
+    "runners",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    # The name of the lock file that its process holds for as long as it lives.
+    Column("lock", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("heartbeat_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    sqlite_autoincrement=True,
+)
+Index(
+    "ix_runners_live",
+    runners.c.id,
+    sqlite_where=runners.c.ended_at.is_(None),
+    postgresql_where=runners.c.ended_at.is_(None),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("quota", Text, nullable=False),
+    Column("starts_at", Moment, nullable=False),
+    Column("resets_at", Moment, nullable=False),
+    Column("limit", Integer, nullable=False),
+    # Credits taken, those still reserved included: the gate.
+    Column("used", Integer, nullable=False),
+    # Of these, the ones that it opened with: calls in flight across its start.
+    Column("carried", Integer, nullable=False),
+    # How often the endpoint said that it was used up, and until when we believe it.
+    Column("refusals", Integer, nullable=False),
+    Column("closed_until", Moment),
+    Column("closed_reason", Text),
+    UniqueConstraint("account_id", "quota", "starts_at"),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    # Null for credits that were spent elsewhere and booked by the user.
+    Column("request_id", Id),
+    Column("runner_id", Id),
+    Column("credits", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reserved_at", Moment, nullable=False),
+    Column("settled_at", Moment),
+    Column("note", Text),
+)
+RESERVED = entries.c.state == literal_column("'reserved'")
+Index(
+    "ix_entries_reserved",
+    entries.c.account_id,
+    sqlite_where=RESERVED,
+    postgresql_where=RESERVED,
+)
+Index("ix_entries_request_id", entries.c.request_id)
+# What a window that opens late, or anew, has to count.
+Index(
+    "ix_entries_account_id_reserved_at",
+    entries.c.account_id,
+    entries.c.reserved_at,
+)
+
+#: Why an attempt failed; an entry without a line here brought the answer.
+errors = Table(
+    "errors",
+    metadata,
+    Column("entry_id", Id, ForeignKey("entries.id"), primary_key=True),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("status", Integer),
+    Column("endpoint_code", Text),
+    Column("verdict", Text, nullable=False),
+    Column("partial", Text),
+)
