@@ -1,0 +1,1 @@
+"""Files to rows: streaming, bounded, with file and line in every complaint."""
