@@ -1,0 +1,256 @@
+"""The way to an endpoint: one POST, its bytes to a decoder, every fault to a Failure.
+
+One attempt is one HTTP request: nothing is retried, redirected or decompressed here.
+Errors of the HTTP client hold the key in their repr; none of them leaves this room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Protocol
+
+import aiohttp
+
+from batch.core.model import Claim, Failure, Reply
+from batch.core.plain import plain, redact
+from batch.providers import bodies
+
+OnText = Callable[[str], None]
+
+#: What is read of the body of a refusal, bytes.
+REFUSAL_READ = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How long, in seconds, and how large, in bytes, a call may be."""
+
+    connect: float = 10.0
+    first_byte: float = 120.0
+    silence: float = 60.0
+    total: float = 600.0
+    size: int = 8 * 1024 * 1024
+
+
+class Decoder(Protocol):
+    """The body of one reply, as it comes in; pure."""
+
+    def feed(self, data: bytes) -> str:
+        """Take some bytes; the text that they complete. NotTextError: give up."""
+
+    def finish(self, *, framed: bool) -> Reply:
+        """The whole reply is here. `framed`: its end was marked, by the protocol."""
+
+    def partial(self) -> str:
+        """The text so far."""
+
+
+class Endpoint(Protocol):
+    """One account's way to its provider."""
+
+    async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
+        """Make one attempt; `on_text` is told of the text as it streams in."""
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """What a protocol wants sent."""
+
+    url: str
+    body: bytes
+    headers: dict[str, str]
+
+
+class Line:
+    """The HTTP side of an endpoint: a session, its bounds, and the key to hide."""
+
+    def __init__(self, *, pooled: bool, bounds: Bounds, key: str | None) -> None:
+        self._bounds = bounds
+        self._key = key
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_on_headers_sent)
+        self._session = aiohttp.ClientSession(
+            # A kept connection that the server has closed in the meantime costs a
+            # credit for nothing: profiles with a small quota take a fresh one a call.
+            connector=aiohttp.TCPConnector(limit=0, force_close=not pooled),
+            timeout=aiohttp.ClientTimeout(total=None, connect=bounds.connect),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={"User-Agent": "quotabatch", "Accept-Encoding": "identity"},
+            trace_configs=[trace],
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def post(self, post: Post, decoder: Decoder, on_text: OnText | None) -> Reply:
+        """Send it, and hand what comes back to the decoder."""
+        sent = SimpleNamespace(flag=False)
+        try:
+            return await self._exchange(post, decoder, on_text, sent)
+        except Exception as error:
+            # Not all that it raises is a ClientError; and nothing may leave this room.
+            return self._failure(error, sent.flag, decoder)
+
+    async def _exchange(
+        self,
+        post: Post,
+        decoder: Decoder,
+        on_text: OnText | None,
+        sent: SimpleNamespace,
+    ) -> Reply:
+        loop = asyncio.get_running_loop()
+        bounds = self._bounds
+        ends_at = loop.time() + bounds.total
+        async with asyncio.timeout(min(bounds.first_byte, bounds.total)) as limit:
+            async with self._session.post(
+                post.url,
+                data=post.body,
+                headers=post.headers,
+                allow_redirects=False,
+                trace_request_ctx=sent,
+            ) as response:
+                refused = await self._refused(response)
+                if refused is not None:
+                    return refused
+                size = 0
+                async for data in response.content.iter_any():
+                    limit.reschedule(min(loop.time() + bounds.silence, ends_at))
+                    size += len(data)
+                    if size > bounds.size:
+                        response.close()
+                        return self._fault(
+                            "too_long",
+                            f"the answer is larger than {bounds.size:,} bytes",
+                            decoder,
+                        )
+                    text = decoder.feed(data)
+                    if text and on_text is not None:
+                        on_text(text)
+                return decoder.finish(framed=_is_framed(response))
+
+    async def _refused(self, response: aiohttp.ClientResponse) -> Failure | None:
+        """The Failure that status and headers amount to; None: read the answer."""
+        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        if 300 <= response.status < 400:
+            target = plain(response.headers.get("Location", "nowhere"), 200)
+            return Failure(
+                code="redirect",
+                message=f"the endpoint redirects to {redact(target, self._key)}, which "
+                "is not followed: set base_url to where the service is now",
+                status=response.status,
+                sent=True,
+            )
+        if encoding not in ("", "identity"):
+            return Failure(
+                code="encoded",
+                message=f"the reply is compressed ({plain(encoding, 20)}), though we "
+                "asked for it plain",
+                status=response.status,
+                sent=True,
+            )
+        if response.status == 200:
+            return None
+        data = await _read_at_most(response, REFUSAL_READ)
+        text = redact(data.decode("utf-8", "replace"), self._key)
+        code, message = bodies.refusal(text, response.content_type)
+        said = f": {message}" if message else ""
+        return Failure(
+            code=f"http_{response.status}",
+            message=f"HTTP {response.status} {plain(response.reason or '', 60)}".strip()
+            + said,
+            sent=True,
+            status=response.status,
+            headers={k.lower(): v for k, v in response.headers.items()},
+            endpoint_code=code,
+        )
+
+    def _failure(self, error: Exception, sent: bool, decoder: Decoder) -> Failure:
+        code, message = _named(error, sent)
+        return self._fault(code, message, decoder, sent=sent)
+
+    def _fault(
+        self, code: str, message: str, decoder: Decoder, *, sent: bool = True
+    ) -> Failure:
+        return Failure(
+            code=code,
+            message=redact(message, self._key),
+            sent=sent,
+            partial=redact(decoder.partial(), self._key),
+        )
+
+
+async def _on_headers_sent(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    # It fires just before the first byte is written: what did not get here has
+    # provably not reached the endpoint.
+    context.trace_request_ctx.flag = True
+
+
+def _named(error: Exception, sent: bool) -> tuple[str, str]:
+    """Our code and a sentence for what the HTTP client raised; most special first."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
+            return "certificate", "the endpoint's certificate is not trusted"
+        case aiohttp.ClientConnectorDNSError():
+            return "dns", f"cannot resolve {error.host}"
+        case aiohttp.ClientConnectorSSLError():
+            return "certificate", "the endpoint does not speak TLS as it should"
+        case aiohttp.ClientConnectorError():
+            reason = error.os_error.strerror or "no connection"
+            return "connect", f"cannot connect to {error.host}:{error.port}: {reason}"
+        case aiohttp.ConnectionTimeoutError():
+            return "connect_timeout", "no connection within the time allowed"
+        case aiohttp.InvalidURL():
+            return "not_a_url", "base_url is not a URL"
+        case TimeoutError():
+            if not sent:
+                return "connect_timeout", "no connection within the time allowed"
+            return "timeout", "the endpoint fell silent"
+        case aiohttp.ClientPayloadError():
+            return "cut", "the answer was cut off before its end"
+        case aiohttp.ServerDisconnectedError():
+            return "dropped", "the endpoint closed the connection without a reply"
+        case aiohttp.ClientResponseError():
+            return "garbled", "what came back is not HTTP"
+        case aiohttp.ClientOSError() | OSError():
+            reason = error.strerror or "connection lost"
+            return ("dropped" if sent else "connect"), f"connection lost: {reason}"
+        case ValueError() if sent:
+            # NotTextError, and parse errors that are no ClientError (LineTooLong).
+            return "not_text", f"the answer is not text ({plain(str(error), 80)})"
+        case _ if sent:
+            return "garbled", f"the reply cannot be read ({type(error).__name__})"
+        case _:
+            return "unsendable", f"the request cannot be sent ({type(error).__name__})"
+
+
+def _is_framed(response: aiohttp.ClientResponse) -> bool:
+    """Whether the reply's end was marked; else only the connection's end tells it."""
+    headers = response.headers
+    return "Content-Length" in headers or "chunked" in headers.get(
+        "Transfer-Encoding", ""
+    )
+
+
+async def _read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
+    data = bytearray()
+    try:
+        async for piece in response.content.iter_any():
+            data += piece
+            if len(data) >= most:
+                break
+    except aiohttp.ClientError:
+        pass  # what came says enough
+    response.close()
+    return bytes(data[:most])

@@ -1,0 +1,140 @@
+"""ESP-AI's open platform: a JSON question, a plain text answer that streams.
+
+The protocol has no framing of its own and no end mark, and errors come inside a 200
+reply, as one JSON object. Source: its page of 2024-12-19, and its client's ways.
+"""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+from batch.core.model import Claim, Completion, Failure, Reply
+from batch.core.plain import plain, redact
+from batch.core.streams import TextStream
+from batch.providers import bodies
+from batch.providers.base import Bounds, Line, OnText, Post
+from batch.providers.profiles import Profile
+
+PATH = "/llm"
+
+
+class EspaiEndpoint:
+    """One key's way to an ESP-AI platform."""
+
+    def __init__(self, profile: Profile, key: str | None, bounds: Bounds) -> None:
+        self._profile = profile
+        self._key = key
+        self._url = profile.base_url.rstrip("/") + PATH
+        self._line = Line(pooled=profile.pooled, bounds=bounds, key=key)
+
+    async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
+        try:
+            body = self._body(claim)
+        except TypeError:
+            return Failure(
+                code="unsendable",
+                message="the request cannot be written as JSON",
+                sent=False,
+            )
+        post = Post(
+            url=self._url, body=body, headers={"Content-Type": "application/json"}
+        )
+        decoder = EspaiDecoder(claim.model, self._key)
+        return await self._line.post(post, decoder, on_text)
+
+    async def close(self) -> None:
+        await self._line.close()
+
+    def _body(self, claim: Claim) -> bytes:
+        return orjson.dumps(
+            {
+                **claim.params,
+                self._profile.message_field: claim.messages,
+                "model": claim.model,
+                "api_key": self._key or "",
+            }
+        )
+
+
+class EspaiDecoder:
+    """Tells an answer from an error object, a page, and nothing at all.
+
+    The whole body decides, since an error may be split over chunks, and an answer may
+    begin like one.
+    """
+
+    def __init__(self, model: str, key: str | None = None) -> None:
+        self._model = model
+        self._key = key
+        self._stream = TextStream()
+        self._pieces: list[str] = []
+
+    def feed(self, data: bytes) -> str:
+        text = self._stream.feed(data)
+        self._pieces.append(text)
+        return text
+
+    def partial(self) -> str:
+        return "".join(self._pieces)
+
+    def finish(self, *, framed: bool) -> Reply:
+        self._pieces.append(self._stream.finish())
+        text = redact("".join(self._pieces), self._key)
+        failure = _error_reply(text) or _not_an_answer(text)
+        if failure is not None:
+            return failure
+        return Completion(
+            text=text,
+            finish_reason="stop" if framed else "unknown",
+            model=self._model,
+        )
+
+
+# The official client looks at each chunk alone, so the service can end a stream that
+# went wrong with an error object behind the text.
+_TRAILING_ERROR = re.compile(r'\{[^{}]*"success"\s*:\s*false[^{}]*\}\s*\Z')
+
+
+def _error_reply(text: str) -> Failure | None:
+    body = bodies.parsed(text)
+    error = bodies.error_in(body)
+    partial = ""
+    if error is None and body is None:
+        found = _TRAILING_ERROR.search(text)
+        tail = bodies.parsed(found[0]) if found else None
+        if isinstance(tail, dict) and {"message", "code"} <= tail.keys():
+            error = bodies.error_in(tail)
+            partial = text[: found.start()] if found else ""
+    if error is None:
+        return None
+    code, message = error
+    return Failure(
+        code="endpoint_error",
+        message=f"the endpoint reports: {plain(message)}"
+        + (f" ({code})" if code else ""),
+        sent=True,
+        status=200,
+        endpoint_code=code,
+        partial=partial,
+    )
+
+
+def _not_an_answer(text: str) -> Failure | None:
+    if not text.strip("\ufeff \t\r\n"):
+        return Failure(
+            code="empty", message="the answer is empty", sent=True, status=200
+        )
+    if bodies.is_html(text):
+        title = bodies.html_title(text)
+        return Failure(
+            code="html",
+            message="the endpoint sent an HTML page"
+            + (f" ({title})" if title else "")
+            + ", not an answer",
+            sent=True,
+            status=200,
+            partial=text,
+        )
+    return None

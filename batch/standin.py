@@ -1,0 +1,279 @@
+"""The stand-in service: a real HTTP server on loopback that answers like ESP-AI.
+
+It has a quota, latency and faults of its own, and counts the calls that it received:
+whoever wants to know the truth asks it, not us. It shares no code with the product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+from aiohttp import web
+
+from batch.clock import Clock, SystemClock
+from batch.errors import UsageError
+
+#: Faults that a script may name, and what they do.
+FAULTS = {
+    "error": "an error object inside a 200 reply (error:CODE, default 500)",
+    "late_error": "some text, then an error object",
+    "exhausted": "the refusal of a used-up quota (code 4002)",
+    "http": "an HTTP error (http:STATUS, default 503)",
+    "html": "an HTML page",
+    "empty": "an empty body",
+    "cut": "half the answer, then the connection is cut",
+    "drop": "the connection is closed before a reply",
+    "stall": "half the answer, then silence",
+    "latin1": "bytes that are not UTF-8",
+    "redirect": "a redirect elsewhere",
+}
+
+Answer = Callable[[Mapping[str, Any]], str]
+
+
+def echo(body: Mapping[str, Any]) -> str:
+    """The default answer: says which prompt it is for, so that tests can tell."""
+    prompt = _messages(body)[-1]["content"]
+    return f"[{body.get('model')}] 答：{prompt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as it arrived."""
+
+    number: int
+    at: datetime
+    day: str
+    model: str
+    prompt: str
+    #: "answered", "refused" or the name of the fault.
+    outcome: str
+
+
+@dataclass(kw_only=True)
+class Standin:
+    """An ESP-AI platform of our own."""
+
+    #: Calls a day; None: no limit.
+    limit: int | None = 200
+    zone: tzinfo = UTC
+    #: Accepted keys; empty: any.
+    keys: frozenset[str] = frozenset()
+    #: Seconds to the first byte, and between chunks.
+    latency: float = 0.0
+    pace: float = 0.0
+    chunks: int = 8
+    #: By the call's number (from 1): a fault of FAULTS.
+    faults: Mapping[int, str] = field(default_factory=dict)
+    #: A fault for every call that the script says nothing about.
+    always: str = ""
+    answer: Answer = echo
+    clock: Clock = field(default_factory=SystemClock)
+    calls: list[Call] = field(default_factory=list)
+    #: Moved ahead by tests and by POST /standin/next-day.
+    shift: timedelta = timedelta(0)
+    _runner: web.AppRunner | None = None
+
+    def calls_today(self) -> int:
+        """Calls that count against today's limit."""
+        today = self._today()
+        counted = [c for c in self.calls if c.day == today and c.outcome != "refused"]
+        return len(counted)
+
+    def next_day(self) -> None:
+        """Let the service's own clock jump a day."""
+        self.shift += timedelta(days=1)
+
+    async def start(self, port: int = 0, host: str = "127.0.0.1") -> str:
+        """Serve; the base URL to reach it by. Port 0: any free one."""
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/llm", self._llm)
+        app.router.add_get("/standin", self._report)
+        app.router.add_post("/standin/next-day", self._jump)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, host, port, backlog=1024)
+            await site.start()
+        except OSError as error:
+            await self.stop()
+            raise UsageError(
+                f"port {port} cannot be had: {error.strerror}; name another with --port"
+            ) from None
+        bound = self._runner.addresses[0][1]
+        return f"http://{host}:{bound}/v1"
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _llm(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        fault, outcome = self._receive(body)
+        match outcome:
+            case "answered":
+                return await self._stream(request, self.answer(body))
+            case "refused":
+                return _error("4002", "额度不足 (insufficient credits)")
+            case "bad_key":
+                return _error("4003", "鉴权失败 (authentication failed)")
+            case _:
+                return await self._misbehave(request, body, fault)
+
+    def _receive(self, body: Mapping[str, Any]) -> tuple[str, str]:
+        """Count the call; the fault it meets, and what becomes of it."""
+        number = len(self.calls) + 1
+        fault = self.faults.get(number, self.always)
+        if self.keys and body.get("api_key") not in self.keys:
+            outcome = "bad_key"
+        elif self.limit is not None and self.calls_today() >= self.limit:
+            outcome = "refused"
+        else:
+            outcome = fault.partition(":")[0] or "answered"
+        call = Call(
+            number=number,
+            at=self._now(),
+            day=self._today(),
+            model=str(body.get("model")),
+            prompt=str(_messages(body)[-1]["content"]),
+            outcome=outcome,
+        )
+        self.calls.append(call)
+        return fault, outcome
+
+    async def _misbehave(
+        self, request: web.Request, body: Mapping[str, Any], fault: str
+    ) -> web.StreamResponse:
+        name, _, detail = fault.partition(":")
+        text = self.answer(body)
+        half = text[: max(1, len(text) // 2)]
+        match name:
+            case "error":
+                return _error(detail or "500", "系统错误 (system error)")
+            case "late_error":
+                error = '{"success": false, "message": "系统错误", "code": 500}'
+                return await self._stream(request, half + error)
+            case "exhausted":
+                return _error("4002", "额度不足 (insufficient credits)")
+            case "http":
+                return web.Response(status=int(detail or 503), text="try again later")
+            case "html":
+                page = "<!DOCTYPE html><html><title>502 Bad Gateway</title></html>"
+                return web.Response(text=page, content_type="text/html")
+            case "empty":
+                return await self._stream(request, "")
+            case "latin1":
+                return web.Response(body="déjà vu".encode("latin-1"))
+            case "redirect":
+                raise web.HTTPFound("http://127.0.0.1:9/elsewhere")
+            case "drop":
+                _cut(request)
+                return web.Response()
+            case "cut" | "stall":
+                response = await self._begin(request)
+                await response.write(half.encode())
+                if name == "stall":
+                    await asyncio.Event().wait()
+                _cut(request)
+                return response
+            case _:
+                raise UsageError(f"no fault is called {name!r}")
+
+    async def _stream(self, request: web.Request, text: str) -> web.StreamResponse:
+        await self._wait(self.latency)
+        response = await self._begin(request)
+        data = text.encode()
+        # By bytes, so that characters are split over chunks, as they are out there.
+        size = max(1, -(-len(data) // self.chunks))
+        for start in range(0, len(data), size):
+            if start:
+                await self._wait(self.pace)
+            await response.write(data[start : start + size])
+        await response.write_eof()
+        return response
+
+    async def _begin(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_type = "text/plain"
+        await response.prepare(request)
+        return response
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds:
+            await self.clock.sleep(seconds)
+
+    async def _report(self, _request: web.Request) -> web.Response:
+        calls = [
+            {
+                "number": call.number,
+                "at": call.at.isoformat(),
+                "day": call.day,
+                "model": call.model,
+                "prompt": call.prompt,
+                "outcome": call.outcome,
+            }
+            for call in self.calls
+        ]
+        report = {
+            "limit": self.limit,
+            "calls": len(self.calls),
+            "calls_today": self.calls_today(),
+            "log": calls,
+        }
+        return web.json_response(report)
+
+    async def _jump(self, _request: web.Request) -> web.Response:
+        self.next_day()
+        return web.json_response({"today": self._today()})
+
+    def _now(self) -> datetime:
+        return self.clock.now() + self.shift
+
+    def _today(self) -> str:
+        return self._now().astimezone(self.zone).date().isoformat()
+
+
+def parse_faults(scripts: Sequence[str]) -> tuple[dict[int, str], str]:
+    """ "3=cut,5=error:4001,*=http:503" to by number, and the one for the rest."""
+    faults: dict[int, str] = {}
+    always = ""
+    for item in ",".join(scripts).split(","):
+        if not item:
+            continue
+        number, found, fault = item.partition("=")
+        if not found or fault.partition(":")[0] not in FAULTS:
+            names = ", ".join(FAULTS)
+            raise UsageError(f"{item!r} is not NUMBER=FAULT; the faults are: {names}")
+        if number == "*":
+            always = fault
+        elif number.isdigit():
+            faults[int(number)] = fault
+        else:
+            raise UsageError(f"{item!r}: {number!r} is not a call's number or *")
+    return faults, always
+
+
+def _messages(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found = body.get("message") or body.get("messages")
+    return found if isinstance(found, list) and found else [{"content": ""}]
+
+
+def _error(code: str, message: str) -> web.Response:
+    # As the platform has it: 200, and the code as a number.
+    number = int(code) if code.isdigit() else code
+    text = json.dumps(
+        {"success": False, "message": message, "code": number}, ensure_ascii=False
+    )
+    return web.Response(text=text)
+
+
+def _cut(request: web.Request) -> None:
+    transport = request.transport
+    if transport is not None:
+        transport.abort()
