@@ -1,0 +1,55 @@
+"""The sentences that a run ends with, and their exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batch.core.model import Failure
+from batch.core.verdict import StopCause, Verdict
+from batch.runner.values import Ending
+from batch.store.runners import Orphan
+
+#: Names that are listed before "and N more".
+NAMED = 10
+
+
+def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
+    """No request of this account can succeed."""
+    if verdict.cause is StopCause.KEY:
+        return Ending(
+            exit_code=77,
+            message=f"{provider} refused the key ({failure.message}): set the right "
+            f"one with `quotabatch keys set {provider}`, then run again",
+        )
+    return Ending(
+        exit_code=78,
+        message=f"{provider}: {failure.message}; no request of this run can succeed, "
+        "so it stopped: check base_url and model",
+    )
+
+
+def hopeless(provider: str, row: int, failure: Failure) -> Ending:
+    """So many failures in a row that more of them would burn the day."""
+    if not failure.sent:
+        return Ending(
+            exit_code=69,
+            message=f"{provider} cannot be reached: {failure.message}; no credit was "
+            "used for it. Run again when it is back",
+        )
+    return Ending(
+        exit_code=69,
+        message=f"{row} calls in a row failed, the last with: {failure.message}. "
+        "The run stopped to keep the credits that are left",
+    )
+
+
+def in_doubt(whose: str, orphans: Sequence[Orphan], *, hold: bool) -> str:
+    """Calls whose outcome nobody knows, by name."""
+    named = ", ".join(one.custom_id for one in orphans[:NAMED])
+    more = f" and {len(orphans) - NAMED} more" if len(orphans) > NAMED else ""
+    calls = "1 call" if len(orphans) == 1 else f"{len(orphans)} calls"
+    fate = "held back (`retry` asks again)" if hold else "to be asked again"
+    return (
+        f"{whose} ended with {calls} in flight, whose outcome is unknown: credits "
+        f"counted, {fate}: {named}{more}"
+    )

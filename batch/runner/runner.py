@@ -1,0 +1,276 @@
+"""One run on one account: claim, dispatch, record, until there is nothing left to do.
+
+Natural batches: while one transaction commits, finished calls and free slots gather,
+and the next transaction takes all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+from batch.clock import Clock
+from batch.core.model import (
+    Claim,
+    Completion,
+    EntryState,
+    Reply,
+    RequestState,
+    Settlement,
+)
+from batch.core.verdict import Rules, Verdict, VerdictKind, judge
+from batch.providers.base import Endpoint
+from batch.runner import endings
+from batch.runner.pace import Pace
+from batch.runner.trade import HEARTBEAT, Trade
+from batch.runner.tray import Tray
+from batch.runner.values import Ending, Options, Progress
+from batch.store.queue import Claimed
+from batch.worker import NoMoreAttemptsError, Worker
+
+#: A sleep is taken in naps, so that the wall clock is looked at again.
+NAP = 30.0
+
+
+class Runner:
+    """The owner of the workers of one run on one account."""
+
+    def __init__(
+        self,
+        *,
+        trade: Trade,
+        provider: str,
+        rules: Rules,
+        endpoint: Endpoint,
+        clock: Clock,
+        random: Callable[[], float],
+        options: Options,
+        notify: Callable[[str], None],
+        show_text: bool = False,
+    ) -> None:
+        self.progress = Progress(provider)
+        self._trade = trade
+        self._provider = provider
+        self._rules = rules
+        self._clock = clock
+        self._options = options
+        self._notify = notify
+        self._pace = Pace(options)
+        self._tray = Tray()
+        on_text = self._on_text if show_text else None
+        self._worker = Worker(endpoint, self, clock, random, on_text)
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Requests that hold a slot: claimed, and no outcome of theirs is on its way.
+        self._working: set[int] = set()
+        #: Failed for good since the last success, by transient failures only.
+        self._given_up: list[int] = []
+        self._ending: Ending | None = None
+        self._ends = asyncio.Event()
+        #: What a worker should never have raised.
+        self._crash: BaseException | None = None
+
+    async def run(self) -> Ending:
+        """Work until the queue is dry, the credits are gone, or something stops it."""
+        try:
+            await self._take_over()
+            while True:
+                await self._exchange()
+                if self._tasks:
+                    await self._nap(self._until_next_chance())
+                    continue
+                ending = await self._rest()
+                if ending is not None:
+                    return ending
+        finally:
+            await self._leave()
+
+    def drain(self, ending: Ending) -> None:
+        """Claim nothing more, and end so once the calls in flight are done."""
+        if self._ending is None:
+            self._ending = ending
+        self._ends.set()
+        self._tray.wake.set()
+
+    def abort(self) -> None:
+        """End at once: calls in flight are given up, their credits count as spent."""
+        for task in self._tasks:
+            task.cancel()
+
+    # What the workers ask of their desk.
+
+    def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
+        self.progress.streamed(claim.custom_id)
+        if isinstance(reply, Completion):
+            self._pace.succeeded()
+            self._given_up.clear()
+            return None
+        now = self._clock.now()
+        verdict = judge(reply, self._rules, now)
+        self._pace.failed(verdict, now)
+        if verdict.kind is VerdictKind.EXHAUSTED:
+            self._tray.close(reply, verdict)
+        elif verdict.kind is VerdictKind.STOP:
+            self.drain(endings.stopped(self._provider, reply, verdict))
+        elif self._pace.is_hopeless(reply):
+            self.drain(endings.hopeless(self._provider, self._pace.row, reply))
+        return verdict
+
+    async def settle(self, settlement: Settlement) -> None:
+        if settlement.state is not RequestState.RUNNING:
+            self._working.discard(settlement.request_id)
+        await self._tray.settle(settlement)
+
+    async def renew(self, claim: Claim) -> Claim:
+        if self._ending is not None or self._calls_left() <= 0:
+            raise NoMoreAttemptsError
+        renewed = await self._tray.renew(claim)
+        if renewed is None:
+            raise NoMoreAttemptsError
+        return renewed
+
+    async def pause(self, seconds: float) -> None:
+        await self._sleep(seconds, self._ends)
+        if self._ending is not None:
+            raise NoMoreAttemptsError
+
+    # The loop.
+
+    async def _exchange(self) -> None:
+        """One transaction: what came of calls goes in, new claims come out."""
+        batch = self._tray.take()
+        slots = self._slots(len(batch.renewals))
+        if not (batch or slots or self._trade.beat_is_due()):
+            return
+        try:
+            traded = await self._trade.exchange(batch, slots)
+        except BaseException:
+            # Answers in hand are tried once more on the way out.
+            self._tray.put_back(batch)
+            raise
+        for settlement in batch.settlements:
+            self._count(settlement)
+        self.progress.calls += sum(claim is not None for claim in traded.renewed)
+        batch.answer(traded.renewed)
+        if traded.claimed is not None:
+            self._dispatch(traded.claimed)
+
+    def _dispatch(self, claimed: Claimed) -> None:
+        self._pace.denied_until = claimed.denied_until
+        progress = self.progress
+        progress.standings = claimed.standings
+        progress.calls += len(claimed.claims)
+        for claim in claimed.claims:
+            self._working.add(claim.request_id)
+            task = asyncio.create_task(self._worker.work(claim))
+            self._tasks.add(task)
+            task.add_done_callback(self._finished)
+        progress.in_flight = len(self._working)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._tray.wake.set()
+        if not task.cancelled():
+            self._crash = self._crash or task.exception()
+
+    def _count(self, settlement: Settlement) -> None:
+        progress = self.progress
+        progress.in_flight = len(self._working)
+        if settlement.completion is not None:
+            progress.answer(self._clock.monotonic())
+        elif settlement.state is RequestState.FAILED:
+            progress.failed += 1
+            if settlement.verdict == VerdictKind.RETRY:
+                self._given_up.append(settlement.request_id)
+        if settlement.failure and settlement.credit is EntryState.RELEASED:
+            progress.calls -= 1
+
+    def _slots(self, renewals: int) -> int:
+        if self._ending is not None:
+            return 0
+        slots = self._pace.slots(len(self._working), self._clock.now())
+        return max(0, min(slots, self._calls_left() - renewals))
+
+    def _calls_left(self) -> int:
+        most = self._options.max_calls
+        return 1 << 60 if most is None else max(0, most - self.progress.calls)
+
+    def _until_next_chance(self) -> float:
+        """Seconds until something may be claimed that may not now."""
+        now = self._clock.now()
+        chance = self._pace.next_chance(now)
+        seconds = (chance - now).total_seconds() if chance else HEARTBEAT
+        return min(seconds, HEARTBEAT)
+
+    async def _rest(self) -> Ending | None:
+        """Nothing is in flight: end, or sleep until there is something to do."""
+        if self._tray:
+            return None
+        if self._ending is not None:
+            return self._ending
+        if self._calls_left() == 0:
+            return Ending(exit_code=75, message="Stopped at --max-calls")
+        now = self._clock.now()
+        chance = self._pace.next_chance(now)
+        if chance is None:
+            # A runner that died beside this one leaves work behind.
+            return None if await self._take_over() else Ending(exit_code=0)
+        if self._pace.denied_until == chance:
+            pause = (chance - now).total_seconds()
+            if pause > self._options.max_pause and not self._options.wait:
+                return Ending(exit_code=75, resets_at=chance)
+            await self._sleep_until(chance)
+            self._pace.restart()
+        else:
+            await self._sleep_until(chance)
+        return None
+
+    async def _sleep_until(self, moment: datetime) -> None:
+        self.progress.sleeping_until = moment
+        while self._ending is None and (now := self._clock.now()) < moment:
+            await self._nap(min(NAP, (moment - now).total_seconds()))
+            await self._exchange()
+        self.progress.sleeping_until = None
+
+    async def _nap(self, seconds: float) -> None:
+        await self._sleep(seconds, self._tray.wake)
+        self._tray.wake.clear()
+        if self._crash is not None:
+            raise self._crash
+
+    async def _sleep(self, seconds: float, event: asyncio.Event) -> None:
+        """Wait for the event, but no longer than this."""
+        if event.is_set():
+            return
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        waiting = asyncio.ensure_future(event.wait())
+        try:
+            await asyncio.wait((sleeping, waiting), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waiting.cancel()
+
+    def _on_text(self, claim: Claim, text: str) -> None:
+        self.progress.stream(claim.custom_id, text)
+
+    # Beginning and end.
+
+    async def _take_over(self) -> bool:
+        """Take over from runners that died; whether that leaves something to ask."""
+        orphans = await self._trade.take_over()
+        if orphans:
+            hold = self._options.hold
+            self._notify(endings.in_doubt("An earlier run", orphans, hold=hold))
+        return any(one.state is RequestState.PENDING for one in orphans)
+
+    async def _leave(self) -> None:
+        """Nothing stays with this runner, whatever ended it."""
+        self.abort()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        # They failed only because everything did.
+        given_up = self._given_up if self._ending is not None else []
+        orphans = await self._trade.leave(self._tray.take(), given_up)
+        if orphans:
+            hold = self._options.hold
+            self._notify(endings.in_doubt("This run", orphans, hold=hold))

@@ -1,0 +1,82 @@
+"""What workers put down for the next transaction, and wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from batch.core.model import Claim, Failure, Settlement
+from batch.core.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What had gathered when a transaction began."""
+
+    outcomes: Sequence[tuple[Settlement, asyncio.Future[None]]]
+    renewals: Sequence[tuple[Claim, asyncio.Future[Claim | None]]]
+    #: Refusals that say "used up".
+    closures: Sequence[tuple[Failure, Verdict]]
+
+    @property
+    def settlements(self) -> list[Settlement]:
+        return [settlement for settlement, _ in self.outcomes]
+
+    @property
+    def claims(self) -> list[Claim]:
+        return [claim for claim, _ in self.renewals]
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.renewals or self.closures)
+
+    def answer(self, renewed: Sequence[Claim | None]) -> None:
+        """It is on disk: wake those who waited for it."""
+        for _, on_disk in self.outcomes:
+            if not on_disk.done():
+                on_disk.set_result(None)
+        for (_, granted), claim in zip(self.renewals, renewed, strict=True):
+            if not granted.done():
+                granted.set_result(claim)
+
+
+class Tray:
+    """Gathers while a transaction commits; `wake` says that there is something."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        self._outcomes: list[tuple[Settlement, asyncio.Future[None]]] = []
+        self._renewals: list[tuple[Claim, asyncio.Future[Claim | None]]] = []
+        self._closures: list[tuple[Failure, Verdict]] = []
+
+    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
+        """To be recorded; done once it is on disk."""
+        on_disk = asyncio.get_running_loop().create_future()
+        self._outcomes.append((settlement, on_disk))
+        self.wake.set()
+        return on_disk
+
+    def renew(self, claim: Claim) -> asyncio.Future[Claim | None]:
+        """One more credit is wanted; None where there is none."""
+        granted: asyncio.Future[Claim | None]
+        granted = asyncio.get_running_loop().create_future()
+        self._renewals.append((claim, granted))
+        self.wake.set()
+        return granted
+
+    def close(self, failure: Failure, verdict: Verdict) -> None:
+        """The endpoint says that the quota is used up."""
+        self._closures.append((failure, verdict))
+
+    def take(self) -> Batch:
+        """All that has gathered."""
+        batch = Batch(self._outcomes, self._renewals, self._closures)
+        self._outcomes, self._renewals, self._closures = [], [], []
+        return batch
+
+    def put_back(self, batch: Batch) -> None:
+        """It could not be recorded: keep the outcomes for another try."""
+        self._outcomes[:0] = batch.outcomes
+
+    def __bool__(self) -> bool:
+        return bool(self._outcomes or self._renewals or self._closures)

@@ -1,0 +1,81 @@
+"""How to run, how far a run has come, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from batch.core.quota import Standing
+
+#: Newest answers whose times are kept.
+REMEMBERED = 1000
+#: The end of a streaming text that is kept, characters.
+TEXT_KEPT = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run."""
+
+    concurrency: int = 4
+    max_calls: int | None = None
+    #: Failures in a row that stop the run.
+    max_failures: int = 10
+    #: Waits up to this are slept through in any case, seconds.
+    max_pause: float = 300.0
+    #: Sleep over the reset, instead of ending.
+    wait: bool = False
+    #: Fail what was in flight at a crash, instead of asking again.
+    hold: bool = False
+    #: Only these jobs; None: all of the provider.
+    job_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """Why a run ended, and with which exit code."""
+
+    exit_code: int
+    #: One sentence for a person; empty where all is done.
+    message: str = ""
+    #: When there are credits again, if it is for want of them.
+    resets_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has done so far; whoever shows it only reads."""
+
+    provider: str
+    calls: int = 0
+    completed: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    standings: Sequence[Standing] = ()
+    sleeping_until: datetime | None = None
+    #: The answer that is looked at as it streams in: custom_id, and its end so far.
+    newest: tuple[str, str] | None = None
+    #: Monotonic times of the newest answers, for the rate.
+    answered: list[float] = field(default_factory=list)
+    _streaming: dict[str, str] = field(default_factory=dict)
+
+    def stream(self, custom_id: str, text: str) -> None:
+        """A piece of an answer came in."""
+        text = (self._streaming.get(custom_id, "") + text)[-TEXT_KEPT:]
+        self._streaming[custom_id] = text
+        # One at a time can be read: another is taken when this one has ended.
+        current = self.newest[0] if self.newest else custom_id
+        if current == custom_id or current not in self._streaming:
+            self.newest = custom_id, text
+
+    def streamed(self, custom_id: str) -> None:
+        """No more of this answer comes."""
+        self._streaming.pop(custom_id, None)
+
+    def answer(self, at: float) -> None:
+        """An answer is on disk."""
+        self.completed += 1
+        self.answered.append(at)
+        if len(self.answered) > REMEMBERED:
+            del self.answered[: -REMEMBERED // 2]

@@ -1,0 +1,103 @@
+"""What every service needs: settings, the database, the clock, chance, the keys."""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from batch import keys, presence
+from batch.clock import Clock, SystemClock
+from batch.config import Settings
+from batch.core.model import Job
+from batch.errors import UnknownJobError, UsageError
+from batch.keys import Key, KeyRing
+from batch.providers.profiles import Profile
+from batch.store import jobs
+from batch.store.engine import Database
+
+#: Rows deleted in one transaction, so that a run beside it is not held up.
+PIECE = 2000
+
+
+@dataclass
+class Service:
+    """The open house: the services' functions take it as their first argument."""
+
+    settings: Settings
+    clock: Clock = field(default_factory=SystemClock)
+    #: From 0 to 1, for waits that must not fall into step.
+    random: Callable[[], float] = random.random
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # A cached property that was never asked for has nothing to close.
+        database = self.__dict__.get("database")
+        if database is not None:
+            database.close()
+
+    @cached_property
+    def database(self) -> Database:
+        """The user's database; made, or migrated, at its first use."""
+        database = Database.open(self.settings.database)
+        self._clear_up_submissions(database)
+        return database
+
+    @property
+    def keyring(self) -> KeyRing:
+        return KeyRing(self.settings.home.key_file, self.settings.environ)
+
+    @property
+    def locks(self) -> Path:
+        """Where runners of this database show that they live."""
+        path = self.settings.database
+        return path.with_name(path.name + ".locks")
+
+    def new_lock(self, what: str) -> presence.Presence:
+        """A name that nobody else has, held for as long as it is entered."""
+        return presence.Presence(self.locks, f"{what}-{secrets.token_hex(4)}")
+
+    def key(self, profile: Profile) -> Key | None:
+        return self.keyring.find(profile.name, profile.key_env)
+
+    def fingerprint(self, profile: Profile) -> str:
+        """The fingerprint of the key in use, "none" where there is no key."""
+        key = self.key(profile)
+        return keys.fingerprint(profile.name, key.secret) if key else "none"
+
+    def job(self, wanted: str) -> Job:
+        """The job with this number or name; of several with one name, none."""
+        found = self.database.read(jobs.listed)
+        by_id = [job for job in found if str(job.id) == wanted.lstrip("#")]
+        named = by_id or [job for job in found if job.name == wanted]
+        if len(named) > 1:
+            numbers = ", ".join(str(job.id) for job in named)
+            raise UsageError(f"several jobs are called {wanted!r}: say {numbers}")
+        if not named:
+            known = ", ".join(f"{job.id} ({job.name})" for job in found[-10:])
+            raise UnknownJobError(
+                f"there is no job {wanted!r}"
+                + (f"; there are: {known}" if known else "; submit one first")
+            )
+        return named[0]
+
+    def _clear_up_submissions(self, database: Database) -> None:
+        """Remove what a submission left behind that was killed half-way."""
+        for job_id, name in database.read(jobs.unfinished):
+            if presence.is_alive(self.locks, name):
+                continue
+            while not database.write(jobs.discard, job_id, PIECE):
+                pass
+            presence.forget(self.locks, name)

@@ -1,0 +1,94 @@
+"""From what the user said to an Order: flag over job file over setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from batch.core.template import Template
+from batch.dataset.rows import Format
+from batch.errors import UsageError
+from batch.jobfile import read_jobfile
+from batch.service.context import Service
+from batch.service.submission import Order
+
+_TEMPLATE = tuple(Template.__dataclass_fields__)
+#: A flag that takes the place of what a job file says in another way.
+_RIVALS = {"prompt": "prompt_column", "prompt_column": "prompt", "id_column": "id"}
+
+
+def make_order(
+    service: Service,
+    sources: Sequence[str],
+    flags: Mapping[str, Any],
+    note: Callable[[str], None] = lambda _: None,
+) -> Order:
+    """The order that these sources and flags amount to.
+
+    `flags` hold what the command line gave, None where it gave nothing; `note` is told
+    what the user may have meant otherwise.
+    """
+    said = _of_job_file(sources)
+    sources = said.pop("sources", sources)
+    params = {**said.pop("params", {}), **(flags.get("params") or {})}
+    for name, value in flags.items():
+        if value is not None:
+            said[name] = value
+            said.pop(_RIVALS.get(name, ""), None)
+    profile = service.settings.profile(said.get("provider"))
+    model = said.get("model") or service.settings["model"]
+    if not model:
+        known = ", ".join(dict.fromkeys(one.id for one in profile.models))
+        raise UsageError(f"which model? --model takes an id or a name: {known}")
+    model_id = profile.model_id(model)
+    if not profile.knows(model_id):
+        note(
+            f"Note: {profile.name} is not known to have a model {model!r} "
+            "(`quotabatch models` lists them); if it has not, the first call tells."
+        )
+    return Order(
+        sources=tuple(sources),
+        template=Template(**{name: said.get(name) for name in _TEMPLATE}),
+        provider=profile.name,
+        model=model_id,
+        params=params,
+        name=said.get("name") or _name_of(sources[0]),
+        priority=said.get("priority", 0),
+        max_attempts=said.get("max_attempts", service.settings["max_attempts"]),
+        limit=said.get("limit"),
+        dedupe=said.get("dedupe", True),
+        skip_bad_rows=said.get("skip_bad_rows", False),
+        dry_run=said.get("dry_run", False),
+        format=_format(said.get("format")),
+        encoding=said.get("encoding", "utf-8"),
+    )
+
+
+def _of_job_file(sources: Sequence[str]) -> dict[str, Any]:
+    """What a job file among the sources says; nothing where there is none."""
+    files = [source for source in sources if source.endswith(".toml")]
+    if not files:
+        return {}
+    if len(sources) > 1:
+        raise UsageError("a job file names its dataset itself: submit it alone")
+    said = asdict(read_jobfile(Path(files[0])))
+    said.update(said.pop("template"))
+    said["sources"] = [str(said.pop("dataset"))]
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _format(name: str | None) -> Format | None:
+    if name is None:
+        return None
+    if name not in list(Format):
+        raise UsageError(f"--format {name!r}: one of {', '.join(Format)}")
+    return Format(name)
+
+
+def _name_of(source: str) -> str:
+    if source == "-":
+        return "stdin"
+    name = Path(source).name
+    return name.removesuffix(".gz").rpartition(".")[0] or name

@@ -1,0 +1,82 @@
+"""What a user does to jobs and to the ledger after submitting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from batch.core.model import Job
+from batch.errors import UsageError
+from batch.service.context import PIECE, Service
+from batch.store import jobs, ledger, reports
+
+
+def retry(
+    service: Service,
+    wanted: str,
+    *,
+    codes: Sequence[str] = (),
+    cancelled: bool = False,
+    model: str | None = None,
+    params: dict[str, Any] | None = None,
+    max_attempts: int | None = None,
+) -> tuple[Job, int]:
+    """Reopen failed (or cancelled) requests; how many wait again. Answers stay."""
+    job = service.job(wanted)
+    profile = service.settings.profile(job.provider)
+    with service.database.transaction() as connection:
+        jobs.change(
+            connection,
+            job.id,
+            model=profile.model_id(model) if model else None,
+            params={**job.params, **params} if params else None,
+            max_attempts=max_attempts,
+        )
+        reopened = jobs.retry(connection, job, codes=codes, cancelled=cancelled)
+    return job, reopened
+
+
+def cancel(service: Service, wanted: str) -> tuple[Job, int]:
+    """Take back the requests that wait; how many. Calls in flight are finished."""
+    job = service.job(wanted)
+    return job, service.database.write(jobs.cancel, job.id)
+
+
+def pause(service: Service, wanted: str) -> Job:
+    """Leave the job alone, until `resume`."""
+    job = service.job(wanted)
+    service.database.write(jobs.pause, job.id, service.clock.now())
+    return job
+
+
+def resume(service: Service, wanted: str) -> Job:
+    """Work on the job again."""
+    job = service.job(wanted)
+    service.database.write(jobs.pause, job.id, None)
+    return job
+
+
+def delete(service: Service, wanted: str) -> Job:
+    """Remove the job with its answers; the ledger keeps what was spent on it."""
+    job = service.job(wanted)
+    counts = service.database.read(reports.counts, job)
+    if counts.running:
+        raise UsageError(
+            f"job {job.id} has {counts.running} calls in flight: stop its run first"
+        )
+    # Whoever comes upon it half deleted finishes the work.
+    service.database.write(jobs.withdraw, job.id)
+    while not service.database.write(jobs.discard, job.id, PIECE):
+        pass
+    return job
+
+
+def record(service: Service, credits: int, note: str | None) -> str:
+    """Book credits that were spent elsewhere with the key in use; the account."""
+    profile = service.settings.profile()
+    fingerprint = service.fingerprint(profile)
+    now = service.clock.now()
+    with service.database.transaction() as connection:
+        account_id = ledger.account(connection, profile.name, fingerprint)
+        ledger.record(connection, account_id, profile.quotas, credits, note, now)
+    return f"{profile.name}:{fingerprint}"

@@ -1,0 +1,269 @@
+"""Running: one runner an account, all of them until each has come to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from batch import presence, whereabouts
+from batch.core.model import Counts, Job
+from batch.core.quota import WindowKind
+from batch.errors import KeyRefusedError, UsageError
+from batch.keys import ANY_PROVIDER, Key
+from batch.providers.base import Endpoint
+from batch.providers.espai import EspaiEndpoint
+from batch.providers.profiles import Profile
+from batch.runner.runner import Runner
+from batch.runner.trade import Trade
+from batch.runner.values import Ending, Options, Progress
+from batch.service.context import Service
+from batch.store import jobs, ledger, reports, runners
+from batch.store.queue import Holder
+
+#: Which ending speaks for the run, where accounts ended differently.
+_GRAVITY = (130, 143, 129, 77, 78, 69, 75)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run went."""
+
+    exit_code: int
+    #: By provider.
+    endings: dict[str, Ending]
+    progress: dict[str, Progress]
+    jobs: list[tuple[Job, Counts]]
+    seconds: float
+
+
+@dataclass
+class Run:
+    """A run in progress: look at it, or interrupt it."""
+
+    progress: list[Progress] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    started: float = 0.0
+    runners: list[Runner] = field(default_factory=list)
+    _signals: int = 0
+
+    def interrupt(self, exit_code: int) -> bool:
+        """Drain at the first word, abort at the second; whether it is the first."""
+        self._signals += 1
+        for runner in self.runners:
+            if self._signals == 1:
+                runner.drain(Ending(exit_code=exit_code, message="interrupted"))
+            else:
+                runner.abort()
+        return self._signals == 1
+
+
+def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
+    """The jobs that a run is to work on: those named, else all with work to do."""
+    if wanted:
+        return [service.job(name) for name in wanted]
+    found = service.database.read(jobs.listed, active=True)
+    with service.database.reading() as connection:
+        return [job for job in found if reports.counts(connection, job).left]
+
+
+async def run(
+    service: Service,
+    chosen: Sequence[Job],
+    options: Options,
+    *,
+    keep: int = 0,
+    separate_ledger: bool = False,
+    handle: Run | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+    show_text: bool = False,
+    narrowed: bool = True,
+) -> Outcome:
+    """Work on these jobs until they are done, or something ends it.
+
+    `narrowed` False: also on jobs of the same providers that come in meanwhile.
+    """
+    handle = handle if handle is not None else Run()
+    handle.started = service.clock.monotonic()
+    handle.counts = _counts(service, chosen)
+    async with AsyncExitStack() as stack:
+        for profile in _profiles(service, chosen):
+            mine = tuple(job.id for job in chosen if job.provider == profile.name)
+            runner = await _runner(
+                stack,
+                service,
+                profile,
+                replace(options, job_ids=mine if narrowed else None),
+                keep=keep,
+                separate_ledger=separate_ledger,
+                notify=notify,
+                show_text=show_text,
+            )
+            handle.runners.append(runner)
+            handle.progress.append(runner.progress)
+        endings = await _all(runner.run() for runner in handle.runners)
+    names = [progress.provider for progress in handle.progress]
+    counted = _count_each(service, chosen)
+    return Outcome(
+        exit_code=_exit_code(endings, [counts for _, counts in counted]),
+        endings=dict(zip(names, endings, strict=True)),
+        progress=dict(zip(names, handle.progress, strict=True)),
+        jobs=counted,
+        seconds=service.clock.monotonic() - handle.started,
+    )
+
+
+async def _all(running: Iterable[Coroutine[Any, Any, Ending]]) -> list[Ending]:
+    """Every ending; a fault of one is raised once the others have ended too."""
+    results = await asyncio.gather(*running, return_exceptions=True)
+    endings = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        endings.append(result)
+    return endings
+
+
+async def _runner(
+    stack: AsyncExitStack,
+    service: Service,
+    profile: Profile,
+    options: Options,
+    *,
+    keep: int,
+    separate_ledger: bool,
+    notify: Callable[[str], None],
+    show_text: bool,
+) -> Runner:
+    _check_keep(profile, keep)
+    key = _needed_key(service, profile)
+    fingerprint = service.fingerprint(profile)
+    if not separate_ledger:
+        account = f"{profile.name}:{fingerprint}"
+        home, database = service.settings.home, service.settings.database
+        whereabouts.claim(home.ledgers, account, str(database))
+    lock = stack.enter_context(service.new_lock("runner"))
+    endpoint = _endpoint(profile, key, service)
+    stack.push_async_callback(endpoint.close)
+    holder = service.database.write(
+        _begin, service, profile, fingerprint, lock.name, keep
+    )
+    trade = Trade(
+        service.database,
+        holder,
+        profile.name,
+        options,
+        service.clock,
+        lambda connection: _dead_runners(connection, service),
+    )
+    return Runner(
+        trade=trade,
+        provider=profile.name,
+        rules=profile.rules,
+        endpoint=endpoint,
+        clock=service.clock,
+        random=service.random,
+        options=options,
+        notify=notify,
+        show_text=show_text,
+    )
+
+
+def _begin(
+    connection: Connection,
+    service: Service,
+    profile: Profile,
+    fingerprint: str,
+    lock: str,
+    keep: int,
+) -> Holder:
+    account_id = ledger.account(connection, profile.name, fingerprint)
+    runner_id = runners.begin(
+        connection,
+        account_id,
+        host=presence.host(),
+        pid=os.getpid(),
+        lock=lock,
+        now=service.clock.now(),
+    )
+    return Holder(
+        runner_id=runner_id, account_id=account_id, quotas=profile.quotas, keep=keep
+    )
+
+
+def _dead_runners(connection: Connection, service: Service) -> list[int]:
+    """Runners of this machine whose process is gone."""
+    dead = []
+    for row in runners.live(connection):
+        if presence.is_alive(service.locks, row.lock):
+            continue
+        presence.forget(service.locks, row.lock)
+        dead.append(row.id)
+    return dead
+
+
+def _endpoint(profile: Profile, key: Key | None, service: Service) -> Endpoint:
+    secret = key.secret if key else None
+    return EspaiEndpoint(profile, secret, service.settings.bounds())
+
+
+def _needed_key(service: Service, profile: Profile) -> Key | None:
+    key = service.key(profile)
+    if key is None and profile.key_env is not None:
+        raise KeyRefusedError(
+            f"no key for {profile.name}: `quotabatch keys set {profile.name}`, or set "
+            f"{profile.key_env} or {ANY_PROVIDER}"
+        )
+    return key
+
+
+def _check_keep(profile: Profile, keep: int) -> None:
+    for quota in profile.quotas:
+        if quota.kind is not WindowKind.MINUTE and keep >= quota.limit:
+            raise UsageError(
+                f"--keep {keep} leaves nothing of {profile.name}'s {quota.limit} "
+                f"credits a {quota.kind}"
+            )
+
+
+def _profiles(service: Service, chosen: Sequence[Job]) -> list[Profile]:
+    names = dict.fromkeys(job.provider for job in chosen)
+    profiles = [service.settings.profile(name) for name in names]
+    shared = [
+        profile.name
+        for profile in profiles
+        if (key := service.key(profile)) and key.origin == f"${ANY_PROVIDER}"
+    ]
+    if len(shared) > 1:
+        raise KeyRefusedError(
+            f"{ANY_PROVIDER} would be sent to {' and '.join(shared)}: give each its "
+            "own variable, or use `quotabatch keys set`"
+        )
+    return profiles
+
+
+def _counts(service: Service, chosen: Sequence[Job]) -> Counts:
+    return sum((counts for _, counts in _count_each(service, chosen)), Counts())
+
+
+def _count_each(service: Service, chosen: Sequence[Job]) -> list[tuple[Job, Counts]]:
+    ids = [job.id for job in chosen]
+    with service.database.reading() as connection:
+        fresh = jobs.listed(connection, ids=ids)
+        return [(job, reports.counts(connection, job)) for job in fresh]
+
+
+def _exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:
+    codes = {ending.exit_code for ending in endings}
+    if not any(one.left for one in counts):
+        # The last credit of a window, or of --max-calls, may have been the last call.
+        codes.discard(75)
+    for code in _GRAVITY:
+        if code in codes:
+            return code
+    return 1 if any(one.failed for one in counts) else 0

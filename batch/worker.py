@@ -1,0 +1,216 @@
+"""One request through its attempts: each has a credit of its own before it is made.
+
+tenacity keeps the waits between them; it is entered only where there is something to
+try again, and nothing but the attempt stands inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+
+from batch.clock import Clock
+from batch.core import retry
+from batch.core.model import (
+    Claim,
+    Completion,
+    EntryState,
+    Failure,
+    Reply,
+    RequestState,
+    Settlement,
+)
+from batch.core.verdict import Verdict, VerdictKind
+from batch.providers.base import Endpoint, OnText
+
+#: A reservation older than this is not used: it may belong to another window by now,
+#: as when the machine slept between the claim and the call.
+USE_WITHIN = timedelta(minutes=5)
+
+
+class NoMoreAttemptsError(Exception):
+    """The request goes back to the queue: no credit, or the run is ending."""
+
+
+class Desk(Protocol):
+    """What a worker asks of its runner."""
+
+    def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
+        """Take note of a reply; the verdict on it, None for a completion."""
+
+    async def settle(self, settlement: Settlement) -> None:
+        """Return once this outcome is on disk."""
+
+    async def renew(self, claim: Claim) -> Claim:
+        """A credit for one more attempt; NoMoreAttemptsError where there is none."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait; NoMoreAttemptsError as soon as the run is ending."""
+
+
+class Worker:
+    """Takes one claimed request to its outcome."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        desk: Desk,
+        clock: Clock,
+        random: Callable[[], float],
+        on_text: Callable[[Claim, str], None] | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._desk = desk
+        self._clock = clock
+        self._random = random
+        self._on_text = on_text
+
+    async def work(self, claim: Claim) -> None:
+        """Attempt the request until its outcome is on disk, or it is given back."""
+        trial = _Trial(claim)
+        try:
+            await self._attempt(trial)
+            if trial.again:
+                await self._attempt_again(trial)
+        except NoMoreAttemptsError:
+            if trial.unsettled:
+                await self._desk.settle(trial.given_back())
+            else:
+                await self._desk.settle(_idle(claim))
+            return
+        await self._desk.settle(trial.outcome())
+
+    async def _attempt_again(self, trial: _Trial) -> None:
+        async def settle_the_failed_attempt(_state: RetryCallState) -> None:
+            await self._desk.settle(trial.to_be_continued())
+            trial.unsettled = False
+
+        async def reserve_its_own_credit(state: RetryCallState) -> None:
+            if state.attempt_number > 1:
+                trial.claim = await self._desk.renew(trial.claim)
+                trial.unsettled = True
+
+        async def next_attempt() -> _Trial:
+            # The first attempt was made outside: most requests need no other.
+            if not trial.first:
+                await self._attempt(trial)
+            trial.first = False
+            return trial
+
+        await AsyncRetrying(
+            sleep=self._desk.pause,
+            wait=lambda _state: trial.wait(self._random()),
+            stop=lambda _state: False,
+            retry=retry_if_result(lambda tried: tried.again),
+            before=reserve_its_own_credit,
+            before_sleep=settle_the_failed_attempt,
+        )(next_attempt)
+
+    async def _attempt(self, trial: _Trial) -> None:
+        claim = trial.claim
+        if self._clock.now() - claim.reserved_at > USE_WITHIN:
+            trial.unsent()
+            raise NoMoreAttemptsError
+        reply = await self._endpoint.call(claim, self._listener(claim))
+        trial.take(reply, self._desk.judge(claim, reply))
+
+    def _listener(self, claim: Claim) -> OnText | None:
+        on_text = self._on_text
+        if on_text is None:
+            return None
+        return lambda text: on_text(claim, text)
+
+
+class _Trial:
+    """A request's attempts so far, and what the last of them amounts to."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.first = True
+        #: Whether a credit is reserved that nobody has accounted for yet.
+        self.unsettled = True
+        self._reply: Reply | None = None
+        self._verdict: Verdict | None = None
+        self._row = 0
+
+    @property
+    def again(self) -> bool:
+        """Whether the last reply is worth another attempt."""
+        return (
+            self._verdict is not None
+            and self._verdict.kind is VerdictKind.RETRY
+            and self.claim.failures < self.claim.max_attempts
+        )
+
+    def take(self, reply: Reply, verdict: Verdict | None) -> None:
+        self._reply, self._verdict = reply, verdict
+        if self._counts:
+            self.claim = replace(self.claim, failures=self.claim.failures + 1)
+        self._row += 1
+
+    def unsent(self) -> None:
+        """The credit at hand was not used."""
+        self._reply = Failure(
+            code="unsent", message="the call was not made", sent=False
+        )
+
+    def wait(self, random: float) -> float:
+        """Seconds before the next attempt."""
+        stated = self._verdict.wait if self._verdict else None
+        return retry.wait(self._row, stated, random)
+
+    def outcome(self) -> Settlement:
+        """The settlement of the last attempt: it ends the request, or gives it back."""
+        if isinstance(self._reply, Completion):
+            return Settlement(
+                request_id=self.claim.request_id,
+                state=RequestState.COMPLETED,
+                credit=EntryState.SPENT,
+                completion=self._reply,
+            )
+        kind = self._verdict.kind if self._verdict else None
+        fails = kind in (VerdictKind.FAIL, VerdictKind.RETRY)
+        return self._failed(RequestState.FAILED if fails else RequestState.PENDING)
+
+    def to_be_continued(self) -> Settlement:
+        """The settlement of a failed attempt that another one follows."""
+        return self._failed(RequestState.RUNNING)
+
+    def given_back(self) -> Settlement:
+        """The settlement of an attempt that no other follows, for now."""
+        return self._failed(RequestState.PENDING)
+
+    @property
+    def _counts(self) -> bool:
+        # A refusal that concerns the account is not the request's fault, and what was
+        # never sent is no attempt.
+        return (
+            isinstance(self._reply, Failure)
+            and self._reply.sent
+            and self._verdict is not None
+            and self._verdict.kind in (VerdictKind.RETRY, VerdictKind.FAIL)
+        )
+
+    def _failed(self, state: RequestState) -> Settlement:
+        assert isinstance(self._reply, Failure)
+        return Settlement(
+            request_id=self.claim.request_id,
+            state=state,
+            credit=EntryState.SPENT if self._reply.sent else EntryState.RELEASED,
+            failure=self._reply,
+            verdict=self._verdict.kind if self._verdict else "",
+            counts=self._counts,
+        )
+
+
+def _idle(claim: Claim) -> Settlement:
+    """Back to the queue, with every attempt accounted for already."""
+    return Settlement(
+        request_id=claim.request_id,
+        state=RequestState.PENDING,
+        credit=EntryState.RELEASED,
+    )
