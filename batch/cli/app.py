@@ -1,0 +1,128 @@
+"""The command `quotabatch`: its commands, and what becomes of an error.
+
+A command parses, calls a service, and shows; rules and SQL are further down.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from batch.cli import about, accounts, jobs, run, stage, submit
+from batch.errors import QuotabatchError
+
+app = typer.Typer(
+    name="quotabatch",
+    help="Quota-aware batch jobs for LLM endpoints.",
+    no_args_is_help=True,
+    # Tracebacks with locals would show keys.
+    pretty_exceptions_enable=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,
+)
+
+WORK = "Work"
+LOOK = "Look"
+CHANGE = "Change"
+SETUP = "Set up"
+
+app.command()(submit.submit)
+app.command()(run.run)
+app.command()(jobs.status)
+app.command()(jobs.export)
+app.command()(jobs.show)
+app.command()(jobs.retry)
+app.command()(jobs.cancel)
+app.command()(jobs.pause)
+app.command()(jobs.resume)
+app.command()(jobs.delete)
+app.add_typer(accounts.quota, name="quota")
+app.add_typer(accounts.keys, name="keys")
+app.command()(about.models)
+app.command()(about.providers)
+app.command()(about.config)
+app.command()(stage.demo)
+app.command()(stage.standin)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        about.print_version()
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and leave.",
+            is_eager=True,
+            callback=_print_version,
+        ),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Log to stderr; show tracebacks of errors."),
+    ] = False,
+) -> None:
+    """Quota-aware batch jobs for LLM endpoints.
+
+    Submit a dataset, run it within the day's credits, go on after the reset, export.
+    """
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+
+
+def call() -> int:
+    """Carry out the command line; its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except QuotabatchError as error:
+        return _failed(error, str(error), error.exit_code)
+    except TyperException as error:
+        return _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return _failed(None, "interrupted", 130)
+    except BrokenPipeError as error:
+        _silence_stdout()
+        return _failed(error, "whoever read the output stopped before its end", 1)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            _silence_stdout()
+        return _failed(error, f"{error.strerror}: {error.filename or 'output'}", 1)
+    except Exception as error:
+        # Its text may hold anything, so only its kind is shown.
+        kind = type(error).__name__
+        return _failed(error, f"unexpected {kind}; --debug before the command tells", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(error: BaseException | None, message: str, code: int) -> int:
+    from batch.cli import console
+
+    console.error(message)
+    if error is not None and "--debug" in sys.argv[1:2]:
+        frames = traceback.format_tb(error.__traceback__)
+        sys.stderr.write("".join(frames) + type(error).__name__ + "\n")
+    return code
+
+
+def _misused(error: TyperException) -> int:
+    show = getattr(error, "show", None)
+    if show is not None:
+        show()
+    return int(getattr(error, "exit_code", 2))
+
+
+def _silence_stdout() -> None:
+    # Else Python complains once more when it flushes what cannot be written.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

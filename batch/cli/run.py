@@ -1,0 +1,221 @@
+"""`run`: work on the queue until it is dry or the credits are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from batch.cli import console, words
+from batch.cli.house import BaseUrl, Db, opened
+
+if TYPE_CHECKING:
+    from batch.core.model import Counts, Job
+    from batch.runner.values import Ending, Options
+    from batch.service.context import Service
+    from batch.service.work import Outcome, Run
+
+
+def run(
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[JOB]…", help="Only these jobs; else all that wait."),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Sleep over every reset, until all is done."),
+    ] = False,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Calls in flight at most [default: 4].")
+    ] = None,
+    max_calls: Annotated[
+        int | None, typer.Option(help="End after so many calls.", min=1)
+    ] = None,
+    keep: Annotated[
+        int | None, typer.Option(help="Leave so many credits of every window alone.")
+    ] = None,
+    max_pause: Annotated[
+        float | None,
+        typer.Option(help="Sleep through waits up to this, seconds [default: 300]."),
+    ] = None,
+    max_failures: Annotated[
+        int | None, typer.Option(help="Failures in a row that stop it [default: 10].")
+    ] = None,
+    in_doubt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="resend|hold",
+            help="Calls that were in flight at a crash: ask again, or hold back.",
+        ),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds for a whole call [default: 600].")
+    ] = None,
+    separate_ledger: Annotated[
+        bool,
+        typer.Option(
+            "--separate-ledger",
+            help="Count this key's credits here, though another database does too.",
+        ),
+    ] = False,
+    base_url: BaseUrl = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    db: Db = None,
+) -> None:
+    """Ask what waits, within the credits that there are.
+
+    Leaves with 0 when all is done, 1 when some requests failed, 75 when the credits
+    are used up and work remains: run it again after the reset, or use --wait.
+    """
+    with opened(
+        db=db,
+        base_url=base_url,
+        concurrency=concurrency,
+        keep=keep,
+        max_pause=max_pause,
+        max_failures=max_failures,
+        in_doubt=in_doubt,
+        timeout=timeout,
+    ) as service:
+        from batch.service import work
+
+        chosen = work.chosen_jobs(service, wanted or [])
+        if not chosen:
+            console.note("Nothing waits. `quotabatch status` shows what there is.")
+            return
+        running = watched(
+            service,
+            chosen,
+            options_of(service, wait=wait, max_calls=max_calls),
+            separate_ledger=separate_ledger,
+            quiet=quiet,
+            narrowed=bool(wanted),
+        )
+        outcome = asyncio.run(running)
+        tell(service, outcome)
+    raise typer.Exit(outcome.exit_code)
+
+
+def options_of(service: Service, *, wait: bool, max_calls: int | None) -> Options:
+    """How to run, as settings and flags have it."""
+    from batch.runner.values import Options
+
+    settings = service.settings
+    return Options(
+        concurrency=settings["concurrency"],
+        max_calls=max_calls,
+        max_failures=settings["max_failures"],
+        max_pause=settings["max_pause"],
+        wait=wait,
+        hold=settings["in_doubt"] == "hold",
+    )
+
+
+async def watched(
+    service: Service,
+    chosen: Sequence[Job],
+    options: Options,
+    *,
+    separate_ledger: bool = False,
+    quiet: bool = False,
+    narrowed: bool = True,
+) -> Outcome:
+    """Run, listening to signals, and show how it goes."""
+    from batch.cli.display import shown
+    from batch.service import work
+
+    handle = work.Run()
+    _listen(handle)
+    live = console.err().is_terminal and not quiet
+    async with shown(handle, service.clock, live=live, quiet=quiet) as notify:
+        return await work.run(
+            service,
+            chosen,
+            options,
+            keep=service.settings["keep"],
+            separate_ledger=separate_ledger,
+            handle=handle,
+            notify=notify,
+            show_text=live,
+            narrowed=narrowed,
+        )
+
+
+def _listen(handle: Run) -> None:
+    """First signal: finish what is in flight. Second: stop at once."""
+    loop = asyncio.get_running_loop()
+
+    def heard(number: signal.Signals) -> None:
+        if handle.interrupt(128 + number):
+            console.note(
+                "Finishing the calls in flight; once more to give them up (their "
+                "credits count)."
+            )
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, heard, number)
+
+
+def tell(service: Service, outcome: Outcome) -> None:
+    """Say how the run went, and what comes next."""
+    for provider, ending in outcome.endings.items():
+        progress = outcome.progress[provider]
+        did = [
+            words.number(progress.completed, "answer"),
+            words.number(progress.calls, "call"),
+        ]
+        if progress.failed:
+            did.append(f"{progress.failed:,} failed")
+        took = words.stretch(outcome.seconds)
+        console.note(f"{provider}: {', '.join(did)}, in {took}.")
+        if ending.exit_code not in (0, 75):
+            console.error(ending.message)
+        _tell_reset(service, provider, ending, outcome)
+    for job, counts in outcome.jobs:
+        console.note(_standing(job, counts))
+
+
+def _tell_reset(
+    service: Service, provider: str, ending: Ending, outcome: Outcome
+) -> None:
+    from batch.service import reading
+
+    if ending.resets_at is None:
+        if ending.exit_code == 75:
+            console.note(f"{ending.message}; run again to go on.")
+        return
+    now = service.clock.now()
+    progress = outcome.progress[provider]
+    standing = reading.longest(progress.standings)
+    quota = standing.quota
+    if standing.is_closed(now):
+        console.note(
+            f"{provider} says that nothing is left ({standing.closed_reason}), while "
+            f"{standing.used:,} of {standing.limit:,} credits are counted here."
+        )
+    else:
+        kept = service.settings["keep"]
+        aside = f", {kept:,} of them left alone" if kept else ""
+        console.note(
+            f"The credits are used up: {standing.used:,} of {standing.limit:,}{aside}."
+        )
+    there = words.moment(ending.resets_at, quota.zone)
+    in_time = words.stretch((ending.resets_at - now).total_seconds())
+    console.note(f"They are back {there}, in {in_time}: run again then (exit code 75).")
+
+
+def _standing(job: Job, counts: Counts) -> str:
+    parts = [f"{counts.completed:,} of {counts.total:,} answered"]
+    if counts.failed:
+        parts.append(
+            f"{counts.failed:,} failed (`quotabatch status {job.id}` says why)"
+        )
+    if counts.left:
+        parts.append(f"{counts.left:,} waiting")
+    if counts.cancelled:
+        parts.append(f"{counts.cancelled:,} cancelled")
+    done = "" if counts.left else f"; `quotabatch export {job.id}` writes them out"
+    return f"Job {job.id} ({job.name}): {', '.join(parts)}{done}."

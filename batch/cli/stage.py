@@ -1,0 +1,78 @@
+"""`demo` and `standin`: to see it work, and to try things against."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Annotated
+
+import typer
+
+from batch.cli import console, words
+
+
+def demo() -> None:
+    """The whole story in 20 seconds, on a stand-in service and example jobs."""
+    from batch.cli.demo import tell_the_story
+
+    tell_the_story()
+
+
+def standin(
+    port: Annotated[int, typer.Option(help="The port; 0: any free one.")] = 8765,
+    limit: Annotated[int, typer.Option(help="Calls a day.", min=0)] = 200,
+    zone: Annotated[str, typer.Option(help="The zone of its day.")] = "Asia/Shanghai",
+    latency: Annotated[float, typer.Option(help="Seconds to the first byte.")] = 0.2,
+    pace: Annotated[float, typer.Option(help="Seconds between chunks.")] = 0.02,
+    key: Annotated[
+        list[str] | None, typer.Option(help="An accepted key; else any is.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NUMBER=FAULT", help="What call NUMBER (or *) meets; see README."
+        ),
+    ] = None,
+) -> None:
+    """Serve a stand-in of the ESP-AI platform on loopback, until Ctrl-C.
+
+    GET /standin tells the calls that it received; POST /standin/next-day lets its
+    clock jump a day.
+    """
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from batch.errors import UsageError
+    from batch.standin import Standin, parse_faults
+
+    faults, always = parse_faults(fault or [])
+    try:
+        place = ZoneInfo(zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise UsageError(f"--zone {zone!r} is not a time zone") from None
+    service = Standin(
+        limit=limit,
+        zone=place,
+        keys=frozenset(key or []),
+        latency=latency,
+        pace=pace,
+        faults=faults,
+        always=always,
+    )
+    asyncio.run(_serve(service, port))
+
+
+async def _serve(service: object, port: int) -> None:
+    from batch.standin import Standin
+
+    assert isinstance(service, Standin)
+    url = await service.start(port)
+    console.note(f"The stand-in serves at {url}; Ctrl-C ends it.")
+    console.note(f"Try: QUOTABATCH_BASE_URL={url} quotabatch run")
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    await ended.wait()
+    await service.stop()
+    calls = words.number(len(service.calls), "call")
+    console.note(f"{calls} received, {service.calls_today():,} of them today.")

@@ -1,0 +1,183 @@
+"""`submit`: a dataset, or a job file, becomes a job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batch.cli import console, words
+from batch.cli.house import Db, Json, Provider, opened, params
+
+if TYPE_CHECKING:
+    from batch.service.context import Service
+    from batch.service.submission import Order, Receipt
+
+#: Files smaller than this are read before a progress bar could be seen, bytes.
+WORTH_A_BAR = 4 * 1024 * 1024
+
+
+def submit(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="Datasets (JSONL, CSV, TSV, JSON array, text lines; each also .gz), "
+            "- for standard input, or one job file (.toml).",
+        ),
+    ],
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="Jinja2 template of the prompt; columns are variables."),
+    ] = None,
+    prompt_column: Annotated[
+        str | None, typer.Option(help="The column that holds the prompt.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="Template of the system message.")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="The column that names each request.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model, by id or by name (see `models`).")
+    ] = None,
+    provider: Provider = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A parameter for the model; repeat."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(help="Jobs with a higher one come first.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help="Paid attempts at one request.", min=1)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Only the first so many rows.", min=1)
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(help="jsonl, csv, tsv, json or text, where it cannot be told."),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="The dataset's encoding, if not UTF-8.")
+    ] = None,
+    no_dedupe: Annotated[
+        bool, typer.Option("--no-dedupe", help="Ask identical requests each.")
+    ] = False,
+    skip_bad_rows: Annotated[
+        bool, typer.Option("--skip-bad-rows", help="Queue the good rows, name the bad.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what it would be; queue nothing.")
+    ] = False,
+    json: Json = False,
+    db: Db = None,
+) -> None:
+    """Queue a dataset as a job, and print the job's number.
+
+    Every bad line is named, and then nothing is queued, unless --skip-bad-rows.
+    """
+    flags = {
+        "prompt": prompt,
+        "prompt_column": prompt_column,
+        "system": system,
+        "id_column": id_column,
+        "model": model,
+        "provider": provider,
+        "params": params(param or []),
+        "name": name,
+        "priority": priority,
+        "max_attempts": max_attempts,
+        "limit": limit,
+        "format": format,
+        "encoding": encoding,
+        "dedupe": not no_dedupe,
+        "skip_bad_rows": skip_bad_rows,
+        "dry_run": dry_run,
+    }
+    with opened(db=db) as service:
+        from batch.service import submission
+        from batch.service.ordering import make_order
+
+        order = make_order(service, sources, flags, console.note)
+        with _bar(order.sources) as on_bytes:
+            receipt = submission.submit(service, order, on_bytes=on_bytes)
+        tell(service, receipt, order)
+        if json:
+            console.as_json(_as_json(receipt))
+        elif receipt.job_id is not None:
+            console.data(str(receipt.job_id))
+
+
+@contextmanager
+def _bar(sources: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
+    """A progress bar over the bytes of long files, on a terminal."""
+    from batch.dataset.files import size
+
+    total = sum(size(source) or 0 for source in sources)
+    if total < WORTH_A_BAR or not console.err().is_terminal:
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console.err(), transient=True) as progress:
+        task = progress.add_task("Reading", total=total)
+        yield lambda position: progress.update(task, completed=position)
+
+
+def tell(service: Service, receipt: Receipt, order: Order) -> None:
+    """Say what was queued, and when it will be done."""
+    if receipt.bad:
+        for problem in receipt.problems:
+            console.note(str(problem))
+        lines = words.number(receipt.bad, "bad line")
+        verb = "is" if receipt.bad == 1 else "are"
+        console.note(f"{lines} {verb} left out.")
+    if order.dry_run:
+        for rendered in receipt.preview:
+            console.note(f"── {rendered.custom_id}")
+            for message in rendered.messages:
+                console.note(f"{message['role']}: {message['content']}")
+    requests = words.number(receipt.requests, "request")
+    what = "Would queue" if order.dry_run else f"Job {receipt.job_id}:"
+    shared = ""
+    if receipt.duplicates:
+        repeated = words.number(receipt.duplicates, "repetition")
+        credits = words.number(receipt.calls, "credit")
+        shared = f", {repeated} among them: {credits}"
+    console.note(
+        f"{what} {requests} for {receipt.model} on {receipt.provider}{shared}."
+    )
+    forecast = receipt.forecast
+    quota = service.settings.profile(receipt.provider).quotas[0]
+    if forecast is None or forecast.finished_by is None:
+        return
+    when = words.done_by(forecast, quota.zone)
+    console.note(
+        f"{quota.limit:,} credits a {quota.kind}: with what waits already, "
+        f"{words.number(forecast.windows, quota.kind)}, done {when}."
+    )
+
+
+def _as_json(receipt: Receipt) -> dict[str, Any]:
+    forecast = receipt.forecast
+    return {
+        "job": receipt.job_id,
+        "name": receipt.name,
+        "model": receipt.model,
+        "provider": receipt.provider,
+        "requests": receipt.requests,
+        "duplicates": receipt.duplicates,
+        "credits": receipt.calls,
+        "bad_lines": receipt.bad,
+        "forecast": forecast
+        and {
+            "windows": forecast.windows,
+            "finished_by": forecast.finished_by and forecast.finished_by.isoformat(),
+        },
+    }
