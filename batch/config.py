@@ -17,7 +17,7 @@ import platformdirs
 
 from batch.errors import ConfigError
 from batch.providers import profiles
-from batch.providers.base import Bounds
+from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
 
 FLAG = "command line"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -77,13 +78,12 @@ class Standin:
     calls: list[Call] = field(default_factory=list)
     #: Moved ahead by tests and by POST /standin/next-day.
     shift: timedelta = timedelta(0)
+    _counted: Counter[str] = field(default_factory=Counter)
     _runner: web.AppRunner | None = None
 
     def calls_today(self) -> int:
         """Calls that count against today's limit."""
-        today = self._today()
-        counted = [c for c in self.calls if c.day == today and c.outcome != "refused"]
-        return len(counted)
+        return self._counted[self._today()]
 
     def next_day(self) -> None:
         """Let the service's own clock jump a day."""
@@ -145,6 +145,8 @@ class Standin:
             outcome=outcome,
         )
         self.calls.append(call)
+        if outcome != "refused":
+            self._counted[call.day] += 1
         return fault, outcome
 
     async def _misbehave(

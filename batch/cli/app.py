@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from batch.cli import about, accounts, jobs, run, stage, submit
+from batch.cli import about, accounts, jobs, results, run, stage, status, submit
 from batch.errors import QuotabatchError
 
 app = typer.Typer(
@@ -28,16 +28,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-WORK = "Work"
-LOOK = "Look"
-CHANGE = "Change"
-SETUP = "Set up"
-
 app.command()(submit.submit)
 app.command()(run.run)
-app.command()(jobs.status)
-app.command()(jobs.export)
-app.command()(jobs.show)
+app.command()(status.status)
+app.command()(results.export)
+app.command()(results.show)
 app.command()(jobs.retry)
 app.command()(jobs.cancel)
 app.command()(jobs.pause)

@@ -16,7 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from batch import config
-from batch.cli import accounts, console, jobs, run, submit, words
+from batch.cli import accounts, console, run, status, submit, words
 from batch.clock import ShiftedClock
 from batch.places import carried
 from batch.service import exporting, reading, submission, work
@@ -100,7 +100,7 @@ async def _acts(
     console.note(f"The service received {received}, for {asked} different prompts.")
     _prompt("status")
     for report in reading.job_reports(service):
-        for line in jobs.status_lines(service, report, detailed=True):
+        for line in status.status_lines(service, report, detailed=True):
             console.note(line)
 
 

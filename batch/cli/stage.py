@@ -24,6 +24,9 @@ def standin(
     zone: Annotated[str, typer.Option(help="The zone of its day.")] = "Asia/Shanghai",
     latency: Annotated[float, typer.Option(help="Seconds to the first byte.")] = 0.2,
     pace: Annotated[float, typer.Option(help="Seconds between chunks.")] = 0.02,
+    chunks: Annotated[
+        int, typer.Option(help="Pieces that an answer comes in.", min=1)
+    ] = 8,
     key: Annotated[
         list[str] | None, typer.Option(help="An accepted key; else any is.")
     ] = None,
@@ -55,6 +58,7 @@ def standin(
         keys=frozenset(key or []),
         latency=latency,
         pace=pace,
+        chunks=chunks,
         faults=faults,
         always=always,
     )

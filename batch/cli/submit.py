@@ -13,7 +13,7 @@ from batch.cli.house import Db, Json, Provider, opened, params
 
 if TYPE_CHECKING:
     from batch.service.context import Service
-    from batch.service.submission import Order, Receipt
+    from batch.service.order import Order, Receipt
 
 #: Files smaller than this are read before a progress bar could be seen, bytes.
 WORTH_A_BAR = 4 * 1024 * 1024

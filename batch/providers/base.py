@@ -18,22 +18,12 @@ import aiohttp
 from batch.core.model import Claim, Failure, Reply
 from batch.core.plain import plain, redact
 from batch.providers import bodies
+from batch.providers.bounds import Bounds
 
 OnText = Callable[[str], None]
 
 #: What is read of the body of a refusal, bytes.
 REFUSAL_READ = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
-    """How long, in seconds, and how large, in bytes, a call may be."""
-
-    connect: float = 10.0
-    first_byte: float = 120.0
-    silence: float = 60.0
-    total: float = 600.0
-    size: int = 8 * 1024 * 1024
 
 
 class Decoder(Protocol):

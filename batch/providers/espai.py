@@ -14,7 +14,8 @@ from batch.core.model import Claim, Completion, Failure, Reply
 from batch.core.plain import plain, redact
 from batch.core.streams import TextStream
 from batch.providers import bodies
-from batch.providers.base import Bounds, Line, OnText, Post
+from batch.providers.base import Line, OnText, Post
+from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
 
 PATH = "/llm"

@@ -12,7 +12,7 @@ from batch.dataset.rows import Format
 from batch.errors import UsageError
 from batch.jobfile import read_jobfile
 from batch.service.context import Service
-from batch.service.submission import Order
+from batch.service.order import Order
 
 _TEMPLATE = tuple(Template.__dataclass_fields__)
 #: A flag that takes the place of what a job file says in another way.
@@ -33,6 +33,8 @@ def make_order(
     said = _of_job_file(sources)
     sources = said.pop("sources", sources)
     params = {**said.pop("params", {}), **(flags.get("params") or {})}
+    if flags.get("prompt") and flags.get("prompt_column"):
+        raise UsageError("say either --prompt or --prompt-column, not both")
     for name, value in flags.items():
         if value is not None:
             said[name] = value

@@ -8,10 +8,13 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from batch.core.model import Job, RequestState
 from batch.store.schema import ASIDE, AnyRow, entries, jobs, requests, results
+
+#: In the place of a submission's lock: the job was there, and is being deleted.
+WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,18 +70,6 @@ def next_request_id(connection: Connection) -> int:
     """The id of the next request, good for as long as this transaction writes."""
     last = connection.scalar(select(func.max(requests.c.id)))
     return (last or 0) + 1
-
-
-def known_ids(
-    connection: Connection, job_id: int, custom_ids: Sequence[str]
-) -> dict[str, int]:
-    """Which of these custom ids the job has already, and of which row."""
-    rows = connection.execute(
-        select(requests.c.custom_id, requests.c.number).where(
-            requests.c.job_id == job_id, requests.c.custom_id.in_(custom_ids)
-        )
-    )
-    return {row.custom_id: row.number for row in rows}
 
 
 def enqueue(
@@ -150,7 +141,7 @@ def unfinished(connection: Connection) -> list[tuple[int, str]]:
 def withdraw(connection: Connection, job_id: int) -> None:
     """The job is seen by nobody any more, like one that is not whole yet."""
     connection.execute(
-        update(jobs).where(jobs.c.id == job_id).values(submission="withdrawn")
+        update(jobs).where(jobs.c.id == job_id).values(submission=WITHDRAWN)
     )
 
 
@@ -168,7 +159,10 @@ def discard(connection: Connection, job_id: int, most: int) -> bool:
         connection.execute(delete(results).where(results.c.request_id.in_(ids)))
         connection.execute(delete(requests).where(requests.c.id.in_(ids)))
         return False
+    withdrawn = connection.scalar(select(jobs.c.submission).where(jobs.c.id == job_id))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    if withdrawn != WITHDRAWN:
+        _take_back_number(connection, job_id)
     return True
 
 
@@ -257,6 +251,18 @@ def change(
         values["max_attempts"] = max_attempts
     if values:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def _take_back_number(connection: Connection, job_id: int) -> None:
+    """A job that nobody ever saw leaves no gap in the numbers."""
+    if connection.dialect.name == "sqlite":
+        connection.execute(
+            text(
+                "UPDATE sqlite_sequence SET seq = :id - 1 "
+                "WHERE name = 'jobs' AND seq = :id"
+            ),
+            {"id": job_id},
+        )
 
 
 def _job(row: AnyRow) -> Job:

@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from batch.core.model import EntryState, Failure, RequestState, Settlement
 from batch.store import queue
 from batch.store.ledger import LONGEST_CALL
-from batch.store.schema import AnyRow, entries, errors, jobs, requests, runners
+from batch.store.schema import AnyRow, entries, errors, requests, runners
 
 IN_DOUBT = "in_doubt"
+#: After so many crashes with a request in flight, it is taken for their cause. It is
+#: more than `max_attempts`: a kill is seldom the fault of what was being asked.
+MOST_DOUBTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,20 +87,17 @@ def reap(
     """
     doubtful = _settle_entries(connection, runner_id, now)
     held = connection.execute(
-        select(requests, jobs.c.max_attempts)
-        .join(jobs, jobs.c.id == requests.c.job_id)
-        .where(requests.c.runner_id == runner_id)
+        select(requests).where(requests.c.runner_id == runner_id)
     ).all()
     orphans = []
     for row in held:
         in_doubt = row.id in doubtful
-        failures = row.failures + (1 if in_doubt else 0)
-        lost = in_doubt and (hold or failures >= row.max_attempts)
+        lost = in_doubt and (hold or _doubts(connection, row.id) >= MOST_DOUBTS)
         state = RequestState.FAILED if lost else RequestState.PENDING
         connection.execute(
             update(requests)
             .where(requests.c.id == row.id, requests.c.runner_id == runner_id)
-            .values(state=state, runner_id=None, failures=failures)
+            .values(state=state, runner_id=None)
         )
         if lost:
             queue.fail(connection, row.id, _lost(row.id), now)
@@ -147,6 +147,17 @@ def _settle_entries(
             )
         )
     return frozenset(row.request_id for row in rows)
+
+
+def _doubts(connection: Connection, request_id: int) -> int:
+    """How often a run ended with this request in flight."""
+    query = (
+        select(func.count())
+        .select_from(errors)
+        .join(entries, entries.c.id == errors.c.entry_id)
+        .where(entries.c.request_id == request_id, errors.c.code == IN_DOUBT)
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def _lost(request_id: int) -> Settlement:

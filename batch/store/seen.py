@@ -1,4 +1,4 @@
-"""Which requests a submission has seen: a private database on disk, gone with it.
+"""What a submission has seen so far: a private database on disk, gone with it.
 
 It keeps a submission of millions of rows in constant memory.
 """
@@ -12,7 +12,7 @@ from typing import Self
 
 
 class Seen:
-    """Digest of a request to the id of the first that asked it."""
+    """Which request first asked what, and which row first had which name."""
 
     def __enter__(self) -> Self:
         # "" is SQLite's name for a database in a temporary file of its own.
@@ -21,6 +21,9 @@ class Seen:
         self._connection.execute("PRAGMA cache_size=-16384")
         self._connection.execute(
             "CREATE TABLE seen (digest BLOB PRIMARY KEY, id INTEGER) WITHOUT ROWID"
+        )
+        self._connection.execute(
+            "CREATE TABLE names (name TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID"
         )
         return self
 
@@ -45,3 +48,18 @@ class Seen:
             "INSERT OR IGNORE INTO seen VALUES (?, ?)", digests.items()
         )
         self._connection.execute("COMMIT")
+
+    def name(self, names: Mapping[str, int]) -> dict[str, int]:
+        """Take these names for these rows; those that other rows have, with the row."""
+        cursor = self._connection.execute("BEGIN")
+        cursor.executemany("INSERT OR IGNORE INTO names VALUES (?, ?)", names.items())
+        taken = {}
+        if cursor.rowcount < len(names):
+            for name, number in names.items():
+                (first,) = cursor.execute(
+                    "SELECT number FROM names WHERE name = ?", (name,)
+                ).fetchone()
+                if first != number:
+                    taken[name] = first
+        cursor.execute("COMMIT")
+        return taken

@@ -1,0 +1,134 @@
+"""`export` and `show`: what came of a job, and of one request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batch.cli import console, words
+from batch.cli.house import Db, JobName, Json, opened
+
+if TYPE_CHECKING:
+    from batch.service.reading import RequestReport
+
+
+def export(
+    job: JobName,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The file to write [default: stdout]."),
+    ] = None,
+    format: Annotated[
+        str, typer.Option(metavar="jsonl|csv", help="What to write.")
+    ] = "jsonl",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="completed|failed|pending|cancelled", help="Only such requests."
+        ),
+    ] = None,
+    db: Db = None,
+) -> None:
+    """Write the job's results in input order; also while it runs."""
+    with opened(db=db) as service:
+        from batch.core.model import RequestState
+        from batch.export import ExportFormat
+        from batch.service import exporting
+
+        number = exporting.export(
+            service,
+            job,
+            to=output if output is None or str(output) != "-" else None,
+            stdout=console.stdout(),
+            format=ExportFormat(_one_of("--format", format, list(ExportFormat))),
+            only=RequestState(_one_of("--only", only, list(RequestState)))
+            if only
+            else None,
+        )
+        if output is not None:
+            console.note(f"{words.number(number, 'result')} written to {output}.")
+
+
+def show(
+    job: JobName,
+    custom_id: Annotated[str, typer.Argument(metavar="CUSTOM_ID")],
+    json: Json = False,
+    db: Db = None,
+) -> None:
+    """One request: its messages, its attempts with their errors, its result."""
+    with opened(db=db) as service:
+        from batch.core.plain import printable
+        from batch.service import reading
+
+        report = reading.request_report(service, job, custom_id)
+        if json:
+            console.as_json(_request_as_json(report))
+            return
+        for line in _request_lines(report):
+            console.data(printable(line))
+
+
+def _one_of(flag: str, value: str, values: list[Any]) -> str:
+    from batch.errors import UsageError
+
+    if value not in values:
+        raise UsageError(f"{flag} {value!r}: one of {', '.join(values)}")
+    return value
+
+
+def _request_as_json(report: RequestReport) -> dict[str, Any]:
+    import orjson
+
+    row = report.request
+    return {
+        "job": report.job.id,
+        "custom_id": row.custom_id,
+        "status": row.state,
+        "model": row.model or report.job.model,
+        "messages": orjson.loads(row.messages),
+        "same_as": report.same_as,
+        "attempts": [
+            {
+                "reserved_at": one.reserved_at.isoformat(),
+                "settled_at": one.settled_at and one.settled_at.isoformat(),
+                "credit": one.state,
+                "credits": one.credits,
+                "error": one.code and {"code": one.code, "message": one.message},
+                "http_status": one.status,
+                "endpoint_code": one.endpoint_code,
+                "verdict": one.verdict,
+                "partial": one.partial,
+            }
+            for one in report.attempts
+        ],
+        "completion": row.text,
+        "finish_reason": row.finish_reason,
+        "error": row.error_code
+        and {"code": row.error_code, "message": row.error_message},
+        "finished_at": row.finished_at and row.finished_at.isoformat(),
+        "input": orjson.Fragment(row.input),
+    }
+
+
+def _request_lines(report: RequestReport) -> list[str]:
+    import orjson
+
+    row = report.request
+    lines = [f"{row.custom_id}  {row.state}  {row.model or report.job.model}"]
+    if report.same_as is not None:
+        lines.append(f"asked once, as {report.same_as}")
+    for message in orjson.loads(row.messages):
+        lines += ["", f"{message['role']}:", str(message["content"])]
+    for number, one in enumerate(report.attempts, 1):
+        at = words.moment(one.reserved_at)
+        told = f"{one.code}: {one.message}" if one.code else "answered"
+        if one.state == "reserved":
+            told = "in flight"
+        lines += ["", f"attempt {number}, {at}, credit {one.state}: {told}"]
+        if one.partial:
+            lines.append(f"  it had come to: {one.partial}")
+    if row.text is not None:
+        lines += ["", f"answer ({row.finish_reason}):", row.text]
+    return lines

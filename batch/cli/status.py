@@ -1,0 +1,126 @@
+"""`status`: where the jobs stand, and when they will be done."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from batch.cli import console, words
+from batch.cli.house import Db, Json, opened
+
+if TYPE_CHECKING:
+    from batch.service.context import Service
+    from batch.service.reading import JobReport
+
+
+def status(
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="A job's number or name.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds.")
+    ] = False,
+    json: Json = False,
+    db: Db = None,
+) -> None:
+    """Where the jobs stand, and when they will be done."""
+    with opened(db=db) as service:
+        if watch:
+            _watch(service, job)
+            return
+        from batch.service import reading
+
+        reports = reading.job_reports(service, job)
+        if json:
+            made = [_as_json(report) for report in reports]
+            console.as_json(made if job is None else made[0])
+            return
+        if not reports:
+            console.note("No jobs yet: `quotabatch submit` makes one.")
+            return
+        for report in reports:
+            for line in status_lines(service, report, detailed=job is not None):
+                console.data(line)
+
+
+def status_lines(service: Service, report: JobReport, *, detailed: bool) -> list[str]:
+    """A job as `status` shows it."""
+    job, counts = report.job, report.counts
+    lines = [f"{job.id}  {job.name}  {report.status}  {job.model} on {job.provider}"]
+    told = [f"{counts.completed:,} of {counts.total:,} answered"]
+    for name in ("failed", "running", "pending", "cancelled"):
+        value = getattr(counts, name)
+        if value:
+            told.append(f"{value:,} {name}")
+    lines.append(f"   {', '.join(told)}")
+    if detailed and job.credits:
+        spent = words.number(job.credits, "credit")
+        answers = counts.completed - job.duplicates
+        per = f", {job.credits / answers:.2f} an answer" if answers > 0 else ""
+        lines.append(f"   {spent} spent in {words.number(job.attempts, 'call')}{per}")
+    if detailed and job.duplicates:
+        lines.append(f"   {words.number(job.duplicates, 'repetition')} asked once")
+    if report.forecast is not None:
+        lines.append(f"   {_forecast(service, report)}")
+    for code, message, number in report.failures:
+        lines.append(f"   {number:,} × {code}: {message}")
+    if report.failures:
+        lines.append(f"   `quotabatch retry {job.id}` asks them again")
+    return lines
+
+
+def _forecast(service: Service, report: JobReport) -> str:
+    forecast = report.forecast
+    assert forecast is not None
+    quota = service.settings.profile(report.job.provider).quotas[0]
+    left = f"{report.to_ask:,} left, {forecast.now:,} now, "
+    if forecast.finished_by is None:
+        return left + "and then the credits are gone"
+    when = words.done_by(forecast, quota.zone)
+    return f"{left}{quota.limit:,} a {quota.kind}: done {when}"
+
+
+def _watch(service: Service, job: str | None) -> None:
+    from rich.live import Live
+
+    from batch.service import reading
+
+    async def looking() -> None:
+        with Live(console=console.out(), auto_refresh=False) as live:
+            while True:
+                lines = [
+                    line
+                    for report in reading.job_reports(service, job)
+                    for line in status_lines(service, report, detailed=job is not None)
+                ]
+                live.update("\n".join(lines), refresh=True)
+                await service.clock.sleep(2)
+
+    asyncio.run(looking())
+
+
+def _as_json(report: JobReport) -> dict[str, Any]:
+    job, counts, forecast = report.job, report.counts, report.forecast
+    return {
+        "job": job.id,
+        "name": job.name,
+        "model": job.model,
+        "provider": job.provider,
+        "created_at": job.created_at.isoformat(),
+        "status": report.status,
+        "counts": {name: getattr(counts, name) for name in counts.__dataclass_fields__},
+        "duplicates": job.duplicates,
+        "attempts": job.attempts,
+        "credits": job.credits,
+        "forecast": forecast
+        and {
+            "finished_by": forecast.finished_by and forecast.finished_by.isoformat(),
+            "windows": forecast.windows,
+        },
+        "failures": [
+            {"code": code, "message": message, "count": number}
+            for code, message, number in report.failures
+        ],
+    }

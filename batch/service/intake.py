@@ -1,0 +1,169 @@
+"""Rows on their way into the queue: rendered, checked, and told apart."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+from sqlalchemy import Connection
+
+from batch.core.template import Rendered, Renderer
+from batch.dataset.rows import Row
+from batch.errors import DatasetError, Problem, RowError
+from batch.providers.profiles import Profile
+from batch.service.order import Order, Receipt
+from batch.store import jobs
+from batch.store.jobs import Draft
+from batch.store.seen import Seen
+
+#: Columns that are remembered for the export as CSV.
+COLUMNS_KEPT = 200
+PREVIEWED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row, and where it is from."""
+
+    source: str
+    #: Among the rows of all sources, bad ones included.
+    number: int
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Drafted:
+    """A request about to be queued, and what tells it from others."""
+
+    draft: Draft
+    record: Record
+    digest: bytes
+
+
+class Intake:
+    """Takes the rows of one submission, a piece at a time; the receipt is its tally."""
+
+    def __init__(
+        self, order: Order, profile: Profile, receipt: Receipt, seen: Seen
+    ) -> None:
+        self._order = order
+        self._profile = profile
+        self._receipt = receipt
+        self._seen = seen
+        self._renderer = Renderer(order.template)
+        self._columns: dict[str, None] = {}
+        self._first_id = 0
+        self._last_id = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what was read so far is going to be queued."""
+        return self._order.skip_bad_rows or not self._receipt.bad
+
+    def drafts(self, piece: Sequence[Record]) -> list[Drafted]:
+        """The requests of these rows; rows that make none are complained of."""
+        drafted = []
+        for record in piece:
+            try:
+                rendered = self._renderer.render(record.row.values, record.number)
+            except RowError as error:
+                self._complain(record, str(error))
+            else:
+                drafted.append(self._draft(record, rendered))
+        return self._with_new_ids(drafted)
+
+    def rehearse(self, drafted: Sequence[Drafted]) -> None:
+        """Count what `enqueue` would queue."""
+        first_id = self._receipt.requests + 1
+        same_as = self._same_as(drafted, first_id)
+        self._receipt.requests += len(drafted)
+        self._receipt.duplicates += len(same_as)
+
+    def enqueue(
+        self, connection: Connection, job_id: int, drafted: Sequence[Drafted]
+    ) -> None:
+        """Queue these drafts."""
+        if not drafted:
+            return
+        first_id = jobs.next_request_id(connection)
+        same_as = self._same_as(drafted, first_id)
+        drafts = [one.draft for one in drafted]
+        jobs.enqueue(connection, job_id, first_id, drafts, same_as)
+        self._first_id = self._first_id or first_id
+        self._last_id = first_id + len(drafts) - 1
+        self._receipt.requests += len(drafts)
+        self._receipt.duplicates += len(same_as)
+
+    def publish(self, connection: Connection, job_id: int) -> None:
+        """The last row is queued."""
+        jobs.publish(
+            connection,
+            job_id,
+            total=self._receipt.requests,
+            duplicates=self._receipt.duplicates,
+            columns=list(self._columns),
+            first_id=self._first_id,
+            last_id=self._last_id,
+        )
+
+    def check(self) -> None:
+        """DatasetError if anything was wrong that may not be left out."""
+        receipt = self._receipt
+        if receipt.bad and not self._order.skip_bad_rows:
+            raise receipt.refusal()
+        if not receipt.requests:
+            nothing = Problem(", ".join(self._order.sources), 0, "no rows")
+            raise DatasetError([*receipt.problems, nothing])
+
+    def _draft(self, record: Record, rendered: Rendered) -> Drafted:
+        if len(self._receipt.preview) < PREVIEWED:
+            self._receipt.preview.append(rendered)
+        if len(self._columns) < COLUMNS_KEPT:
+            self._columns.update(dict.fromkeys(record.row.values))
+        model = self._profile.model_id(rendered.model) if rendered.model else None
+        messages = orjson.dumps(rendered.messages)
+        params = orjson.dumps(rendered.params) if rendered.params else b""
+        asked = b"\0".join((messages, (model or "").encode(), params))
+        draft = Draft(
+            number=record.number,
+            custom_id=rendered.custom_id,
+            input=record.row.text,
+            messages=messages.decode(),
+            model=model,
+            params=params.decode() or None,
+        )
+        return Drafted(draft, record, hashlib.blake2b(asked, digest_size=16).digest())
+
+    def _with_new_ids(self, drafted: Sequence[Drafted]) -> list[Drafted]:
+        """The drafts whose custom_id is new; the others are complained of."""
+        names = {one.draft.custom_id: one.draft.number for one in reversed(drafted)}
+        names |= self._seen.name(names)
+        kept = []
+        for one in drafted:
+            first = names[one.draft.custom_id]
+            if first == one.draft.number:
+                kept.append(one)
+            else:
+                name = one.draft.custom_id
+                self._complain(one.record, f"custom_id {name!r} is row {first}'s too")
+        return kept
+
+    def _same_as(self, drafted: Sequence[Drafted], first_id: int) -> dict[int, int]:
+        """By place, the request that asks the same already."""
+        if not self._order.dedupe:
+            return {}
+        fresh: dict[bytes, int] = {}
+        same_as: dict[int, int] = {}
+        for place, one in enumerate(drafted):
+            asked = fresh.get(one.digest) or self._seen.first(one.digest)
+            if asked is None:
+                fresh[one.digest] = first_id + place
+            else:
+                same_as[place] = asked
+        self._seen.add(fresh)
+        return same_as
+
+    def _complain(self, record: Record, reason: str) -> None:
+        self._receipt.complain(record.source, record.row.line, reason)
