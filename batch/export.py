@@ -89,7 +89,17 @@ def write(
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is whole and on disk."""
+    """A file that takes the place of `path` once it is whole and on disk.
+
+    What is no file, a pipe or a device, keeps its place and is written to.
+    """
+    if path.exists() and not path.is_file():
+        try:
+            with path.open("wb") as stream:
+                yield stream
+        except OSError as error:
+            raise ExportError(f"cannot write {path}: {error.strerror}") from None
+        return
     try:
         target = path.resolve()
         handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=target.parent)

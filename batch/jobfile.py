@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batch.core.template import Template
+from batch.core.template import NO_PARAMETERS, Template
 from batch.errors import ConfigError
 
 #: The names of dataset.rows.Format; that room lies beside this one, not below it.
@@ -23,8 +23,6 @@ _TEMPLATE_KEYS = ("prompt", "prompt_column", "system", "id", "id_column")
 _TEXT_KEYS = ("dataset", "provider", "model", "name", "format", "encoding")
 _NUMBER_KEYS = ("priority", "max_attempts", "limit")
 _KEYS = (*_TEXT_KEYS, *_TEMPLATE_KEYS, *_NUMBER_KEYS, "params")
-#: What a request consists of, and what we decide; no setting of a model.
-_NO_PARAMS = ("messages", "message", "prompt", "model", "stream", "stream_options")
 _AT_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
 
@@ -119,7 +117,7 @@ def _check_param(where: str, name: str, value: Any) -> None:
     said = f"{where}: 'params.{name}'"
     if name == "api_key":
         raise ConfigError(f"{said}: a job file is no place for keys; see `keys set`")
-    if name in _NO_PARAMS:
+    if name in NO_PARAMETERS:
         raise ConfigError(f"{said} cannot be set here")
     if not _is_json(value):
         raise ConfigError(f"{said} cannot be sent as JSON: {value}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -95,15 +96,16 @@ class Standin:
         app.router.add_post("/v1/llm", self._llm)
         app.router.add_get("/standin", self._report)
         app.router.add_post("/standin/next-day", self._jump)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, host, port, backlog=1024)
             await site.start()
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             await self.stop()
+            reason = getattr(error, "strerror", None) or "no such port"
             raise UsageError(
-                f"port {port} cannot be had: {error.strerror}; name another with --port"
+                f"port {port} cannot be had: {reason}; name another with --port"
             ) from None
         bound = self._runner.addresses[0][1]
         return f"http://{host}:{bound}/v1"
@@ -114,7 +116,12 @@ class Standin:
             self._runner = None
 
     async def _llm(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
+        try:
+            body = await request.json()
+        except ValueError:
+            raise web.HTTPBadRequest(text="not JSON") from None
+        if not isinstance(body, dict):
+            raise web.HTTPBadRequest(text="not an object")
         fault, outcome = self._receive(body)
         match outcome:
             case "answered":
@@ -252,6 +259,9 @@ def parse_faults(scripts: Sequence[str]) -> tuple[dict[int, str], str]:
         if not found or fault.partition(":")[0] not in FAULTS:
             names = ", ".join(FAULTS)
             raise UsageError(f"{item!r} is not NUMBER=FAULT; the faults are: {names}")
+        name, _, detail = fault.partition(":")
+        if name == "http" and detail and not re.fullmatch("[45][0-9][0-9]", detail):
+            raise UsageError(f"{item!r}: {detail!r} is not an HTTP error such as 503")
         if number == "*":
             always = fault
         elif number.isdigit():

@@ -143,8 +143,16 @@ class _Trial:
         return (
             self._verdict is not None
             and self._verdict.kind is VerdictKind.RETRY
-            and self.claim.failures < self.claim.max_attempts
+            and not (self._was_sent and self._none_left)
         )
+
+    @property
+    def _was_sent(self) -> bool:
+        return not isinstance(self._reply, Failure) or self._reply.sent
+
+    @property
+    def _none_left(self) -> bool:
+        return self.claim.failures >= self.claim.max_attempts
 
     def take(self, reply: Reply, verdict: Verdict | None) -> None:
         self._reply, self._verdict = reply, verdict

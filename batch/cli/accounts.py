@@ -12,9 +12,17 @@ from batch.cli import console, words
 from batch.cli.house import Db, Json, Provider, opened
 
 if TYPE_CHECKING:
+    from batch.providers.profiles import Profile
     from batch.service.context import Service
     from batch.service.reading import AccountReport
     from batch.store.schema import AnyRow
+
+KeyOf = Annotated[
+    str,
+    typer.Argument(
+        metavar="[PROVIDER]", help="Whose key it is [default: the default provider]."
+    ),
+]
 
 quota = typer.Typer(help="What is left of the allowance, and when it is back.")
 keys = typer.Typer(help="API keys: set, list, remove.", no_args_is_help=True)
@@ -50,7 +58,9 @@ def show_quota(
 
 @quota.command()
 def record(
-    credits: Annotated[int, typer.Argument(metavar="N", min=1)],
+    credits: Annotated[
+        int, typer.Argument(metavar="N", min=1, max=10**12, help="How many.")
+    ],
     note: Annotated[str | None, typer.Option(help="What they were spent on.")] = None,
     provider: Provider = None,
     db: Db = None,
@@ -64,10 +74,10 @@ def record(
 
 
 @keys.command("set")
-def set_key(provider: Annotated[str, typer.Argument()] = "") -> None:
+def set_key(provider: KeyOf = "") -> None:
     """Keep a key, typed unseen or from standard input; never as an argument."""
-    with opened(provider=provider or None) as service:
-        profile = service.settings.profile()
+    with opened() as service:
+        profile = _named(service, provider)
         if sys.stdin is not None and sys.stdin.isatty():
             secret = typer.prompt(
                 f"Key for {profile.name}", hide_input=True, err=True, type=str
@@ -108,15 +118,28 @@ def list_keys(json: Json = False) -> None:
 
 
 @keys.command("remove")
-def remove_key(provider: Annotated[str, typer.Argument()] = "") -> None:
+def remove_key(provider: KeyOf = "") -> None:
     """Forget a key that `keys set` kept."""
     from batch.errors import UsageError
 
-    with opened(provider=provider or None) as service:
-        profile = service.settings.profile()
+    with opened() as service:
+        profile = _named(service, provider)
         if not service.keyring.remove(profile.name):
             raise UsageError(f"no key is kept for {profile.name}")
         console.note(f"The key for {profile.name} is forgotten.")
+
+
+def _named(service: Service, provider: str) -> Profile:
+    from batch.errors import UsageError
+
+    if provider and provider not in service.settings.profiles:
+        # It may be the key itself: it is not repeated.
+        known = ", ".join(sorted(service.settings.profiles))
+        raise UsageError(
+            f"no provider is called that; there are: {known}. A key is never an "
+            "argument: it is asked for, or read from standard input"
+        )
+    return service.settings.profile(provider or None)
 
 
 def _lines(service: Service, report: AccountReport) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import sys
 import traceback
 from typing import Annotated
@@ -15,7 +14,17 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from batch.cli import about, accounts, jobs, results, run, stage, status, submit
+from batch.cli import (
+    about,
+    accounts,
+    console,
+    jobs,
+    results,
+    run,
+    stage,
+    status,
+    submit,
+)
 from batch.errors import QuotabatchError
 
 app = typer.Typer(
@@ -87,12 +96,9 @@ def call() -> int:
         return _misused(error)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(None, "interrupted", 130)
-    except BrokenPipeError as error:
-        _silence_stdout()
-        return _failed(error, "whoever read the output stopped before its end", 1)
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            _silence_stdout()
+            console.silence_stdout()
         return _failed(error, f"{error.strerror}: {error.filename or 'output'}", 1)
     except Exception as error:
         # Its text may hold anything, so only its kind is shown.
@@ -102,8 +108,6 @@ def call() -> int:
 
 
 def _failed(error: BaseException | None, message: str, code: int) -> int:
-    from batch.cli import console
-
     console.error(message)
     if error is not None and "--debug" in sys.argv[1:2]:
         frames = traceback.format_tb(error.__traceback__)
@@ -112,12 +116,11 @@ def _failed(error: BaseException | None, message: str, code: int) -> int:
 
 
 def _misused(error: TyperException) -> int:
+    if "extra argument" in str(error):
+        # It may be a key, which is not repeated.
+        console.error("there are more arguments than this command takes; see --help")
+        return 2
     show = getattr(error, "show", None)
     if show is not None:
         show()
     return int(getattr(error, "exit_code", 2))
-
-
-def _silence_stdout() -> None:
-    # Else Python complains once more when it flushes what cannot be written.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from functools import cache
-from typing import IO, Any
+from typing import IO, Any, ParamSpec, TypeVar
 
 import orjson
 from rich.console import Console
 
 from batch.errors import QuotabatchError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @cache
@@ -31,6 +36,13 @@ def note(text: str) -> None:
     err().print(text, markup=False)
 
 
+def agrees(question: str) -> bool:
+    """Ask, on stderr; only a yes is a yes."""
+    err().print(f"{question} \\[y/N] ", end="")
+    answer = sys.stdin.readline() if sys.stdin is not None else ""
+    return answer.strip().lower() in ("y", "yes")
+
+
 def error(text: str) -> None:
     """Say what went wrong: one line, `Error: …`."""
     if sys.stderr is not None:
@@ -47,6 +59,22 @@ def data(text: str) -> None:
 def as_json(value: Any) -> None:
     """Print one JSON value."""
     data(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def piped(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call it; QuotabatchError if whoever reads our output stops before its end."""
+    try:
+        return function(*args, **kwargs)
+    except BrokenPipeError:
+        silence_stdout()
+        raise QuotabatchError(
+            "whoever read the output stopped before its end: it is not whole"
+        ) from None
+
+
+def silence_stdout() -> None:
+    """Drop what cannot be written, else Python complains of it once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def stdout() -> IO[bytes]:

@@ -84,7 +84,7 @@ async def _acts(
 
     target = folder / "elements-answers.jsonl"
     _prompt("export elements -o answers.jsonl")
-    exporting.export(service, "elements", to=target, stdout=console.stdout())
+    exporting.export(service, "elements", to=target, stdout=console.stdout)
     lines = target.read_text("utf-8").splitlines()
     for line in lines[:2]:
         console.note(line if len(line) <= 240 else line[:239] + "…")

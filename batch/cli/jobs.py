@@ -90,11 +90,9 @@ def delete(
         from batch.service import upkeep
 
         found = service.job(job)
-        if not yes:
-            typer.confirm(
-                f"Delete job {found.id} ({found.name}) with its answers?",
-                abort=True,
-                err=True,
-            )
+        if not yes and not console.agrees(
+            f"Delete job {found.id} ({found.name}) with its answers?"
+        ):
+            raise typer.Abort
         upkeep.delete(service, str(found.id))
         console.note(f"Job {found.id} ({found.name}) is deleted.")

@@ -37,11 +37,12 @@ def export(
         from batch.export import ExportFormat
         from batch.service import exporting
 
-        number = exporting.export(
+        number = console.piped(
+            exporting.export,
             service,
             job,
             to=output if output is None or str(output) != "-" else None,
-            stdout=console.stdout(),
+            stdout=console.stdout,
             format=ExportFormat(_one_of("--format", format, list(ExportFormat))),
             only=RequestState(_one_of("--only", only, list(RequestState)))
             if only
@@ -53,7 +54,9 @@ def export(
 
 def show(
     job: JobName,
-    custom_id: Annotated[str, typer.Argument(metavar="CUSTOM_ID")],
+    custom_id: Annotated[
+        str, typer.Argument(metavar="CUSTOM_ID", help="The request's name.")
+    ],
     json: Json = False,
     db: Db = None,
 ) -> None:

@@ -133,7 +133,7 @@ def _bar(sources: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
 def tell(service: Service, receipt: Receipt, order: Order) -> None:
     """Say what was queued, and when it will be done."""
     if receipt.bad:
-        for problem in receipt.problems:
+        for problem in receipt.first_problems():
             console.note(str(problem))
         lines = words.number(receipt.bad, "bad line")
         verb = "is" if receipt.bad == 1 else "are"

@@ -6,15 +6,23 @@ import re
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
 # C0 and C1 controls, and what turns the writing direction round.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+"
+)
 
 #: A key shorter than this is too likely to be an ordinary word.
 _SHORTEST_KEY = 8
 
 
-def plain(text: str, most: int = 300) -> str:
-    """The text on one line, without controls, cut to so many characters."""
+def plain(text: str, most: int = 300, key: str | None = None) -> str:
+    """The text on one line, without controls, cut to so many characters.
+
+    The key goes first: cut, it would not be recognised.
+    """
+    text = redact(text, key)
     line = _CONTROLS.sub(" ", _ESCAPES.sub("", text[: 4 * most])).strip()
+    # Headers that are not UTF-8 come with lone surrogates, which nobody can write.
+    line = line.encode("utf-8", "replace").decode()
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
@@ -29,6 +37,10 @@ def printable(text: str) -> str:
 
 def redact(text: str, key: str | None) -> str:
     """The text without the key, which some endpoints repeat."""
-    if not key or len(key) < _SHORTEST_KEY or key not in text:
+    if not key or len(key) < _SHORTEST_KEY:
         return text
-    return text.replace(key, "[key]")
+    # Some write a slash in JSON as PHP does.
+    for form in (key, key.replace("/", "\\/")):
+        if form in text:
+            text = text.replace(form, "[key]")
+    return text

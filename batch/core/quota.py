@@ -48,6 +48,10 @@ class Quota:
     reset: time = time(0, 0)
     guard: timedelta = timedelta(seconds=60)
 
+    def less(self, keep: int) -> int:
+        """The limit less what is to be left alone, which a minute never is."""
+        return self.limit - (0 if self.kind is WindowKind.MINUTE else keep)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -92,17 +96,20 @@ def opens_at(quota: Quota, window: Window) -> datetime:
 
 def _between_days(quota: Quota, moment: datetime) -> Window:
     day = moment.astimezone(quota.zone).date()
-    starts = [_reset_on(quota, day + timedelta(days=n)) for n in (-1, 0, 1, 2)]
-    return _pair_around(starts, moment)
+    starts = {_reset_on(quota, day + timedelta(days=n)) for n in range(-2, 4)}
+    return _pair_around(sorted(starts), moment)
 
 
 def _between_months(quota: Quota, moment: datetime) -> Window:
     day = moment.astimezone(quota.zone).date().replace(day=1)
-    before = (day - timedelta(days=1)).replace(day=1)
-    after = (day + timedelta(days=32)).replace(day=1)
-    last = (after + timedelta(days=32)).replace(day=1)
-    starts = [_reset_on(quota, first) for first in (before, day, after, last)]
-    return _pair_around(starts, moment)
+    starts = {_reset_on(quota, _months_after(day, n)) for n in range(-1, 3)}
+    return _pair_around(sorted(starts), moment)
+
+
+def _months_after(first: date, months: int) -> date:
+    """The first of the month so many months on."""
+    year, month = divmod(first.year * 12 + first.month - 1 + months, 12)
+    return date(year, month + 1, 1)
 
 
 def _reset_on(quota: Quota, day: date) -> datetime:
@@ -141,26 +148,31 @@ def forecast(quota: Quota, left: int, room: int, keep: int, at: datetime) -> For
     rest = left - today
     if rest == 0:
         return Forecast(1 if left else 0, today, at, at_once=True)
-    a_window = quota.limit - keep
+    a_window = quota.less(keep)
     if a_window <= 0:
         return Forecast(0, today, None)
     more = math.ceil(rest / a_window)
-    starts_at = _starts_after(quota, at, more)
-    return Forecast(more + (1 if today else 0), today, starts_at + quota.guard)
+    try:
+        finished_by = _starts_after(quota, at, more) + quota.guard
+    except (OverflowError, ValueError):
+        # Past the end of the calendar.
+        finished_by = None
+    return Forecast(more + (1 if today else 0), today, finished_by)
 
 
 def _starts_after(quota: Quota, at: datetime, windows: int) -> datetime:
     """Start of the window that follows by so many the one at hand."""
+    starts_at = window_at(quota, at).starts_at
     if quota.kind is WindowKind.MINUTE:
-        return window_at(quota, at).starts_at + timedelta(minutes=windows)
-    if quota.kind is WindowKind.DAY:
-        # One step by the calendar, not one a day: a year of work is one addition.
-        local = window_at(quota, at).starts_at.astimezone(quota.zone).date()
-        return _reset_on(quota, local + timedelta(days=windows))
-    window = window_at(quota, at)
-    for _ in range(windows):
-        window = window_at(quota, window.resets_at)
-    return window.starts_at
+        return starts_at + timedelta(minutes=windows)
+    # One step by the calendar, not one a window: a year of work is one addition.
+    day = starts_at.astimezone(quota.zone).date()
+    if quota.kind is WindowKind.MONTH:
+        return _reset_on(quota, _months_after(day.replace(day=1), windows))
+    if _reset_on(quota, day) != starts_at:
+        # A reset in a gap of the clock can fall on the day after its own.
+        day -= timedelta(days=1)
+    return _reset_on(quota, day + timedelta(days=windows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,21 +183,20 @@ class Standing:
     quota: Quota
     starts_at: datetime
     resets_at: datetime
-    limit: int
     #: Credits taken, those reserved for calls in flight included.
     used: int
     closed_until: datetime | None = None
     closed_reason: str | None = None
 
+    @property
+    def limit(self) -> int:
+        return self.quota.limit
+
     def room(self, now: datetime, keep: int = 0) -> int:
         """Credits that may be taken now, when `keep` of a window are left alone."""
         if self.is_closed(now):
             return 0
-        return max(0, self.most(keep) - self.used)
-
-    def most(self, keep: int) -> int:
-        """The limit less what is to be left alone, which a minute never is."""
-        return self.limit - (0 if self.quota.kind is WindowKind.MINUTE else keep)
+        return max(0, self.quota.less(keep) - self.used)
 
     def is_closed(self, now: datetime) -> bool:
         """Whether the endpoint said that nothing is left, and it is believed still."""
@@ -195,7 +206,7 @@ class Standing:
         """The earliest time at which this window no longer stands in the way."""
         if self.room(now, keep) > 0:
             return now
-        if self.used >= self.most(keep) or self.closed_until is None:
+        if self.used >= self.quota.less(keep) or self.closed_until is None:
             return self.resets_at + self.quota.guard
         return self.closed_until
 

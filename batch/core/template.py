@@ -23,7 +23,7 @@ MAX_ID = 512
 
 _CHAT_URL = re.compile(r"/chat/completions/?(\?.*)?$")
 #: Fields of a Batch line's body that are no parameters, or that we decide ourselves.
-_NO_PARAMETERS = frozenset(
+NO_PARAMETERS = frozenset(
     {"messages", "message", "prompt", "model", "stream", "stream_options"}
 )
 
@@ -101,7 +101,7 @@ class Renderer:
             messages = [system, *messages]
         params = {}
         if body is not None:
-            params = {k: v for k, v in body.items() if k not in _NO_PARAMETERS}
+            params = {k: v for k, v in body.items() if k not in NO_PARAMETERS}
             size += check_value(params, "the body")
         if size > MAX_TEXT:
             raise RowError(f"the request is {size:,} bytes long; {MAX_TEXT:,} at most")

@@ -14,14 +14,20 @@ from email.utils import parsedate_to_datetime
 #: A wait longer than this is nonsense, or a reset that we cannot plan for.
 LONGEST = 400 * 86400.0
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_PIECE = r"\d+(?:\.\d+)?(?:ms|[dhms])"
-_DURATION = re.compile(rf"(?:{_PIECE})+", re.ASCII)
+_UNITS = {
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    "ms": 0.001,
+}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+", re.ASCII)
 _PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|[dhms])", re.ASCII)
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,12})?", re.ASCII)
 _PROSE = re.compile(
-    rf"(?:try again|retry)(?: in| after)?:?\s+(?P<wait>{_PIECE}(?:{_PIECE})*|"
-    r"\d+(?:\.\d+)?(?=\s*(?:seconds?|secs?)\b))",
+    r"(?:try again|retry)(?: in| after)?:?\s+"
+    rf"(?:(?P<wait>{_DURATION.pattern})|"
+    r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]+))(?![A-Za-z0-9])",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -37,24 +43,31 @@ def parse_wait(text: str, now: datetime) -> float | None:
         seconds = _duration(text)
     if seconds is None:
         seconds = _date(text, now)
-    if seconds is None or not 0 <= seconds <= LONGEST:
-        return None
-    return seconds
+    return _believed(seconds)
 
 
 def stated_wait(
     headers: Mapping[str, str], message: str, now: datetime
 ) -> float | None:
     """The wait that a refusal states, in its headers first, then in its prose."""
-    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        seconds = parse_wait(value, now)
-        if seconds is not None:
-            return seconds * unit if _NUMBER.fullmatch(value.strip()) else seconds
+    milliseconds = headers.get("retry-after-ms", "").strip()
+    if _NUMBER.fullmatch(milliseconds):
+        return _believed(float(milliseconds) / 1000)
+    for text in (milliseconds, headers.get("retry-after", "")):
+        stated = parse_wait(text, now)
+        if stated is not None:
+            return stated
     found = _PROSE.search(message)
-    return parse_wait(found["wait"], now) if found else None
+    if found is None:
+        return None
+    if found["wait"]:
+        return parse_wait(found["wait"].lower(), now)
+    unit = _UNITS.get(found["unit"].lower())
+    return None if unit is None else _believed(float(found["number"]) * unit)
+
+
+def _believed(seconds: float | None) -> float | None:
+    return seconds if seconds is not None and 0 <= seconds <= LONGEST else None
 
 
 def _number(text: str, now: datetime) -> float | None:

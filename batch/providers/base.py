@@ -7,9 +7,11 @@ Errors of the HTTP client hold the key in their repr; none of them leaves this r
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Protocol
 
@@ -24,6 +26,8 @@ OnText = Callable[[str], None]
 
 #: What is read of the body of a refusal, bytes.
 REFUSAL_READ = 64 * 1024
+#: How long it is waited for, seconds.
+REFUSAL_WAIT = 2.0
 
 
 class Decoder(Protocol):
@@ -32,7 +36,7 @@ class Decoder(Protocol):
     def feed(self, data: bytes) -> str:
         """Take some bytes; the text that they complete. NotTextError: give up."""
 
-    def finish(self, *, framed: bool) -> Reply:
+    def finish(self, *, framed: bool, content_type: str) -> Reply:
         """The whole reply is here. `framed`: its end was marked, by the protocol."""
 
     def partial(self) -> str:
@@ -84,10 +88,12 @@ class Line:
         """Send it, and hand what comes back to the decoder."""
         sent = SimpleNamespace(flag=False)
         try:
-            return await self._exchange(post, decoder, on_text, sent)
+            reply = await self._exchange(post, decoder, on_text, sent)
         except Exception as error:
             # Not all that it raises is a ClientError; and nothing may leave this room.
-            return self._failure(error, sent.flag, decoder)
+            code, message = _named(error, sent.flag)
+            reply = _fault(code, message, decoder, sent=sent.flag)
+        return self._without_key(reply) if isinstance(reply, Failure) else reply
 
     async def _exchange(
         self,
@@ -116,7 +122,7 @@ class Line:
                     size += len(data)
                     if size > bounds.size:
                         response.close()
-                        return self._fault(
+                        return _fault(
                             "too_long",
                             f"the answer is larger than {bounds.size:,} bytes",
                             decoder,
@@ -124,57 +130,62 @@ class Line:
                     text = decoder.feed(data)
                     if text and on_text is not None:
                         on_text(text)
-                return decoder.finish(framed=_is_framed(response))
+                return decoder.finish(
+                    framed=_is_framed(response), content_type=response.content_type
+                )
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Failure | None:
         """The Failure that status and headers amount to; None: read the answer."""
-        encoding = response.headers.get("Content-Encoding", "identity").lower()
+        key = self._key
         if 300 <= response.status < 400:
-            target = plain(response.headers.get("Location", "nowhere"), 200)
+            target = plain(response.headers.get("Location", "nowhere"), 200, key)
             return Failure(
                 code="redirect",
-                message=f"the endpoint redirects to {redact(target, self._key)}, which "
-                "is not followed: set base_url to where the service is now",
+                message=f"the endpoint redirects to {target}, which is not followed: "
+                "set base_url to where the service is now",
                 status=response.status,
                 sent=True,
             )
-        if encoding not in ("", "identity"):
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() not in ("", "identity"):
+            shown = plain(encoding, 20, key).lower()
             return Failure(
                 code="encoded",
-                message=f"the reply is compressed ({plain(encoding, 20)}), though we "
-                "asked for it plain",
+                message=f"the reply is compressed ({shown}), though we asked for it "
+                "plain",
                 status=response.status,
                 sent=True,
             )
         if response.status == 200:
             return None
-        data = await _read_at_most(response, REFUSAL_READ)
-        text = redact(data.decode("utf-8", "replace"), self._key)
+        wait = min(REFUSAL_WAIT, self._bounds.silence / 2)
+        data = await _read_at_most(response, REFUSAL_READ, wait)
+        text = data.decode("utf-8", "replace")
         code, message = bodies.refusal(text, response.content_type)
-        said = f": {message}" if message else ""
+        reason = plain(response.reason or "", 60, key)
+        said = f": {plain(message, key=key)}" if message.strip() else ""
         return Failure(
             code=f"http_{response.status}",
-            message=f"HTTP {response.status} {plain(response.reason or '', 60)}".strip()
-            + said,
+            message=f"HTTP {response.status} {reason}".strip() + said,
             sent=True,
             status=response.status,
             headers={k.lower(): v for k, v in response.headers.items()},
-            endpoint_code=code,
+            endpoint_code=None if code is None else plain(code, 60, key),
         )
 
-    def _failure(self, error: Exception, sent: bool, decoder: Decoder) -> Failure:
-        code, message = _named(error, sent)
-        return self._fault(code, message, decoder, sent=sent)
-
-    def _fault(
-        self, code: str, message: str, decoder: Decoder, *, sent: bool = True
-    ) -> Failure:
-        return Failure(
-            code=code,
-            message=redact(message, self._key),
-            sent=sent,
-            partial=redact(decoder.partial(), self._key),
+    def _without_key(self, failure: Failure) -> Failure:
+        code = failure.endpoint_code
+        return replace(
+            failure,
+            message=redact(failure.message, self._key),
+            endpoint_code=None if code is None else redact(code, self._key),
+            headers={k: redact(v, self._key) for k, v in failure.headers.items()},
+            partial=redact(failure.partial, self._key),
         )
+
+
+def _fault(code: str, message: str, decoder: Decoder, *, sent: bool = True) -> Failure:
+    return Failure(code=code, message=message, sent=sent, partial=decoder.partial())
 
 
 async def _on_headers_sent(
@@ -197,7 +208,8 @@ def _named(error: Exception, sent: bool) -> tuple[str, str]:
         case aiohttp.ClientConnectorSSLError():
             return "certificate", "the endpoint does not speak TLS as it should"
         case aiohttp.ClientConnectorError():
-            reason = error.os_error.strerror or "no connection"
+            number = error.os_error.errno
+            reason = os.strerror(number).lower() if number else "no connection"
             return "connect", f"cannot connect to {error.host}:{error.port}: {reason}"
         case aiohttp.ConnectionTimeoutError():
             return "connect_timeout", "no connection within the time allowed"
@@ -228,19 +240,20 @@ def _named(error: Exception, sent: bool) -> tuple[str, str]:
 def _is_framed(response: aiohttp.ClientResponse) -> bool:
     """Whether the reply's end was marked; else only the connection's end tells it."""
     headers = response.headers
-    return "Content-Length" in headers or "chunked" in headers.get(
-        "Transfer-Encoding", ""
-    )
+    transfer = headers.get("Transfer-Encoding", "")
+    return "Content-Length" in headers or "chunked" in transfer.lower()
 
 
-async def _read_at_most(response: aiohttp.ClientResponse, most: int) -> bytes:
+async def _read_at_most(
+    response: aiohttp.ClientResponse, most: int, wait: float
+) -> bytes:
     data = bytearray()
-    try:
-        async for piece in response.content.iter_any():
-            data += piece
-            if len(data) >= most:
-                break
-    except aiohttp.ClientError:
-        pass  # what came says enough
+    # What came says enough, so neither a cut nor silence is waited for.
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        async with asyncio.timeout(wait):
+            async for piece in response.content.iter_any():
+                data += piece
+                if len(data) >= most:
+                    break
     response.close()
     return bytes(data[:most])

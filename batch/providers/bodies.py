@@ -1,4 +1,4 @@
-"""What the body of a refusal says, whatever its shape."""
+"""What the body of a refusal says, whatever its shape: raw, not yet fit to show."""
 
 from __future__ import annotations
 
@@ -7,34 +7,55 @@ from typing import Any
 
 import orjson
 
-from batch.core.plain import plain
-
-_HTML = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b",
-    re.IGNORECASE | re.DOTALL,
+_PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+#: What may stand before a page: an XML declaration, comments.
+_PREFACES = (("<?xml", "?>"), ("<!--", "-->"))
+#: Blanks of every kind, those without width included.
+_BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]*")
+#: What an error object consists of; with other fields beside it, it is an answer in
+#: JSON that speaks of an error.
+_OF_ERRORS = frozenset(
+    {"error", "success", "message", "code", "status", "type", "detail", "request_id"}
 )
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to read in this text."""
+    return _BLANKS.fullmatch(text) is not None
 
 
 def is_html(text: str, content_type: str = "") -> bool:
     """Whether this is a page for browsers: no endpoint answers a prompt with one."""
-    if "html" in content_type.lower() and text.lstrip().startswith("<"):
+    start = _after_blanks(text, 0)
+    if "html" in content_type.lower() and text.startswith("<", start):
         return True
-    return _HTML.match(text) is not None
+    while preface := next((p for p in _PREFACES if text.startswith(p[0], start)), None):
+        end = text.find(preface[1], start)
+        if end < 0:
+            return False
+        start = _after_blanks(text, end + len(preface[1]))
+    return _PAGE.match(text, start) is not None
+
+
+def _after_blanks(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return found.end() if found else start
 
 
 def html_title(text: str) -> str:
     """The page's title, to tell a person which page it was."""
     found = _TITLE.search(text)
-    return plain(found[1], 80) if found else ""
+    return found[1].strip() if found else ""
 
 
 def parsed(text: str) -> Any:
     """The body as JSON, None where it is something else."""
-    if text.lstrip("\ufeff \t\r\n")[:1] not in ("{", "["):
+    text = text.strip("\ufeff \t\r\n")
+    if text[:1] not in ("{", "["):
         return None
     try:
-        return orjson.loads(text.lstrip("\ufeff"))
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
         return None
 
@@ -47,15 +68,20 @@ def error_in(body: Any) -> tuple[str | None, str] | None:
     `{"object": "error", …}` (vLLM).
     """
     if isinstance(body, list) and len(body) == 1:
-        body = body[0]
+        (body,) = body
+        if not (isinstance(body, dict) and isinstance(body.get("error"), dict)):
+            return None
     if not isinstance(body, dict):
         return None
     error = body.get("error")
-    if isinstance(error, dict):
+    if isinstance(error, dict) and error.keys() & {"message", "code", "type"}:
         return _code(error), _message(error)
-    if isinstance(error, str) and error:
+    if isinstance(error, str) and error and body.keys() <= _OF_ERRORS:
         return _code(body), error
-    if body.get("success") is False or body.get("object") == "error":
+    failed = body.get("success") is False or body.get("object") == "error"
+    if failed and (
+        body.keys() & {"message", "msg", "code"} or body.keys() <= _OF_ERRORS
+    ):
         return _code(body), _message(body)
     return None
 
@@ -67,15 +93,15 @@ def refusal(text: str, content_type: str = "") -> tuple[str | None, str]:
     if found is None and isinstance(body, dict):
         found = _code(body), _message(body)
     if found is not None:
-        return found[0], plain(found[1])
+        return found
     if is_html(text, content_type):
         return None, html_title(text) or "an HTML page"
-    return None, plain(text)
+    return None, text
 
 
 def _code(body: dict[str, Any]) -> str | None:
     code = body.get("code")
-    return plain(str(code), 60) if isinstance(code, str | int) else None
+    return str(code) if isinstance(code, str | int) else None
 
 
 def _message(body: dict[str, Any]) -> str:

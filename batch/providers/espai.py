@@ -80,10 +80,12 @@ class EspaiDecoder:
     def partial(self) -> str:
         return "".join(self._pieces)
 
-    def finish(self, *, framed: bool) -> Reply:
+    def finish(self, *, framed: bool, content_type: str = "") -> Reply:
         self._pieces.append(self._stream.finish())
         text = redact("".join(self._pieces), self._key)
-        failure = _error_reply(text) or _not_an_answer(text)
+        failure = _error_reply(text, framed, self._key) or _not_an_answer(
+            text, content_type, self._key
+        )
         if failure is not None:
             return failure
         return Completion(
@@ -93,28 +95,28 @@ class EspaiDecoder:
         )
 
 
-# The official client looks at each chunk alone, so the service can end a stream that
-# went wrong with an error object behind the text.
-_TRAILING_ERROR = re.compile(r'\{[^{}]*"success"\s*:\s*false[^{}]*\}\s*\Z')
+# An error object that nothing marks the end of, and that has none of its own.
+_BEGUN_ERROR = re.compile(r'\s*\{\s*"success"\s*(?:\Z|:\s*(?:\Z|f))')
+#: How far back a trailing error object is looked for, characters.
+TAIL = 16 * 1024
 
 
-def _error_reply(text: str) -> Failure | None:
+def _error_reply(text: str, framed: bool, key: str | None) -> Failure | None:
     body = bodies.parsed(text)
-    error = bodies.error_in(body)
-    partial = ""
-    if error is None and body is None:
-        found = _TRAILING_ERROR.search(text)
-        tail = bodies.parsed(found[0]) if found else None
-        if isinstance(tail, dict) and {"message", "code"} <= tail.keys():
-            error = bodies.error_in(tail)
-            partial = text[: found.start()] if found else ""
+    if body is not None:
+        error, partial = bodies.error_in(body), ""
+    elif not framed and _BEGUN_ERROR.match(text):
+        error, partial = (None, "an error object, cut off"), text
+    else:
+        error, partial = _trailing_error(text)
     if error is None:
         return None
-    code, message = error
+    code = None if error[0] is None else plain(error[0], 60, key)
+    message = plain(error[1], key=key)
+    named = f" (code {code})" if code else ""
     return Failure(
         code="endpoint_error",
-        message=f"the endpoint reports: {plain(message)}"
-        + (f" ({code})" if code else ""),
+        message=f"the endpoint reports: {message}{named}",
         sent=True,
         status=200,
         endpoint_code=code,
@@ -122,13 +124,32 @@ def _error_reply(text: str) -> Failure | None:
     )
 
 
-def _not_an_answer(text: str) -> Failure | None:
-    if not text.strip("\ufeff \t\r\n"):
+def _trailing_error(text: str) -> tuple[tuple[str | None, str] | None, str]:
+    """The error object that a text ends with, and the text before it.
+
+    The official client looks at each chunk alone, so the service can end a stream that
+    went wrong with an error object behind the text. Only its full form is believed.
+    """
+    start = max(0, len(text) - TAIL)
+    if not text.rstrip().endswith("}"):
+        return None, ""
+    at = text.rfind('"success"')
+    while at > start and (at := text.rfind("{", start, at)) >= start:
+        body = bodies.parsed(text[at:])
+        if isinstance(body, dict):
+            if body.keys() >= {"success", "message", "code"}:
+                return bodies.error_in(body), text[:at]
+            return None, ""
+    return None, ""
+
+
+def _not_an_answer(text: str, content_type: str, key: str | None) -> Failure | None:
+    if bodies.is_blank(text):
         return Failure(
             code="empty", message="the answer is empty", sent=True, status=200
         )
-    if bodies.is_html(text):
-        title = bodies.html_title(text)
+    if bodies.is_html(text, content_type):
+        title = plain(bodies.html_title(text), 80, key)
         return Failure(
             code="html",
             message="the endpoint sent an HTML page"

@@ -6,12 +6,14 @@ Every complaint names the file, the key and the reason.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, time, timedelta, tzinfo
 from importlib import resources
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from batch.core.quota import DEFAULT_GUARDS, Quota, WindowKind
@@ -20,6 +22,7 @@ from batch.errors import ConfigError
 
 SHIPPED = "profiles.toml"
 PROTOCOLS = ("espai",)
+LARGEST_LIMIT = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +122,14 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
 
 
 def base_url(url: str, key: str) -> str:
-    """The URL, if it can be one; `key` says where it was given."""
-    if not url.startswith(("http://", "https://")) or len(url.split("//", 1)[1]) == 0:
+    """The URL, if it can be called; `key` says where it was given."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        usable = host is not None and bool(host.encode("idna").strip(b"."))
+    except ValueError:
+        usable, port = False, None
+    if not usable or port == 0 or not re.fullmatch(r"https?://[^\s?#]+", url):
         raise ConfigError(f"{key}: {url!r} is not an http:// or https:// URL")
     return url
 
@@ -145,8 +154,8 @@ def _quota(reader: _Reader) -> Quota:
             "window", f"{window!r} is not a kind that this version has: {kinds}"
         ) from None
     limit = reader.number("limit")
-    if limit < 1:
-        raise reader.error("limit", f"{limit} is not at least 1")
+    if not 1 <= limit <= LARGEST_LIMIT:
+        raise reader.error("limit", f"{limit} is not 1 to {LARGEST_LIMIT}")
     quota = Quota(
         name=reader.text("name", window),
         limit=limit,

@@ -62,6 +62,5 @@ class Pace:
         return max((at for at in waits if at and at > now), default=None)
 
     def restart(self) -> None:
-        """A new window: what the reset brought is taken on trust by one call first."""
-        self.denied_until = None
+        """Begin again with one call."""
         self._ramp.restart()

@@ -122,7 +122,7 @@ class Runner:
         await self._tray.settle(settlement)
 
     async def renew(self, claim: Claim) -> Claim:
-        if self._ending is not None or self._calls_left() <= 0:
+        if self._ending is not None:
             raise NoMoreAttemptsError
         renewed = await self._tray.renew(claim)
         if renewed is None:
@@ -138,7 +138,7 @@ class Runner:
 
     async def _exchange(self) -> None:
         """One transaction: what came of calls goes in, new claims come out."""
-        batch = self._tray.take()
+        batch = self._tray.take(renewals=self._calls_left())
         slots = self._slots(len(batch.renewals))
         if not (batch or slots or self._trade.beat_is_due()):
             return
@@ -219,10 +219,9 @@ class Runner:
             pause = (chance - now).total_seconds()
             if pause > self._options.max_pause and not self._options.wait:
                 return Ending(exit_code=75, resets_at=chance)
-            await self._sleep_until(chance)
+            # What the reset brings is taken on trust by one call first.
             self._pace.restart()
-        else:
-            await self._sleep_until(chance)
+        await self._sleep_until(chance)
         return None
 
     async def _sleep_until(self, moment: datetime) -> None:

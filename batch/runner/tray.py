@@ -68,9 +68,12 @@ class Tray:
         """The endpoint says that the quota is used up."""
         self._closures.append((failure, verdict))
 
-    def take(self) -> Batch:
-        """All that has gathered."""
-        batch = Batch(self._outcomes, self._renewals, self._closures)
+    def take(self, renewals: int = 1 << 60) -> Batch:
+        """All that has gathered; of the renewals, so many, the others get none."""
+        granted, refused = self._renewals[:renewals], self._renewals[renewals:]
+        for _, answer in refused:
+            answer.set_result(None)
+        batch = Batch(self._outcomes, granted, self._closures)
         self._outcomes, self._renewals, self._closures = [], [], []
         return batch
 

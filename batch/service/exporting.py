@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,16 +21,17 @@ def export(
     wanted: str,
     *,
     to: Path | None,
-    stdout: IO[bytes],
+    stdout: Callable[[], IO[bytes]],
     format: ExportFormat = ExportFormat.JSONL,
     only: RequestState | None = None,
 ) -> int:
-    """Write the job's results to a file, else to `stdout`; how many."""
+    """Write the job's results to a file, else to what `stdout` opens; how many."""
     job = service.job(wanted)
     found = results(service, job, only)
     if to is None:
-        number = write(found, stdout, format, job.columns)
-        stdout.flush()
+        out = stdout()
+        number = write(found, out, format, job.columns)
+        out.flush()
         return number
     with replacing(to) as file:
         return write(found, file, format, job.columns)

@@ -115,7 +115,7 @@ class Intake:
             raise receipt.refusal()
         if not receipt.requests:
             nothing = Problem(", ".join(self._order.sources), 0, "no rows")
-            raise DatasetError([*receipt.problems, nothing])
+            raise DatasetError([*receipt.first_problems(), nothing])
 
     def _draft(self, record: Record, rendered: Rendered) -> Drafted:
         if len(self._receipt.preview) < PREVIEWED:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from batch.core.quota import Forecast
-from batch.core.template import Rendered, Template
+from batch.core.template import NO_PARAMETERS, Rendered, Template
 from batch.dataset.rows import Format
-from batch.errors import DatasetError, Problem
+from batch.errors import DatasetError, Problem, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class Receipt:
     name: str
     provider: str
     model: str
+    #: As they are called in complaints.
+    sources: tuple[str, ...]
     requests: int = 0
     #: Requests that share the answer of an identical one.
     duplicates: int = 0
@@ -59,15 +64,33 @@ class Receipt:
         return self.requests - self.duplicates
 
     def complain(self, source: str, line: int, reason: str) -> None:
-        """A line cannot be used."""
+        """A line cannot be used. Lines come nearly in order, not quite."""
         self.bad += 1
-        if len(self.problems) < DatasetError.SHOWN:
-            self.problems.append(Problem(source, line, reason))
+        self.problems.append(Problem(source, line, reason))
+        if len(self.problems) > 10 * DatasetError.SHOWN:
+            self.problems = self.first_problems()
 
     def refusal(self) -> DatasetError:
         """The error that names the bad lines, in the order in which they stand."""
-        return DatasetError(sorted(self.problems, key=_place), self.bad)
+        return DatasetError(self.first_problems(), self.bad)
+
+    def first_problems(self) -> list[Problem]:
+        """Those that are named to the user."""
+
+        def place(one: Problem) -> tuple[int, int]:
+            return self.sources.index(one.source), one.line
+
+        return sorted(self.problems, key=place)[: DatasetError.SHOWN]
 
 
-def _place(problem: Problem) -> tuple[str, int]:
-    return problem.source, problem.line
+def check_params(params: Mapping[str, Any]) -> None:
+    """UsageError for parameters that no request can be sent with."""
+    for name in params:
+        if name in NO_PARAMETERS or name == "api_key":
+            raise UsageError(f"--param {name}: that is no parameter; it is set for you")
+    try:
+        same = orjson.loads(orjson.dumps(dict(params))) == params
+    except TypeError as error:
+        raise UsageError(f"the parameters cannot be written as JSON: {error}") from None
+    if not same:
+        raise UsageError("a parameter is not finite: JSON has no NaN or Infinity")

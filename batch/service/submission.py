@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any, BinaryIO
-
-import orjson
+from typing import BinaryIO
 
 from batch.dataset.files import name_of, size
 from batch.dataset.reader import read
 from batch.dataset.rows import Row
-from batch.errors import DatasetError, UsageError
+from batch.errors import DatasetError
 from batch.service import reading
 from batch.service.context import PIECE, Service
 from batch.service.intake import Intake, Record
-from batch.service.order import Order, Receipt
+from batch.service.order import Order, Receipt, check_params
 from batch.store import jobs
 from batch.store.seen import Seen
 
@@ -37,10 +35,14 @@ def submit(
 
     With `order.skip_bad_rows` the bad lines are left out instead, and told of.
     """
-    _check_params(order.params)
+    check_params(order.params)
     profile = service.settings.profile(order.provider)
     receipt = Receipt(
-        job_id=None, name=order.name, provider=order.provider, model=order.model
+        job_id=None,
+        name=order.name,
+        provider=order.provider,
+        model=order.model,
+        sources=tuple(map(name_of, order.sources)),
     )
     with Seen() as seen:
         intake = Intake(order, profile, receipt, seen)
@@ -132,11 +134,3 @@ def _offset(on_bytes: Callable[[int], None], done: int) -> Callable[[int], None]
 def _pieces(records: _Records) -> Iterator[list[Record]]:
     while piece := list(islice(records, PIECE)):
         yield piece
-
-
-def _check_params(params: dict[str, Any]) -> None:
-    try:
-        if orjson.loads(orjson.dumps(params)) != params:
-            raise UsageError("a parameter is not finite: JSON has no NaN or Infinity")
-    except TypeError as error:
-        raise UsageError(f"the parameters cannot be written as JSON: {error}") from None

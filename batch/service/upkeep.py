@@ -8,6 +8,7 @@ from typing import Any
 from batch.core.model import Job
 from batch.errors import UsageError
 from batch.service.context import PIECE, Service
+from batch.service.order import check_params
 from batch.store import jobs, ledger, reports
 
 
@@ -22,6 +23,7 @@ def retry(
     max_attempts: int | None = None,
 ) -> tuple[Job, int]:
     """Reopen failed (or cancelled) requests; how many wait again. Answers stay."""
+    check_params(params or {})
     job = service.job(wanted)
     profile = service.settings.profile(job.provider)
     with service.database.transaction() as connection:

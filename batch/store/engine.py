@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from batch.errors import StoreError
@@ -127,7 +127,7 @@ class Database:
         # connection keeps them out): SQLite 3.7.0 to 3.51.2 can lose the log's end
         # where the two meet.
         try:
-            if self._log.stat().st_size < LARGE_LOG:
+            if self._log.stat().st_size <= LARGE_LOG:
                 return
         except OSError:
             return
@@ -139,7 +139,7 @@ class Database:
 
 def _engine(path: Path, begin: str) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
 
@@ -151,6 +151,8 @@ def _engine(path: Path, begin: str) -> Engine:
             "synchronous=FULL",
             "foreign_keys=OFF",
             "wal_autocheckpoint=0",
+            # A log that was folded shrinks to this when it is begun anew.
+            f"journal_size_limit={LARGE_LOG // 2}",
             "cache_size=-16384",
         ):
             connection.execute(f"PRAGMA {pragma}")
@@ -175,6 +177,8 @@ def _explained(path: Path) -> Iterator[None]:
     """Say in one line what SQLite means."""
     try:
         yield
+    except sqlite3.Error as error:
+        raise StoreError(_explanation(path, str(error))) from error
     except OperationalError as error:
         raise StoreError(_explanation(path, str(error.orig))) from error
     except DatabaseError as error:

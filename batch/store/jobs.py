@@ -11,7 +11,16 @@ import orjson
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from batch.core.model import Job, RequestState
-from batch.store.schema import ASIDE, AnyRow, entries, jobs, requests, results
+from batch.store.runners import IN_DOUBT
+from batch.store.schema import (
+    ASIDE,
+    AnyRow,
+    entries,
+    errors,
+    jobs,
+    requests,
+    results,
+)
 
 #: In the place of a submission's lock: the job was there, and is being deleted.
 WITHDRAWN = "withdrawn"
@@ -224,13 +233,48 @@ def retry(
         )
     ids = list(connection.scalars(chosen))
     for start in range(0, len(ids), 500):
-        piece = ids[start : start + 500]
-        both = requests.c.id.in_(piece) | requests.c.same_as.in_(piece)
-        connection.execute(
-            update(requests).where(both).values(state=RequestState.PENDING, failures=0)
-        )
-        connection.execute(delete(results).where(results.c.request_id.in_(piece)))
+        _reopen(connection, ids[start : start + 500])
     return len(ids)
+
+
+def _reopen(connection: Connection, ids: Sequence[int]) -> None:
+    these = requests.c.id.in_(ids)
+    asked_for_them = select(func.coalesce(requests.c.same_as, requests.c.id)).where(
+        these
+    )
+    answered = select(requests.c.id).where(
+        requests.c.id.in_(asked_for_them),
+        requests.c.state == RequestState.COMPLETED,
+    )
+    # A repetition whose original was answered meanwhile has its answer.
+    connection.execute(
+        update(requests)
+        .where(these, requests.c.same_as.in_(answered))
+        .values(state=RequestState.COMPLETED)
+    )
+    # What it crashed with before counts no more.
+    entries_of_them = select(entries.c.id).where(
+        entries.c.request_id.in_(asked_for_them)
+    )
+    connection.execute(
+        update(errors)
+        .where(errors.c.entry_id.in_(entries_of_them), errors.c.verdict == IN_DOUBT)
+        .values(verdict=f"{IN_DOUBT}, retried")
+    )
+    # Otherwise the original is asked again too, for it is what is asked.
+    closed = requests.c.state.in_([RequestState.FAILED, RequestState.CANCELLED])
+    connection.execute(
+        delete(results).where(
+            results.c.request_id.in_(
+                select(requests.c.id).where(requests.c.id.in_(asked_for_them), closed)
+            )
+        )
+    )
+    connection.execute(
+        update(requests)
+        .where(these | requests.c.id.in_(asked_for_them), closed)
+        .values(state=RequestState.PENDING, failures=0)
+    )
 
 
 def change(

@@ -70,7 +70,7 @@ def standings(
     for quota in quotas:
         rows = _binding(connection, account_id, quota, now)
         for window in windows_touched(quota, now):
-            if window.starts_at not in rows:
+            if window not in rows:
                 carried = _credits_touching(connection, account_id, quota, window)
                 found.append(_unopened(quota, window, carried))
         found.extend(_standing(quota, row) for row in rows.values())
@@ -85,13 +85,13 @@ def reserve(
     now: datetime,
 ) -> bool:
     """Take so many credits from all of these windows, or none from any."""
-    taken = 0
+    taken: list[int] = []
     for standing in standings:
-        taken += connection.execute(
+        granted = connection.execute(
             update(windows)
             .where(
                 windows.c.id == standing.window_id,
-                windows.c.used + credits <= standing.most(keep),
+                windows.c.used + credits <= standing.quota.less(keep),
                 or_(
                     windows.c.closed_until.is_(None),
                     windows.c.closed_until <= now,
@@ -99,7 +99,15 @@ def reserve(
             )
             .values(used=windows.c.used + credits)
         ).rowcount
-    return taken == len(standings)
+        if not granted:
+            connection.execute(
+                update(windows)
+                .where(windows.c.id.in_(taken))
+                .values(used=windows.c.used - credits)
+            )
+            return False
+        taken.append(standing.window_id)
+    return True
 
 
 def enter(
@@ -143,7 +151,6 @@ def release(
                 windows.c.quota == quota.name,
                 windows.c.resets_at > reserved_at - quota.guard,
                 windows.c.starts_at < reserved_at + LONGEST_CALL,
-                windows.c.starts_at <= now + quota.guard,
             )
             .values(
                 used=case((windows.c.used > credits, windows.c.used - credits), else_=0)
@@ -243,7 +250,7 @@ def _open_windows(
     connection: Connection, account_id: int, quota: Quota, now: datetime
 ) -> list[Standing]:
     rows = _binding(connection, account_id, quota, now)
-    missing = [w for w in windows_touched(quota, now) if w.starts_at not in rows]
+    missing = [w for w in windows_touched(quota, now) if w not in rows]
     for window in missing:
         carried = _credits_touching(connection, account_id, quota, window)
         connection.execute(
@@ -270,7 +277,7 @@ def _open_windows(
 
 def _binding(
     connection: Connection, account_id: int, quota: Quota, now: datetime
-) -> dict[datetime, AnyRow]:
+) -> dict[Window, AnyRow]:
     # Also windows that lie ahead: a clock that was set back opens nothing anew.
     rows = connection.execute(
         select(windows)
@@ -281,7 +288,7 @@ def _binding(
         )
         .order_by(windows.c.starts_at)
     )
-    return {row.starts_at: row for row in rows}
+    return {Window(row.starts_at, row.resets_at): row for row in rows}
 
 
 def _credits_touching(
@@ -314,7 +321,6 @@ def _standing(quota: Quota, row: AnyRow) -> Standing:
         quota=quota,
         starts_at=row.starts_at,
         resets_at=row.resets_at,
-        limit=quota.limit,
         used=row.used,
         closed_until=row.closed_until,
         closed_reason=row.closed_reason,
@@ -327,7 +333,6 @@ def _unopened(quota: Quota, window: Window, carried: int) -> Standing:
         quota=quota,
         starts_at=window.starts_at,
         resets_at=window.resets_at,
-        limit=quota.limit,
         used=carried,
     )
 

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import URL, Connection, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
 from batch.errors import StoreError
@@ -24,22 +24,39 @@ APPLICATION_ID = 0x51424348
 
 
 def prepare(path: Path) -> None:
-    """Make sure that a database stands at this path."""
-    if path.exists():
-        if path.is_dir():
-            raise StoreError(f"{path} is a directory; name a file with --db")
-        if path.stat().st_size == 0:
-            raise StoreError(
-                f"{path} is empty, which no database of ours ever is: restore it, or "
-                "delete it to start anew"
-            )
-        return
+    """Make sure that a database of ours stands at this path, touching no other."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _make(path)
+        if path.is_symlink() and not path.exists():
+            raise StoreError(f"{path} is a link that leads nowhere")
+        if path.exists():
+            _recognise(path)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make(path)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StoreError(f"cannot make {path}: {reason}") from None
+        raise StoreError(f"cannot make or open {path}: {reason}") from None
+
+
+def _recognise(path: Path) -> None:
+    if path.is_dir():
+        raise StoreError(f"{path} is a directory; name a file with --db")
+    if path.stat().st_size == 0:
+        raise StoreError(
+            f"{path} is empty, which no database of ours ever is: restore it, or "
+            "delete it to start anew"
+        )
+    # A connection of its own: ours would begin by turning the file to WAL.
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    connection = sqlite3.connect(uri, uri=True, timeout=60)
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+    finally:
+        connection.close()
+    if application != APPLICATION_ID:
+        raise StoreError(
+            f"{path} is a database of another program; name another with --db"
+        )
 
 
 def _make(path: Path) -> None:
@@ -48,12 +65,13 @@ def _make(path: Path) -> None:
     scratch = Path(name)
     try:
         engine = create_engine(
-            f"sqlite:///{scratch}", connect_args={"isolation_level": None}
+            URL.create("sqlite", database=str(scratch)),
+            connect_args={"isolation_level": None},
         )
         event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
         with engine.connect() as connection:
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.rollback()
+            connection.commit()
             _migrate(connection)
         engine.dispose()
         # A link never replaces: of several processes that start at once, one wins and
@@ -77,9 +95,7 @@ def upgrade(connection: Connection, path: Path) -> None:
     if revision == REVISION:
         return
     if revision is None:
-        raise StoreError(
-            f"{path} is a database of another program; name another with --db"
-        )
+        raise StoreError(f"{path} has no schema: restore it, or delete it")
     if not revision.isdigit() or int(revision) > int(REVISION):
         raise StoreError(
             f"{path} was written by a newer quotabatch (its schema is {revision}, this "

@@ -95,14 +95,21 @@ def renew(
     for one in claims:
         windows = ledger.open_windows(connection, holder.account_id, holder.quotas, now)
         affordable = room(windows, now, holder.keep) > 0
-        granted.append(affordable)
-        if affordable:
-            _pay(connection, holder, windows, [one], now)
-            connection.execute(
+        held = (
+            affordable
+            and connection.execute(
                 update(requests)
-                .where(requests.c.id == one.request_id)
+                .where(
+                    requests.c.id == one.request_id,
+                    requests.c.state == RequestState.RUNNING,
+                    requests.c.runner_id == holder.runner_id,
+                )
                 .values(attempts=requests.c.attempts + 1)
-            )
+            ).rowcount
+        )
+        granted.append(bool(held))
+        if held:
+            _pay(connection, holder, windows, [one], now)
     return granted
 
 
@@ -117,10 +124,11 @@ def settle(
     bad = [one for one in settlements if one.completion is None]
     if good:
         _complete(connection, good, now)
-        spent = [{"b_request": one.request_id} for one in good]
-        connection.execute(_SPEND, [{**row, "now": now} for row in spent])
+        runner = {"b_runner": holder.runner_id, "now": now}
+        spent = [{"b_request": one.request_id, **runner} for one in good]
+        connection.execute(_SPEND, spent)
     for one in bad:
-        _note_failure(connection, one)
+        _note_failure(connection, holder.runner_id, one)
         _settle_credit(connection, holder, one, now)
         _move(connection, holder.runner_id, one, now)
 
@@ -138,12 +146,12 @@ def give_back(connection: Connection, runner_id: int) -> int:
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
-    """Reopen failed requests, the error forgotten; their attempts stay on record."""
+    """Reopen failed requests, as if nothing had failed; the ledger knows better."""
     for request_id in request_ids:
         moved = connection.execute(
             update(requests)
             .where(requests.c.id == request_id, requests.c.state == RequestState.FAILED)
-            .values(state=RequestState.PENDING)
+            .values(state=RequestState.PENDING, failures=0)
         ).rowcount
         if moved:
             connection.execute(
@@ -178,6 +186,7 @@ _SPEND = (
     update(entries)
     .where(
         entries.c.request_id == bindparam("b_request"),
+        entries.c.runner_id == bindparam("b_runner"),
         entries.c.state == EntryState.RESERVED,
     )
     .values(state=EntryState.SPENT, settled_at=bindparam("now"))
@@ -280,7 +289,11 @@ def _complete(
     connection: Connection, settlements: Sequence[Settlement], now: datetime
 ) -> None:
     ids = [{"b_request": one.request_id} for one in settlements]
-    connection.execute(_COMPLETE, ids)
+    moved = connection.execute(_COMPLETE, ids).rowcount
+    if moved < len(ids):
+        settlements = _still_wanted(connection, settlements)
+    if not settlements:
+        return
     connection.execute(_COMPLETE_TWINS, ids)
     connection.execute(
         _RESULT,
@@ -299,7 +312,22 @@ def _complete(
     )
 
 
-def _note_failure(connection: Connection, one: Settlement) -> None:
+def _still_wanted(
+    connection: Connection, settlements: Sequence[Settlement]
+) -> list[Settlement]:
+    """Those whose request is completed, by this answer or by one before it."""
+    ids = [one.request_id for one in settlements]
+    done = set(
+        connection.scalars(
+            select(requests.c.id).where(
+                requests.c.id.in_(ids), requests.c.state == RequestState.COMPLETED
+            )
+        )
+    )
+    return [one for one in settlements if one.request_id in done]
+
+
+def _note_failure(connection: Connection, runner_id: int, one: Settlement) -> None:
     failure = one.failure
     if failure is None:
         return
@@ -316,6 +344,7 @@ def _note_failure(connection: Connection, one: Settlement) -> None:
                 literal(failure.partial[:PARTIAL_KEPT] or None),
             ).where(
                 entries.c.request_id == one.request_id,
+                entries.c.runner_id == runner_id,
                 entries.c.state == EntryState.RESERVED,
             ),
         )

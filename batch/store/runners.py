@@ -155,7 +155,7 @@ def _doubts(connection: Connection, request_id: int) -> int:
         select(func.count())
         .select_from(errors)
         .join(entries, entries.c.id == errors.c.entry_id)
-        .where(entries.c.request_id == request_id, errors.c.code == IN_DOUBT)
+        .where(entries.c.request_id == request_id, errors.c.verdict == IN_DOUBT)
     )
     return int(connection.execute(query).scalar_one())
 

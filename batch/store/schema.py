@@ -202,7 +202,7 @@ windows = Table(
     Column("refusals", Integer, nullable=False),
     Column("closed_until", Moment),
     Column("closed_reason", Text),
-    UniqueConstraint("account_id", "quota", "starts_at"),
+    UniqueConstraint("account_id", "quota", "starts_at", "resets_at"),
 )
 
 entries = Table(

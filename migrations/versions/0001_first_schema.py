@@ -165,7 +165,8 @@ def upgrade() -> None:
             "account_id",
             "quota",
             "starts_at",
-            name="uq_windows_account_id_quota_starts_at",
+            "resets_at",
+            name="uq_windows_account_id_quota_starts_at_resets_at",
         ),
     )
     op.create_table(
