@@ -130,7 +130,8 @@ class Settings:
     @property
     def database(self) -> Path:
         given = self.values["db"]
-        return Path(given).expanduser().absolute() if given else self.home.database
+        # One name for one file, however it was spelled.
+        return _path(given, "db").resolve() if given else self.home.database
 
     def profile(self, name: str | None = None) -> Profile:
         """A profile by its name, default: the default provider's."""
@@ -195,19 +196,28 @@ def find_home(environ: Mapping[str, str]) -> Home:
     """$QUOTABATCH_HOME for everything, else the platform's user directories."""
     given = environ.get("QUOTABATCH_HOME")
     if given:
-        root = Path(given).expanduser().absolute()
+        root = _path(given, "QUOTABATCH_HOME").resolve()
         return Home(config=root, data=root)
     dirs = platformdirs.PlatformDirs("quotabatch", appauthor=False)
     return Home(config=Path(dirs.user_config_dir), data=Path(dirs.user_data_dir))
 
 
+def _path(text: str, where: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{where}: {text!r}: there is no such user") from None
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from batch.errors import KeyRefusedError
 
@@ -76,9 +77,13 @@ class KeyRing:
                 f"{self.path} cannot be read ({type(error).__name__}): set the key "
                 "again with `quotabatch keys set`"
             ) from None
-        if not isinstance(table, dict):
-            raise KeyRefusedError(f"{self.path} is not a table of keys")
-        return {str(name): str(secret) for name, secret in table.items()}
+        keys: dict[str, Any] = table if isinstance(table, dict) else {"": None}
+        if not all(isinstance(secret, str) for secret in keys.values()):
+            raise KeyRefusedError(
+                f"{self.path} is not a table of keys: set the key again with "
+                "`quotabatch keys set`"
+            )
+        return keys
 
     def exposed(self) -> bool:
         """Whether other users of the machine can read the key file."""
@@ -90,7 +95,13 @@ class KeyRing:
 
     def store(self, provider: str, secret: str) -> None:
         """Keep this key in the file, for this user's eyes only."""
-        self._write({**self.stored(), provider: checked(secret, "the input")})
+        secret = checked(secret, "the input")
+        try:
+            kept = self.stored()
+        except KeyRefusedError:
+            # What cannot be read is no key any more; this is the way out.
+            kept = {}
+        self._write({**kept, provider: secret})
 
     def remove(self, provider: str) -> bool:
         """Forget the provider's key; whether there was one."""

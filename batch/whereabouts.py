@@ -19,6 +19,7 @@ def claim(path: Path, account: str, database: str) -> None:
 
     LedgerElsewhereError where another one, that still exists, does already.
     """
+    database = os.path.realpath(database)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
         # Two first starts at once take turns.
@@ -26,11 +27,12 @@ def claim(path: Path, account: str, database: str) -> None:
         try:
             table = json.loads(file.read() or "{}")
         except ValueError:
-            table = {}
+            table = None
+        table = table if isinstance(table, dict) else {}
         known = table.get(account)
         if known == database:
             return
-        if known is not None and Path(known).exists():
+        if isinstance(known, str) and Path(known).exists():
             raise LedgerElsewhereError(
                 f"the credits of {account} are counted in {known}, not in {database}: "
                 "one key has one allowance, so two ledgers would overspend it. Use "

@@ -76,6 +76,8 @@ class Runner:
             await self._take_over()
             while True:
                 await self._exchange()
+                if self._crash is not None:
+                    raise self._crash
                 if self._tasks:
                     await self._nap(self._until_next_chance())
                     continue
@@ -234,8 +236,6 @@ class Runner:
     async def _nap(self, seconds: float) -> None:
         await self._sleep(seconds, self._tray.wake)
         self._tray.wake.clear()
-        if self._crash is not None:
-            raise self._crash
 
     async def _sleep(self, seconds: float, event: asyncio.Event) -> None:
         """Wait for the event, but no longer than this."""

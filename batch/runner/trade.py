@@ -11,7 +11,7 @@ from batch.clock import Clock
 from batch.core.model import Claim
 from batch.runner.tray import Batch
 from batch.runner.values import Options
-from batch.store import jobs, ledger, queue, runners
+from batch.store import jobs, ledger, outcomes, queue, runners
 from batch.store.engine import Database
 from batch.store.queue import Claimed, Holder
 from batch.store.runners import Orphan
@@ -70,7 +70,7 @@ class Trade:
         if self.beat_is_due():
             self._beat_at = self._clock.monotonic()
             runners.beat(connection, holder.runner_id, now)
-        queue.settle(connection, holder, batch.settlements, now)
+        outcomes.settle(connection, holder, batch.settlements, now)
         for failure, verdict in batch.closures:
             ledger.close(
                 connection,
@@ -105,8 +105,8 @@ class Trade:
         self, connection: Connection, batch: Batch, given_up: Sequence[int]
     ) -> list[Orphan]:
         now = self._clock.now()
-        queue.settle(connection, self._holder, batch.settlements, now)
-        queue.put_back(connection, given_up)
+        outcomes.settle(connection, self._holder, batch.settlements, now)
+        outcomes.put_back(connection, given_up)
         return self._reap(connection, self._holder.runner_id)
 
     def _reap(self, connection: Connection, runner_id: int) -> list[Orphan]:

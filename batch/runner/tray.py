@@ -72,7 +72,8 @@ class Tray:
         """All that has gathered; of the renewals, so many, the others get none."""
         granted, refused = self._renewals[:renewals], self._renewals[renewals:]
         for _, answer in refused:
-            answer.set_result(None)
+            if not answer.done():
+                answer.set_result(None)
         batch = Batch(self._outcomes, granted, self._closures)
         self._outcomes, self._renewals, self._closures = [], [], []
         return batch

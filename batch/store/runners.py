@@ -9,7 +9,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, insert, select, update
 
 from batch.core.model import EntryState, Failure, RequestState, Settlement
-from batch.store import queue
+from batch.store import outcomes
 from batch.store.ledger import LONGEST_CALL
 from batch.store.schema import AnyRow, entries, errors, requests, runners
 
@@ -100,7 +100,7 @@ def reap(
             .values(state=state, runner_id=None)
         )
         if lost:
-            queue.fail(connection, row.id, _lost(row.id), now)
+            outcomes.fail(connection, row.id, _lost(row.id), now)
         if in_doubt:
             orphans.append(
                 Orphan(
