@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batch.core.model import Failure
+from batch.core.verdict import (
+    LONGEST_PAUSE,
+    Rules,
+    StopCause,
+    Verdict,
+    VerdictKind,
+    judge,
+)
+
+NOW = datetime(2026, 3, 10, 4, 0, tzinfo=UTC)
+#: The codes of ESP-AI's profile, and one of the third kind.
+RULES = Rules(
+    exhausted=frozenset({"4002"}),
+    refused=frozenset({"4000", "4001", "4003"}),
+    rejected=frozenset({"content_filter"}),
+)
+
+
+def failure(
+    status: int | None = None,
+    message: str = "",
+    *,
+    code: str = "",
+    endpoint_code: str | None = None,
+    **headers: str,
+) -> Failure:
+    return Failure(
+        code=code or f"http_{status}",
+        message=message,
+        sent=True,
+        status=status,
+        endpoint_code=endpoint_code,
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+def verdict(*facts: Any, **more: Any) -> Verdict:
+    return judge(failure(*facts, **more), RULES, NOW)
+
+
+def retry(wait: float | None = None, *, overload: bool = False) -> Verdict:
+    return Verdict(kind=VerdictKind.RETRY, wait=wait, overload=overload)
+
+
+def exhausted(seconds: float | None = None) -> Verdict:
+    at = None if seconds is None else NOW + timedelta(seconds=seconds)
+    return Verdict(kind=VerdictKind.EXHAUSTED, resets_at=at)
+
+
+FAIL = Verdict(kind=VerdictKind.FAIL)
+KEY = Verdict(kind=VerdictKind.STOP, cause=StopCause.KEY)
+CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        # The endpoint's own code comes before everything.
+        (failure(200, code="endpoint_error", endpoint_code="4002"), exhausted()),
+        (failure(500, endpoint_code="4002"), exhausted()),
+        (failure(200, code="endpoint_error", endpoint_code="4001"), KEY),
+        (failure(429, endpoint_code="4003"), KEY),
+        (failure(429, endpoint_code="content_filter"), FAIL),
+        # A code that nobody knows says nothing.
+        (failure(500, endpoint_code="9999"), retry()),
+        # Then what its words name.
+        (failure(429, "Rate limit reached for requests per day (RPD)"), exhausted()),
+        (failure(429, "Limit: 50 per-day"), exhausted()),
+        (failure(429, "Quota exceeded for metric: free_tier_daily"), exhausted()),
+        (failure(429, "monthly allowance"), exhausted()),
+        (failure(429, "TPD: 100000"), exhausted()),
+        (failure(403, "insufficient_credits"), exhausted()),
+        (failure(403, "Insufficient credits"), exhausted()),
+        (failure(403, "今日额度已用完"), exhausted()),
+        (failure(429, "额度不足"), exhausted()),
+        (failure(200, "每日次数已达上限", code="endpoint_error"), exhausted()),
+        # But not where quotas are none of its business.
+        (failure(500, "daily maintenance"), retry()),
+        (failure(400, "the field per_day is unknown"), FAIL),
+        (failure(401, "your daily report"), KEY),
+        # Then its status.
+        (failure(401), KEY),
+        (failure(403, "forbidden"), KEY),
+        (failure(402, "payment required"), exhausted()),
+        (failure(404, "no such model"), CONFIGURATION),
+        (failure(405), CONFIGURATION),
+        (failure(410), CONFIGURATION),
+        (failure(400), FAIL),
+        (failure(413), FAIL),
+        (failure(415), FAIL),
+        (failure(422), FAIL),
+        (failure(431), FAIL),
+        (failure(451), FAIL),
+        (failure(408), retry()),
+        (failure(409), retry()),
+        (failure(425), retry()),
+        (failure(500), retry()),
+        (failure(502), retry()),
+        (failure(504), retry()),
+        (failure(429), retry(overload=True)),
+        (failure(503), retry(overload=True)),
+        (failure(529), retry(overload=True)),
+        (failure(200, "busy", code="endpoint_error"), retry()),
+        (failure(418, "a teapot"), retry()),
+        # What never got as far as a status.
+        (failure(code="cut"), retry()),
+        (failure(code="dns"), retry()),
+        (failure(code="timeout"), retry()),
+        (failure(200, code="not_text"), retry()),
+        (failure(code="certificate"), CONFIGURATION),
+        (failure(code="not_a_url"), CONFIGURATION),
+        (failure(302, code="redirect"), CONFIGURATION),
+        (failure(200, code="encoded"), CONFIGURATION),
+        (failure(code="unsendable"), FAIL),
+        # Then its wait.
+        (failure(429, retry_after="20"), retry(20, overload=True)),
+        (failure(503, retry_after="20"), retry(20, overload=True)),
+        (failure(500, "try again in 20s"), retry(20)),
+        (failure(429, retry_after="300"), retry(300, overload=True)),
+        # A wait of over five minutes is a quota's where quotas are spoken of …
+        (failure(429, retry_after="301"), exhausted(301)),
+        (failure(429, "Please try again in 7h12m0s"), exhausted(25920)),
+        # … and else is not waited for.
+        (failure(503, retry_after="3600"), retry(LONGEST_PAUSE, overload=True)),
+        (failure(500, retry_after="3600"), retry(LONGEST_PAUSE)),
+        # Seconds of wait beside a day's limit are not believed; hours are.
+        (failure(429, "50 per day", retry_after="20"), exhausted()),
+        (failure(429, "50 per day", retry_after="7200"), exhausted(7200)),
+        (failure(402, retry_after="3600"), exhausted(3600)),
+        (failure(500, endpoint_code="4002", retry_after="86400"), exhausted(86400)),
+        # Nonsense is no wait.
+        (failure(429, retry_after="-1"), retry(overload=True)),
+        (failure(429, retry_after="nan"), retry(overload=True)),
+        (failure(429, retry_after="1000000000"), retry(overload=True)),
+    ],
+)
+def test_a_failure_is_judged_by_its_evidence(facts, expected):
+    assert judge(facts, RULES, NOW) == expected
+
+
+@given(
+    st.none() | st.integers(100, 599),
+    st.text(max_size=30) | st.sampled_from(["per day", "额度用尽", "try again in 9h"]),
+    st.sampled_from(["", "cut", "redirect", "endpoint_error", "unsendable"]),
+    st.none() | st.sampled_from(["4000", "4002", "content_filter", "x"]),
+    st.text("0123456789.smhd-", max_size=8),
+)
+def test_every_failure_has_a_verdict_that_makes_sense(
+    status, message, code, endpoint_code, wait
+):
+    got = verdict(
+        status, message, code=code, endpoint_code=endpoint_code, retry_after=wait
+    )
+    assert (got.cause is not None) == (got.kind is VerdictKind.STOP)
+    if got.wait is not None:
+        assert got.kind is VerdictKind.RETRY
+        assert 0 <= got.wait <= LONGEST_PAUSE
+    if got.resets_at is not None:
+        assert got.kind is VerdictKind.EXHAUSTED
+        assert got.resets_at > NOW + timedelta(seconds=LONGEST_PAUSE)
+
+
+def test_a_provider_with_no_rules_is_judged_by_the_rest():
+    facts = failure(200, code="endpoint_error", endpoint_code="4002")
+    assert judge(facts, Rules(), NOW) == retry()

@@ -1,0 +1,143 @@
+"""An endpoint of bytes: a socket that counts requests and sends back what a test wants,
+right or wrong, cut anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it arrived."""
+
+    number: int
+    head: str
+    body: dict[str, Any]
+
+    @property
+    def prompt(self) -> str:
+        return str(self.body["message"][-1]["content"])
+
+
+Script = Callable[[socket.socket, Request], None]
+
+
+class RawServer:
+    """Answers every request by a script, on a connection of its own."""
+
+    def __init__(self, script: Script) -> None:
+        self.requests: list[Request] = []
+        self._script = script
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self._threads: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    @property
+    def count(self) -> int:
+        return len(self.requests)
+
+    @property
+    def prompts(self) -> list[str]:
+        return [request.prompt for request in self.requests]
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join(10)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(
+                target=self._serve, args=(connection,), daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(30)
+            request = self._receive(connection)
+            if request is not None:
+                # The other side may hang up.
+                with contextlib.suppress(OSError):
+                    self._script(connection, request)
+
+    def _receive(self, connection: socket.socket) -> Request | None:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = connection.recv(65536)
+            if not piece:
+                return None
+            data += piece
+        head, _, body = data.partition(b"\r\n\r\n")
+        lengths = [
+            int(line.split(b":")[1])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        ]
+        while len(body) < sum(lengths):
+            body += connection.recv(65536)
+        with self._lock:
+            request = Request(len(self.requests) + 1, head.decode(), json.loads(body))
+            self.requests.append(request)
+        return request
+
+
+# What a script sends.
+
+
+def whole(body: str | bytes, head: bytes = HEAD) -> bytes:
+    """A reply whose length is stated."""
+    data = body.encode() if isinstance(body, str) else body
+    return head + b"Content-Length: %d\r\n\r\n" % len(data) + data
+
+
+def chunked(pieces: Iterable[bytes], *, end: bytes = b"0\r\n\r\n") -> bytes:
+    """A reply in chunks; without its `end` it is cut."""
+    chunks = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces if piece]
+    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunks) + end
+
+
+def byte_by_byte(text: str) -> list[bytes]:
+    data = text.encode()
+    return [data[at : at + 1] for at in range(len(data))]
+
+
+def sends(data: bytes) -> Script:
+    """Send these bytes, then close."""
+
+    def script(connection: socket.socket, _request: Request) -> None:
+        connection.sendall(data)
+
+    return script
+
+
+def resets(data: bytes) -> Script:
+    """Send these bytes, then break the connection."""
+
+    def script(connection: socket.socket, _request: Request) -> None:
+        connection.sendall(data)
+        no_farewell = struct.pack("ii", 1, 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_farewell)
+
+    return script

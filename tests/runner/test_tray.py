@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import asyncio
+
+from clockwork import NOON
+
+from batch.core.model import Claim, EntryState, Failure, RequestState, Settlement
+from batch.core.verdict import Verdict, VerdictKind
+from batch.runner.tray import Tray
+
+GONE = Failure(code="endpoint_error", message="used up", sent=True)
+
+
+def claim(number: int) -> Claim:
+    return Claim(
+        request_id=number,
+        job_id=1,
+        custom_id=str(number),
+        messages=[{"role": "user", "content": "?"}],
+        model="m",
+        params={},
+        failures=0,
+        max_attempts=3,
+        reserved_at=NOON,
+    )
+
+
+def settlement(number: int) -> Settlement:
+    return Settlement(
+        request_id=number, state=RequestState.PENDING, credit=EntryState.SPENT
+    )
+
+
+async def test_what_gathers_is_taken_once():
+    tray = Tray()
+    assert not tray
+    assert not tray.take()
+    settled, renewed = tray.settle(settlement(1)), tray.renew(claim(2))
+    tray.close(GONE, Verdict(kind=VerdictKind.EXHAUSTED))
+    assert tray
+    assert tray.wake.is_set()
+    batch = tray.take()
+    assert batch.settlements == [settlement(1)]
+    assert batch.claims == [claim(2)]
+    assert [failure for failure, _ in batch.closures] == [GONE]
+    assert not tray
+    assert not tray.take()
+    assert not settled.done()
+    assert not renewed.done()
+    batch.answer([None])
+    assert await settled is None
+    assert await renewed is None
+
+
+async def test_everybody_is_answered_in_turn():
+    tray = Tray()
+    asking = [tray.renew(claim(number)) for number in range(3)]
+    tray.take().answer([claim(0), None, claim(2)])
+    assert [await one for one in asking] == [claim(0), None, claim(2)]
+
+
+async def test_who_left_meanwhile_is_not_answered():
+    tray = Tray()
+    settled, renewed = tray.settle(settlement(1)), tray.renew(claim(2))
+    batch = tray.take()
+    settled.cancel()
+    renewed.cancel()
+    batch.answer([claim(2)])
+    assert settled.cancelled()
+    assert renewed.cancelled()
+
+
+async def test_what_could_not_be_recorded_is_kept_in_its_order():
+    tray = Tray()
+    first = tray.settle(settlement(1))
+    batch = tray.take()
+    second = tray.settle(settlement(2))
+    tray.put_back(batch)
+    again = tray.take()
+    assert again.settlements == [settlement(1), settlement(2)]
+    again.answer([])
+    await asyncio.gather(first, second)
+
+
+async def test_no_more_are_renewed_than_there_are_calls_left():
+    tray = Tray()
+    asking = [tray.renew(claim(number)) for number in range(3)]
+    batch = tray.take(renewals=1)
+    assert batch.claims == [claim(0)]
+    assert [one.done() for one in asking] == [False, True, True]
+    assert await asking[2] is None
+
+
+async def test_who_left_meanwhile_is_not_refused_either():
+    tray = Tray()
+    tray.renew(claim(1)).cancel()
+    assert not tray.take(renewals=0)

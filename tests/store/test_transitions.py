@@ -1,0 +1,95 @@
+"""The table of core.model against everything that the store does to a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from scene import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    NOON,
+    PENDING,
+    RUNNING,
+    Scene,
+    answered,
+    failed,
+    idle,
+    undone,
+    unsent,
+)
+
+from batch.core.model import TRANSITIONS, RequestState
+from batch.store import jobs, outcomes, queue
+from batch.store.engine import Database
+
+#: How a request comes into each state, from waiting.
+WAYS: dict[RequestState, Callable[[Scene, int], object]] = {
+    PENDING: lambda scene, one: None,
+    RUNNING: lambda scene, one: scene.claimed(),
+    COMPLETED: lambda scene, one: (scene.claimed(), scene.settle(answered(one))),
+    FAILED: lambda scene, one: (scene.claimed(), scene.settle(failed(one))),
+    CANCELLED: lambda scene, one: jobs.cancel(scene.connection, 1),
+}
+
+
+def renewed(scene: Scene, one: int) -> object:
+    claims = scene.claim().claims
+    if claims:
+        scene.settle(failed(one, RUNNING))
+        queue.renew(scene.connection, scene.holder, claims, NOON)
+    return None
+
+
+#: Everything that the store can be asked to do to a request.
+DEEDS: dict[str, Callable[[Scene, int], object]] = {
+    "claim": lambda scene, one: scene.claimed(),
+    "renew": renewed,
+    "answer": lambda scene, one: scene.settle(answered(one)),
+    "fail": lambda scene, one: scene.settle(failed(one)),
+    "fail unsent": lambda scene, one: scene.settle(unsent(one, FAILED)),
+    "fail and go back": lambda scene, one: scene.settle(failed(one, PENDING)),
+    "fail and stay": lambda scene, one: scene.settle(failed(one, RUNNING)),
+    "not sent": lambda scene, one: scene.settle(unsent(one)),
+    "idle": lambda scene, one: scene.settle(replace(idle(one))),
+    "another's answer": lambda scene, one: scene.settle(
+        answered(one), holder=scene.runner()
+    ),
+    "another's failure": lambda scene, one: scene.settle(
+        replace(failed(one), failure=None), holder=scene.runner()
+    ),
+    "put back": lambda scene, one: outcomes.put_back(scene.connection, [one]),
+    "crash": lambda scene, one: scene.crash(),
+    "crash, held": lambda scene, one: scene.crash(hold=True),
+    "cancel": lambda scene, one: jobs.cancel(scene.connection, 1),
+    "retry": lambda scene, one: jobs.retry(scene.connection, scene.again(1)),
+    "retry cancelled": lambda scene, one: jobs.retry(
+        scene.connection, scene.again(1), cancelled=True
+    ),
+    "pause": lambda scene, one: jobs.pause(scene.connection, 1, NOON),
+}
+
+
+def becomes(database: Database, state: RequestState, deed: str) -> RequestState:
+    with undone(database) as connection:
+        scene = Scene(connection)
+        one = scene.job(1).first_id
+        WAYS[state](scene, one)
+        assert scene.state(one) is state
+        DEEDS[deed](scene, one)
+        return scene.state(one)
+
+
+@pytest.mark.parametrize("state", RequestState)
+@pytest.mark.parametrize("deed", DEEDS)
+def test_the_store_makes_no_step_that_is_not_in_the_table(arena, state, deed):
+    after = becomes(arena, state, deed)
+    assert after is state or after in TRANSITIONS[state]
+
+
+def test_the_table_has_no_step_that_the_store_never_makes(arena):
+    for state in RequestState:
+        made = {becomes(arena, state, deed) for deed in DEEDS}
+        assert made - {state} == TRANSITIONS[state]
