@@ -81,7 +81,10 @@ def merged(
     for name, table in overrides.items():
         if not isinstance(table, Mapping):
             raise ConfigError(f"{where}: profiles.{name} must be a table")
-        tables[name] = {**tables.get(name, {}), **table}
+        # The codes of an error are the protocol's: its own profile lists them.
+        protocol = tables.get(str(table.get("protocol")), {})
+        errors = {"errors": protocol["errors"]} if "errors" in protocol else {}
+        tables[name] = {**errors, **tables.get(name, {}), **table}
         origins[name] = f"{where}: profiles"
     return {name: _profile(name, t, origins[name]) for name, t in tables.items()}
 

@@ -66,7 +66,13 @@ class Run:
 def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
     """The jobs that a run is to work on: those named, else all with work to do."""
     if wanted:
-        return [service.job(name) for name in wanted]
+        named = [service.job(name) for name in wanted]
+        for job in named:
+            if job.paused_at is not None:
+                raise UsageError(
+                    f"job {job.id} ({job.name}) is paused; `quotabatch resume {job.id}`"
+                )
+        return named
     found = service.database.read(jobs.listed, active=True)
     with service.database.reading() as connection:
         return [job for job in found if reports.counts(connection, job).left]
@@ -91,6 +97,7 @@ async def run(
     handle = handle if handle is not None else Run()
     handle.started = service.clock.monotonic()
     handle.counts = _counts(service, chosen)
+    known = {job.id for job in service.database.read(jobs.listed)}
     async with AsyncExitStack() as stack:
         for profile in _profiles(service, chosen):
             mine = tuple(job.id for job in chosen if job.provider == profile.name)
@@ -108,7 +115,8 @@ async def run(
             handle.progress.append(runner.progress)
         endings = await _all(runner.run() for runner in handle.runners)
     names = [progress.provider for progress in handle.progress]
-    counted = _count_each(service, chosen)
+    worked_on = list(chosen) if narrowed else [*chosen, *_since(service, known, names)]
+    counted = _count_each(service, worked_on)
     return Outcome(
         exit_code=_exit_code(endings, [counts for _, counts in counted]),
         endings=dict(zip(names, endings, strict=True)),
@@ -116,6 +124,15 @@ async def run(
         jobs=counted,
         seconds=service.clock.monotonic() - handle.started,
     )
+
+
+def _since(service: Service, known: set[int], providers: Sequence[str]) -> list[Job]:
+    """The jobs of these providers that came in meanwhile."""
+    return [
+        job
+        for job in service.database.read(jobs.listed, active=True)
+        if job.id not in known and job.provider in providers
+    ]
 
 
 async def _all(running: Iterable[Coroutine[Any, Any, Ending]]) -> list[Ending]:

@@ -7,6 +7,8 @@ own; only its imports are not its own.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import json
 import os
@@ -18,7 +20,8 @@ import alembic.command
 import alembic.config  # noqa: F401  (imported for the commands that migrate)
 
 import batch
-from batch.cli.app import call
+from batch.cli.app import app, call
+from batch.errors import QuotabatchError
 
 
 def main() -> None:
@@ -26,6 +29,10 @@ def main() -> None:
     for module in pkgutil.walk_packages(batch.__path__, "batch."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    # What is imported only when a command line is read.
+    with contextlib.suppress(QuotabatchError):
+        app(["providers", "nobody"], standalone_mode=False)
+    gc.freeze()
     while line := sys.stdin.readline():
         pid = os.fork()
         if pid == 0:

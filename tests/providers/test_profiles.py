@@ -138,7 +138,7 @@ def test_a_profile_of_ones_own_needs_little():
         base_url="http://localhost:1/v1",
         key_env=None,
         quotas=profile.quotas,
-        rules=Rules(),
+        rules=merged({}, WHERE)["espai"].rules,
     )
     [quota] = profile.quotas
     assert (quota.name, quota.limit, quota.kind) == ("day", 5, WindowKind.DAY)
@@ -348,6 +348,5 @@ def test_a_url_that_cannot_be_called_is_refused(url):
     assert said.startswith("profiles.mine.base_url: ")
 
 
-@pytest.mark.xfail(reason="DOUBT 5: the codes are the protocol's, not one profile's")
 def test_a_profile_of_ones_own_knows_the_codes_of_its_protocol():
     assert mine().rules.refused == {"4000", "4001", "4003"}

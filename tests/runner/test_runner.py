@@ -704,7 +704,6 @@ async def test_a_job_that_comes_in_meanwhile_waits_where_others_were_named(tmp_p
         assert world.asked == ["a1", "a2"]
 
 
-@pytest.mark.xfail(reason="DOUBT 3: the exit code looks at the first jobs only")
 async def test_a_job_that_came_in_meanwhile_and_failed_is_told_by_the_exit_code(
     tmp_path,
 ):
@@ -716,7 +715,6 @@ async def test_a_job_that_came_in_meanwhile_and_failed_is_told_by_the_exit_code(
         assert outcome.exit_code == 1
 
 
-@pytest.mark.xfail(reason="DOUBT 4: a paused job that is named is done, says the run")
 async def test_a_paused_job_that_is_named_is_not_done(tmp_path):
     async with a_world(tmp_path) as world:
         job = world.submit(["a1"])
