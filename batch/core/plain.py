@@ -44,3 +44,21 @@ def redact(text: str, key: str | None) -> str:
         if form in text:
             text = text.replace(form, "[key]")
     return text
+
+
+class Veil:
+    """Hides the key in a text that comes in pieces, wherever it is cut."""
+
+    def __init__(self, key: str | None) -> None:
+        self._key = key if key and len(key) >= _SHORTEST_KEY else ""
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What may be shown by now: an end that could begin the key is held back."""
+        text = redact(self._held + text, self._key)
+        for size in range(min(len(self._key) - 1, len(text)), 0, -1):
+            if self._key.startswith(text[-size:]):
+                self._held = text[-size:]
+                return text[:-size]
+        self._held = ""
+        return text

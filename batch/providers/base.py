@@ -18,7 +18,7 @@ from typing import Protocol
 import aiohttp
 
 from batch.core.model import Claim, Failure, Reply
-from batch.core.plain import plain, redact
+from batch.core.plain import Veil, plain, redact
 from batch.providers import bodies
 from batch.providers.bounds import Bounds
 
@@ -117,6 +117,7 @@ class Line:
                 if refused is not None:
                     return refused
                 size = 0
+                veil = Veil(self._key)
                 async for data in response.content.iter_any():
                     limit.reschedule(min(loop.time() + bounds.silence, ends_at))
                     size += len(data)
@@ -129,7 +130,7 @@ class Line:
                         )
                     text = decoder.feed(data)
                     if text and on_text is not None:
-                        on_text(text)
+                        on_text(veil.feed(text))
                 return decoder.finish(
                     framed=_is_framed(response), content_type=response.content_type
                 )

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import unicodedata
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.core.plain import plain, printable, redact
+from batch.core.plain import Veil, plain, printable, redact
 
 
 @pytest.mark.parametrize(
@@ -118,3 +119,14 @@ def test_a_key_that_may_be_a_word_is_left_standing():
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_no_text_gets_a_key_through(before, after):
     assert KEY not in redact(before + KEY + after, KEY)
+
+
+@given(st.text("sk-canry 0123", max_size=12), st.data())
+def test_a_key_in_pieces_is_hidden_wherever_it_is_cut(around, data):
+    whole = around + KEY + around
+    cuts = data.draw(st.lists(st.integers(0, len(whole)), max_size=6).map(sorted))
+    veil = Veil(KEY)
+    edges = [0, *cuts, len(whole)]
+    shown = "".join(veil.feed(whole[a:b]) for a, b in pairwise(edges))
+    assert KEY not in shown
+    assert redact(whole, KEY).startswith(shown)

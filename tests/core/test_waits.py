@@ -160,6 +160,8 @@ def test_a_duration_is_the_sum_of_its_parts(days, hours, minutes, seconds):
         ({"retry-after-ms": "1500", "retry-after": "7"}, "", 1.5),
         ({"retry-after-ms": "soon", "retry-after": "7"}, "", 7),
         ({"retry-after-ms": "20s"}, "", 20),
+        ({"retry-after-ms": "0"}, "", 0),
+        ({"retry-after-ms": "0.5"}, "", 0.0005),
         ({"retry-after": "Tue, 10 Mar 2026 04:01:00 GMT"}, "", 60),
         # A header beats the prose, unless it is nonsense.
         ({"retry-after": "7"}, "try again in 20s", 7),
@@ -179,6 +181,8 @@ def test_a_duration_is_the_sum_of_its_parts(days, hours, minutes, seconds):
         ({}, "Try again in a while", None),
         ({}, "You asked for 20 seconds of audio", None),
         ({}, "after 5 retries in 3s", None),
+        ({}, "try again in 5 apples", None),
+        ({}, "try again in 401 days", None),
     ],
 )
 def test_a_refusal_states_its_wait_in_headers_or_in_prose(headers, message, seconds):
@@ -197,6 +201,10 @@ def test_twelve_hours_in_milliseconds_are_twelve_hours():
         ("Please try again in 5 minutes.", 300),
         ("Please try again in 1 minute", 60),
         ("Try again in 2 hours", 7200),
+        ("Try again in 1 day.", 86400),
+        ("try again in 5minutes", 300),
+        ("TRY AGAIN IN 1.5 MIN!", 90),
+        ("try again in 1H30M", 5400),
     ],
 )
 def test_prose_may_count_in_minutes_and_hours(message, seconds):

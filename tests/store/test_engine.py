@@ -442,15 +442,23 @@ async def test_a_write_goes_on_when_its_caller_is_cancelled(database: Database):
         assert may_go_on.wait(10)
         put(connection, "an answer that was paid for")
 
-    caller = asyncio.create_task(database.run(slow))
+    # One is under way, the other waits for its turn.
+    callers = [
+        asyncio.create_task(database.run(slow)),
+        asyncio.create_task(database.run(put, "another")),
+    ]
     await under_way.wait()
-    caller.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
+    for caller in callers:
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
     may_go_on.set()
-    # The writer is one: whoever comes next comes after it.
     await database.run(put, "the next")
-    assert database.read(notes) == ["an answer that was paid for", "the next"]
+    assert database.read(notes) == [
+        "an answer that was paid for",
+        "another",
+        "the next",
+    ]
 
 
 async def test_writes_of_one_loop_take_turns_in_their_order(database: Database):
