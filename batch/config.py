@@ -15,7 +15,7 @@ from typing import Any
 
 import platformdirs
 
-from batch.errors import ConfigError
+from batch.errors import ConfigError, QuotabatchError, UsageError
 from batch.providers import profiles
 from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
@@ -182,7 +182,11 @@ def load(
         values[name] = _checked(found, option, _where(name, origin))
         origins[name] = origin
     if values["base_url"]:
-        profiles.base_url(values["base_url"], _where("base_url", origins["base_url"]))
+        where = _where("base_url", origins["base_url"])
+        try:
+            profiles.base_url(values["base_url"], where)
+        except ConfigError as error:
+            raise _refused(where, str(error).removeprefix(f"{where}: ")) from None
     return Settings(
         home=home,
         values=values,
@@ -237,20 +241,27 @@ def _parse(text: str, option: Option, where: str) -> Any:
         raise ConfigError(f"{where}: {text!r} is not a number") from None
 
 
+def _refused(where: str, reason: str) -> QuotabatchError:
+    """A flag is wrong usage; what stands in a file or variable is configuration."""
+    if where.startswith("--"):
+        return UsageError(f"{where}: {reason}")
+    return ConfigError(f"{where}: {reason}")
+
+
 def _checked(given: Any, option: Option, where: str) -> Any:
     value: Any = given
     if option.kind is float and type(value) is int:
         value = float(value)
     if type(value) is not option.kind:
         kinds = {str: "a text", int: "a whole number", float: "a number"}
-        raise ConfigError(f"{where}: must be {kinds[option.kind]}")
+        raise _refused(where, f"must be {kinds[option.kind]}")
     if option.choices and value not in option.choices:
-        raise ConfigError(f"{where}: {value!r} is not {' or '.join(option.choices)}")
+        raise _refused(where, f"{value!r} is not {' or '.join(option.choices)}")
     number: Any = value
     if option.least is not None and not number >= option.least:
-        raise ConfigError(f"{where}: {value} is not at least {option.least:g}")
+        raise _refused(where, f"{value} is not at least {option.least:g}")
     if option.most is not None and not number <= option.most:
-        raise ConfigError(f"{where}: {value} is not at most {option.most:g}")
+        raise _refused(where, f"{value} is not at most {option.most:g}")
     return value
 
 

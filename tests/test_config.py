@@ -8,7 +8,7 @@ import pytest
 
 from batch import config
 from batch.config import DEFAULT, FLAG, OPTIONS, Settings
-from batch.errors import ConfigError
+from batch.errors import ConfigError, UsageError
 from batch.providers.bounds import Bounds
 
 
@@ -152,7 +152,9 @@ def test_a_mistake_in_the_environment_names_the_variable(
     ],
 )
 def test_a_mistake_in_a_flag_names_the_flag(tmp_path, name, value, expected):
-    assert Home(tmp_path, None).reason(**{name: value}).startswith(expected)
+    with pytest.raises(UsageError) as error:
+        Home(tmp_path, None).load(**{name: value})
+    assert str(error.value).startswith(expected)
 
 
 def test_what_a_flag_says_better_is_not_complained_of(tmp_path):

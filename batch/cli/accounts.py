@@ -207,18 +207,21 @@ def _history(service: Service, json: bool) -> None:
         )
         return
     for account, rows in found:
-        for line in history_lines(account, rows):
+        for line in history_lines(service, account, rows):
             console.data(line)
 
 
-def history_lines(account: str, rows: Sequence[AnyRow]) -> list[str]:
-    """An account's windows, a bar each."""
+def history_lines(service: Service, account: str, rows: Sequence[AnyRow]) -> list[str]:
+    """An account's windows, a bar each, by the zone of their quota."""
+    profile = service.settings.profiles.get(account.partition(":")[0])
+    zones = {one.name: one.zone for one in profile.quotas} if profile else {}
     lines = [account]
     for row in rows:
         bar = "█" * round(30 * min(row.used, row.limit) / max(row.limit, 1))
         refused = f", refused {row.refusals}×" if row.refusals else ""
         lines.append(
-            f"   {words.moment(row.starts_at)}  {bar:<30}  "
+            f"   {words.moment(row.starts_at, zones.get(row.quota), here=False)}"
+            f"  {bar:<30}  "
             f"{row.used:,} of {row.limit:,}{refused}"
         )
     return lines

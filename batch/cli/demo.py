@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import typer
+
 from batch import config
 from batch.cli import accounts, console, run, status, submit, words
 from batch.clock import ShiftedClock
@@ -81,6 +83,8 @@ async def _acts(
     _prompt("run")
     second = await _run(service)
     _exit(second)
+    if (first.exit_code, second.exit_code) != (75, 0):
+        raise typer.Exit(1)
 
     target = folder / "elements-answers.jsonl"
     _prompt("export elements -o answers.jsonl")
@@ -93,7 +97,7 @@ async def _acts(
     _say("The ledger, and what the service itself counted:")
     _prompt("quota --history")
     for account, rows in reading.history(service, DAYS):
-        for line in accounts.history_lines(account, rows):
+        for line in accounts.history_lines(service, account, rows):
             console.note(line)
     received = words.number(len(standin.calls), "call")
     asked = len({call.prompt for call in standin.calls})

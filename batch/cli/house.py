@@ -61,5 +61,7 @@ def params(pairs: list[str]) -> dict[str, Any]:
         try:
             found[name] = orjson.loads(value)
         except orjson.JSONDecodeError:
+            if value.lstrip("+-").lower() in ("nan", "inf", "infinity"):
+                raise UsageError(f"--param {pair}: JSON has no such number") from None
             found[name] = value
     return found

@@ -93,6 +93,7 @@ def delete(
         if not yes and not console.agrees(
             f"Delete job {found.id} ({found.name}) with its answers?"
         ):
-            raise typer.Abort
+            console.note("Nothing was deleted (without a terminal, say --yes).")
+            raise typer.Exit(1)
         upkeep.delete(service, str(found.id))
         console.note(f"Job {found.id} ({found.name}) is deleted.")

@@ -48,7 +48,7 @@ def export(
             if only
             else None,
         )
-        if output is not None:
+        if output is not None and str(output) != "-":
             console.note(f"{words.number(number, 'result')} written to {output}.")
 
 
@@ -124,8 +124,13 @@ def _request_lines(report: RequestReport) -> list[str]:
         lines.append(f"asked once, as {report.same_as}")
     for message in orjson.loads(row.messages):
         lines += ["", f"{message['role']}:", str(message["content"])]
-    for number, one in enumerate(report.attempts, 1):
+    number = 0
+    for one in report.attempts:
         at = words.moment(one.reserved_at)
+        if one.state == "released":
+            lines += ["", f"not sent, {at}, credit released: {one.code}: {one.message}"]
+            continue
+        number += 1
         told = f"{one.code}: {one.message}" if one.code else "answered"
         if one.state == "reserved":
             told = "in flight"

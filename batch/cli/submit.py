@@ -100,6 +100,8 @@ def submit(
         "skip_bad_rows": skip_bad_rows,
         "dry_run": dry_run,
     }
+    # Before anything is queued: with `>&-` the job's number could not be told.
+    console.stdout()
     with opened(db=db) as service:
         from batch.service import submission
         from batch.service.ordering import make_order

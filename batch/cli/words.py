@@ -26,16 +26,16 @@ def stretch(seconds: float) -> str:
     return f"{round(hours / 24)} days"
 
 
-def moment(at: datetime, zone: tzinfo | None = None) -> str:
+def moment(at: datetime, zone: tzinfo | None = None, *, here: bool = True) -> str:
     """`Mon 23 Nov 00:01 Asia/Shanghai`; where it is another time here, that too."""
-    here = at.astimezone()
-    there = at.astimezone(zone) if zone is not None else here
+    local = at.astimezone()
+    there = at.astimezone(zone) if zone is not None else local
     text = f"{there:%a} {there.day} {there:%b %H:%M}"
     if zone is None:
         return text
-    if there.replace(tzinfo=None) == here.replace(tzinfo=None):
+    if not here or there.replace(tzinfo=None) == local.replace(tzinfo=None):
         return f"{text} {zone}"
-    return f"{text} {zone} ({here:%a %H:%M} here)"
+    return f"{text} {zone} ({local:%a %H:%M} here)"
 
 
 def day(at: datetime, zone: tzinfo | None = None) -> str:

@@ -7,6 +7,7 @@ that what it reads stays true until it commits.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -131,7 +132,12 @@ class Database:
                 return
         except OSError:
             return
-        with self._writing.begin(), self._reading.connect() as connection:
+        # What was written is on disk already; folding can be done another time.
+        with (
+            contextlib.suppress(DatabaseError, sqlite3.Error),
+            self._writing.begin(),
+            self._reading.connect() as connection,
+        ):
             cursor = connection.connection.cursor()
             cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
             cursor.close()

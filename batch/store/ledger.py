@@ -153,7 +153,17 @@ def release(
                 windows.c.starts_at < reserved_at + LONGEST_CALL,
             )
             .values(
-                used=case((windows.c.used > credits, windows.c.used - credits), else_=0)
+                used=case(
+                    (windows.c.used > credits, windows.c.used - credits), else_=0
+                ),
+                carried=case(
+                    (
+                        (windows.c.starts_at > reserved_at + quota.guard)
+                        & (windows.c.carried >= credits),
+                        windows.c.carried - credits,
+                    ),
+                    else_=windows.c.carried,
+                ),
             )
         )
 
@@ -177,6 +187,9 @@ def close(
         row = connection.execute(
             select(windows).where(windows.c.id == standing.window_id)
         ).one()
+        if standing.is_closed(now) and until is None:
+            # One of several calls that were refused together.
+            continue
         believed = until
         if believed is None:
             believed = row.resets_at + quota.guard
@@ -251,6 +264,8 @@ def _open_windows(
 ) -> list[Standing]:
     rows = _binding(connection, account_id, quota, now)
     missing = [w for w in windows_touched(quota, now) if w not in rows]
+    # The endpoint may have named a time that lies beyond its window's reset.
+    closed = _closed_beyond(connection, account_id, quota, now) if missing else None
     for window in missing:
         carried = _credits_touching(connection, account_id, quota, window)
         connection.execute(
@@ -263,6 +278,8 @@ def _open_windows(
                 used=carried,
                 carried=carried,
                 refusals=0,
+                closed_until=closed.closed_until if closed else None,
+                closed_reason=closed.closed_reason if closed else None,
             )
         )
     if missing:
@@ -273,6 +290,21 @@ def _open_windows(
                 update(windows).where(windows.c.id == row.id).values(limit=quota.limit)
             )
     return [_standing(quota, row) for row in rows.values()]
+
+
+def _closed_beyond(
+    connection: Connection, account_id: int, quota: Quota, now: datetime
+) -> AnyRow | None:
+    return connection.execute(
+        select(windows)
+        .where(
+            windows.c.account_id == account_id,
+            windows.c.quota == quota.name,
+            windows.c.closed_until > now,
+        )
+        .order_by(windows.c.closed_until.desc())
+        .limit(1)
+    ).first()
 
 
 def _binding(

@@ -202,7 +202,8 @@ windows = Table(
     Column("refusals", Integer, nullable=False),
     Column("closed_until", Moment),
     Column("closed_reason", Text),
-    UniqueConstraint("account_id", "quota", "starts_at", "resets_at"),
+    # Its order serves the question of which windows bind now.
+    UniqueConstraint("account_id", "quota", "resets_at", "starts_at"),
 )
 
 entries = Table(

@@ -164,9 +164,9 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "account_id",
             "quota",
-            "starts_at",
             "resets_at",
-            name="uq_windows_account_id_quota_starts_at_resets_at",
+            "starts_at",
+            name="uq_windows_account_id_quota_resets_at_starts_at",
         ),
     )
     op.create_table(

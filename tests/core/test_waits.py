@@ -110,6 +110,7 @@ def test_every_format_says_how_long_to_wait(text, seconds):
         "2046-03-10T04:00:00Z",
         "2026-13-45T99:99:99Z",
         "Tue, 99 Mar 2026 04:01:00 GMT",
+        "Tue, 10 Mar 99999999999 04:01:00 GMT",
     ],
 )
 def test_what_is_no_wait_is_not_believed(text):

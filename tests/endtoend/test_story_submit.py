@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import subprocess
 
-from stage import MODEL, Process, Stage, wait_until
+from stage import COMMAND, MODEL, Process, Stage, wait_until
 
 TEXTS = ["床前明月光", 'says "hi", twice', "plain"]
 #: Rows of a submission that are queued in one transaction.
@@ -323,3 +323,18 @@ def test_what_cannot_be_submitted_is_said_in_one_line(stage: Stage):
     assert bad_template.code == 2
     assert len(bad_template.err.splitlines()) == 1
     assert rows_in(stage) == 0
+
+
+def test_nothing_is_queued_where_the_jobs_number_cannot_be_told(stage: Stage):
+    source = stage.write("rows.txt", "eins\n")
+    words = ["submit", str(source), "--model", MODEL]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", str(COMMAND), *words],
+        env=stage.environ(),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    # Whoever submits it again, told of an error, pays for it once.
+    assert stage.quick("status", "--json").json() == []
