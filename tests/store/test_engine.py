@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from scene import NOON, Scene
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
 from batch.errors import StoreError
-from batch.store import jobs, migrate, schema
+from batch.store import engine, jobs, migrate, schema
 from batch.store.engine import LARGE_LOG, Database
 
 NOBODY = 65534
@@ -419,6 +419,25 @@ def test_a_log_that_was_folded_is_small_again(database: Database):
     for _ in range(3):
         database.write(put, "small")
     assert log.stat().st_size < LARGE_LOG
+
+
+def test_a_write_that_is_kept_is_not_said_to_have_failed(tmp_path, blank, monkeypatch):
+    """Another process takes the lock between the commit and the folding."""
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT", 20)
+    path = tmp_path / "quotabatch.db"
+    shutil.copy(blank, path)
+    with (
+        closing(Database.open(path)) as database,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        event.listen(
+            database._writing,
+            "checkin",
+            lambda *_: other.execute("BEGIN IMMEDIATE"),
+            once=True,
+        )
+        database.write(put, "x" * 2 * LARGE_LOG)
+        assert len(database.read(notes)) == 1
 
 
 def test_closing_leaves_one_file(tmp_path, blank):

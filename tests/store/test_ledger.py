@@ -33,6 +33,7 @@ from batch.core.model import EntryState
 from batch.core.quota import Quota, WindowKind, window_at
 from batch.store import ledger, schema
 from batch.store.engine import Database
+from batch.store.ledger import LONGEST_CALL
 from batch.store.queue import Holder
 
 TODAY = MIDNIGHT - DAY
@@ -227,10 +228,10 @@ def test_near_the_reset_both_windows_must_have_room(scene: Scene):
     assert len(scene.claimed(9, MIDNIGHT + GUARD)) == 4
 
 
-def test_a_call_that_lasts_over_an_hour_was_lost_long_ago(scene: Scene):
+def test_a_call_older_than_any_call_can_be_was_lost_long_ago(scene: Scene):
     """Else a runner that died would cost the same credits again every day."""
     scene.job(20)
-    scene.claimed(3, MIDNIGHT - 61 * MINUTE)
+    scene.claimed(3, MIDNIGHT - LONGEST_CALL - MINUTE)
     assert len(scene.claimed(9, MIDNIGHT + 5 * MINUTE)) == 5
 
 
@@ -274,7 +275,7 @@ def test_a_window_that_opens_later_never_had_what_was_released(scene: Scene):
 
 def test_a_release_gives_nothing_to_a_window_that_did_not_count_it(scene: Scene):
     scene.job(20)
-    (one,) = scene.claimed(1, MIDNIGHT - 61 * MINUTE)
+    (one,) = scene.claimed(1, MIDNIGHT - LONGEST_CALL - MINUTE)
     scene.claimed(2, MIDNIGHT + 5 * MINUTE)
     scene.settle(unsent(one), now=MIDNIGHT + 6 * MINUTE)
     assert scene.windows() == {TODAY: 0, TOMORROW: 2}
@@ -466,6 +467,49 @@ def test_calls_carried_over_the_reset_do_not_make_a_fresh_window_a_used_one(
     scene.settle(*map(answered, ids), failed(one, PENDING, counts=False), now=now)
     close(scene, now)
     assert closed_until(scene, now) == now + 15 * MINUTE
+
+
+def test_calls_refused_together_are_one_refusal(scene: Scene):
+    """Four were in flight over the reset; the endpoint's is later than ours."""
+    scene.job(20)
+    ids = scene.claimed(4, MIDNIGHT - 5 * MINUTE)
+    now = MIDNIGHT + 5 * MINUTE
+    ids += scene.claimed(1, now)
+    for one in ids:
+        scene.settle(failed(one, PENDING, counts=False), now=now)
+        close(scene, now)
+    assert closed_until(scene, now) == now + 15 * MINUTE
+
+
+def test_carried_calls_that_were_never_sent_do_not_make_a_used_window_a_fresh_one(
+    scene: Scene,
+):
+    scene.job(20)
+    ids = scene.claimed(3, MIDNIGHT - 5 * MINUTE)
+    now = MIDNIGHT + 5 * MINUTE
+    (one,) = scene.claimed(1, now)
+    scene.settle(*map(unsent, ids), answered(one), now=now)
+    first, second, third = scene.claimed(3, now)
+    scene.settle(
+        answered(first),
+        answered(second),
+        failed(third, PENDING, counts=False),
+        now=now,
+    )
+    # Three answers and a refusal: it is used up indeed.
+    close(scene, now)
+    assert closed_until(scene, now) == MIDNIGHT + DAY + GUARD
+
+
+def test_a_stated_time_beyond_our_reset_is_believed_too(scene: Scene):
+    """The endpoint's day begins later than ours."""
+    scene.job(20)
+    scene.settle(*map(answered, scene.claimed(3)))
+    until = MIDNIGHT + 3 * HOUR
+    close(scene, until=until)
+    assert scene.claim(9).denied_until == until
+    assert scene.claimed(9, MIDNIGHT + GUARD) == []
+    assert len(scene.claimed(9, until)) == 5
 
 
 def test_a_refusal_near_the_reset_closes_both_windows(scene: Scene):

@@ -87,6 +87,11 @@ def test_the_newest_migration_is_the_one_that_the_code_writes(database: Database
             "ix_entries_account_id_reserved_at",
         ),
         ("SELECT id FROM runners WHERE ended_at IS NULL", "ix_runners_live"),
+        (
+            "SELECT id FROM windows WHERE account_id = 1 AND quota = 'minute' "
+            "AND resets_at > 1 ORDER BY starts_at",
+            "(account_id=? AND quota=? AND resets_at>?)",
+        ),
     ],
 )
 def test_what_is_asked_often_is_answered_from_an_index(

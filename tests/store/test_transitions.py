@@ -93,3 +93,38 @@ def test_the_table_has_no_step_that_the_store_never_makes(arena):
     for state in RequestState:
         made = {becomes(arena, state, deed) for deed in DEEDS}
         assert made - {state} == TRANSITIONS[state]
+
+
+#: A repetition goes where its original goes; it never runs itself.
+TWINS = {
+    PENDING: {COMPLETED, FAILED, CANCELLED},
+    FAILED: {PENDING},
+    CANCELLED: {PENDING, COMPLETED},
+    COMPLETED: set(),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_twin_goes_where_its_leader_goes(arena, deed):
+    seen = set()
+    for leader in RequestState:
+        for taken_back in (False, True):
+            with undone(arena) as connection:
+                scene = Scene(connection)
+                job = scene.job(2, same_as={1: 0})
+                one, twin = job.first_id, job.last_id
+                if taken_back:
+                    # Alone: its leader was running just then.
+                    scene.claimed()
+                    jobs.cancel(connection, job.id)
+                    scene.settle(failed(one, PENDING, counts=False))
+                WAYS[leader](scene, one)
+                state = scene.state(twin)
+                seen.add(state)
+                DEEDS[deed](scene, one)
+                after = scene.state(twin)
+                assert after is state or after in TWINS[state]
+                # What it waits for may still come.
+                if after is PENDING:
+                    assert scene.state(one) in (PENDING, RUNNING)
+    assert seen == set(TWINS)
