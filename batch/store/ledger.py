@@ -28,9 +28,10 @@ from batch.core.model import EntryState
 from batch.core.quota import Quota, Standing, Window, windows_touched
 from batch.store.schema import RESERVED, AnyRow, accounts, entries, windows
 
-#: No call lasts longer than this: a reservation that is older belongs to a process
-#: that died, and touches no later window.
-LONGEST_CALL = timedelta(hours=1)
+#: No call lasts longer than this, from its reservation (which is used within minutes)
+#: to its end: one that is older belongs to a process that died, and touches no later
+#: window.
+LONGEST_CALL = timedelta(minutes=70)
 
 #: How long a "used up" of a fresh window is believed, doubling with every refusal.
 FIRST_PROBE = timedelta(minutes=15)
@@ -188,12 +189,18 @@ def close(
             select(windows).where(windows.c.id == standing.window_id)
         ).one()
         if standing.is_closed(now) and until is None:
-            # One of several calls that were refused together.
+            # One of several calls that were refused together: no new evidence.
+            connection.execute(
+                update(windows)
+                .where(windows.c.id == standing.window_id)
+                .values(carried=windows.c.carried + 1)
+            )
             continue
         believed = until
         if believed is None:
             believed = row.resets_at + quota.guard
-            if row.used - row.carried <= row.refusals + 1:
+            settled = row.used - row.carried - reserved(connection, account_id)
+            if settled <= row.refusals + 1:
                 pause = min(FIRST_PROBE * 2 ** min(row.refusals, 10), LAST_PROBE)
                 believed = min(believed, now + pause)
         connection.execute(

@@ -196,7 +196,8 @@ windows = Table(
     Column("limit", Integer, nullable=False),
     # Credits taken, those still reserved included: the gate.
     Column("used", Integer, nullable=False),
-    # Of these, the ones that it opened with: calls in flight across its start.
+    # Of these, the ones that tell nothing of the window's own allowance: in flight
+    # when it opened, or refused together with another.
     Column("carried", Integer, nullable=False),
     # How often the endpoint said that it was used up, and until when we believe it.
     Column("refusals", Integer, nullable=False),

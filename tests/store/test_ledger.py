@@ -29,6 +29,7 @@ from scene import (
     unsent,
 )
 
+from batch import config, worker
 from batch.core.model import EntryState
 from batch.core.quota import Quota, WindowKind, window_at
 from batch.store import ledger, schema
@@ -510,6 +511,28 @@ def test_a_stated_time_beyond_our_reset_is_believed_too(scene: Scene):
     assert scene.claim(9).denied_until == until
     assert scene.claimed(9, MIDNIGHT + GUARD) == []
     assert len(scene.claimed(9, until)) == 5
+
+
+def test_two_runners_refused_at_once_go_on_trying_one_call_at_a_time(scene: Scene):
+    """No call of this day was answered: our reset may be the wrong one."""
+    scene.job(20)
+    now = MIDNIGHT + GUARD
+    first, second = scene.holder, scene.runner()
+    ids = [*scene.claimed(1, now, holder=first), *scene.claimed(1, now, holder=second)]
+    for one, holder in zip(ids, (first, second), strict=True):
+        scene.settle(failed(one, PENDING, counts=False), now=now, holder=holder)
+        close(scene, now)
+    later = now + 15 * MINUTE
+    assert closed_until(scene, now) == later
+    (one,) = scene.claimed(1, later)
+    scene.settle(failed(one, PENDING, counts=False), now=later)
+    close(scene, later)
+    assert closed_until(scene, later) == later + 30 * MINUTE
+
+
+def test_no_call_may_last_longer_than_the_ledger_thinks():
+    longest = timedelta(seconds=config.OPTIONS["timeout"].most)
+    assert worker.USE_WITHIN + longest <= LONGEST_CALL
 
 
 def test_a_refusal_near_the_reset_closes_both_windows(scene: Scene):
