@@ -141,7 +141,6 @@ def release(
     quotas: Sequence[Quota],
     reserved_at: datetime,
     credits: int,
-    now: datetime,
 ) -> None:
     """Give credits back to the windows that they were taken from."""
     for quota in quotas:

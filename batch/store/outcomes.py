@@ -211,9 +211,7 @@ def _settle_credit(
     )
     if one.credit is EntryState.RELEASED:
         account_id, quotas = holder.account_id, holder.quotas
-        ledger.release(
-            connection, account_id, quotas, entry.reserved_at, entry.credits, now
-        )
+        ledger.release(connection, account_id, quotas, entry.reserved_at, entry.credits)
         row = connection.execute(
             update(requests)
             .where(requests.c.id == one.request_id)
