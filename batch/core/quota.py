@@ -89,11 +89,6 @@ def windows_touched(quota: Quota, moment: datetime) -> list[Window]:
     return list(dict.fromkeys(windows))
 
 
-def opens_at(quota: Quota, window: Window) -> datetime:
-    """When the window after this one grants freely: past its reset and the guard."""
-    return window.resets_at + quota.guard
-
-
 def _between_days(quota: Quota, moment: datetime) -> Window:
     day = moment.astimezone(quota.zone).date()
     starts = {_reset_on(quota, day + timedelta(days=n)) for n in range(-2, 4)}

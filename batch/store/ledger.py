@@ -70,10 +70,11 @@ def standings(
     found = []
     for quota in quotas:
         rows = _binding(connection, account_id, quota, now)
+        closed = _closed_beyond(connection, account_id, quota, now)
         for window in windows_touched(quota, now):
             if window not in rows:
                 carried = _credits_touching(connection, account_id, quota, window)
-                found.append(_unopened(quota, window, carried))
+                found.append(_unopened(quota, window, carried, closed))
         found.extend(_standing(quota, row) for row in rows.values())
     return found
 
@@ -365,13 +366,17 @@ def _standing(quota: Quota, row: AnyRow) -> Standing:
     )
 
 
-def _unopened(quota: Quota, window: Window, carried: int) -> Standing:
+def _unopened(
+    quota: Quota, window: Window, carried: int, closed: AnyRow | None
+) -> Standing:
     return Standing(
         window_id=0,
         quota=quota,
         starts_at=window.starts_at,
         resets_at=window.resets_at,
         used=carried,
+        closed_until=closed.closed_until if closed else None,
+        closed_reason=closed.closed_reason if closed else None,
     )
 
 

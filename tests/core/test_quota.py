@@ -19,7 +19,6 @@ from batch.core.quota import (
     WindowKind,
     forecast,
     grants_at,
-    opens_at,
     room,
     window_at,
     windows_touched,
@@ -329,11 +328,6 @@ def test_a_month_is_as_long_as_the_calendar_says(moment, days):
 def test_a_moment_before_the_reset_of_the_first_is_of_the_month_before():
     quota = monthly(reset=time(9, 0))
     assert window_at(quota, utc(2026, 3, 1, 8, 59)).starts_at == utc(2026, 2, 1, 9)
-
-
-def test_the_next_window_grants_freely_once_its_guard_is_over():
-    window = window_at(daily(), utc(2026, 3, 10))
-    assert opens_at(daily(), window) == utc(2026, 3, 11, 0, 1)
 
 
 # Forecasts

@@ -513,6 +513,13 @@ def test_a_stated_time_beyond_our_reset_is_believed_too(scene: Scene):
     assert len(scene.claimed(9, until)) == 5
 
 
+def test_looking_sees_the_closure_that_opening_would_bring(scene: Scene):
+    scene.job(20)
+    until = MIDNIGHT + 3 * HOUR
+    close(scene, until=until)
+    assert closed_until(scene, MIDNIGHT + HOUR) == until
+
+
 def test_two_runners_refused_at_once_go_on_trying_one_call_at_a_time(scene: Scene):
     """No call of this day was answered: our reset may be the wrong one."""
     scene.job(20)
