@@ -10,7 +10,6 @@
       KeyRefusedError               exit 77   no key, or one that cannot be read
       StoreError                    exit 1    the database cannot be used
       LedgerElsewhereError          exit 78   this key's ledger is in another database
-      LeaseLostError                exit 1    somebody else holds the request now
 
 The message of an error is one sentence for a person: what is wrong, where, what to do.
 What an endpoint answered is no exception but a value (core/model.py, Failure).
@@ -101,7 +100,3 @@ class LedgerElsewhereError(QuotabatchError):
     """One key has one ledger, and it is not in this database."""
 
     exit_code = 78
-
-
-class LeaseLostError(QuotabatchError):
-    """A request that was claimed here is held by another runner now."""

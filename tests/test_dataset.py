@@ -326,8 +326,8 @@ def cuts(draw: st.DrawFn, raw: bytes) -> list[bytes]:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"[1]", "an array, where an object is expected"),
-        (b'"x"', "a string, where an object is expected"),
+        (b"[1]", "a list, where an object is expected"),
+        (b'"x"', "a text, where an object is expected"),
         (b"12", "a number, where an object is expected"),
         (b"null", "null, where an object is expected"),
         (b"true", "true or false, where an object is expected"),
@@ -553,7 +553,7 @@ def test_every_element_knows_the_line_it_begins_on():
     assert bad(rows) == [
         (7, "the key 'a' stands twice"),
         (7, "a number, where an object is expected"),
-        (8, "a string, where an object is expected"),
+        (8, "a text, where an object is expected"),
         (8, "not JSON: unexpected character, expected a JSON value (line 9)"),
     ]
 
@@ -568,7 +568,7 @@ def test_every_element_knows_the_line_it_begins_on():
         ('[{"a":1},\n{"a":2]]', 2, "not JSON: unexpected character, expected ',' or"),
         ('[{"a":1},\n}]', 2, "not JSON: unexpected character"),
         ('[{"a":1},\nhello {"a":[1,"}"]} "," x]', 2, "not JSON: unexpected character"),
-        ('[{"a":1},\n"\xff"]', 2, "a string, where"),
+        ('[{"a":1},\n"\xff"]', 2, "a text, where"),
         (
             '[{"a":1},\n{"a":"' + "x" * 100 + '"}]',
             2,

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from batch.core.messages import kind_of
 from batch.dataset.encoding import Decoder
 from batch.dataset.lines import TooLong, too_long
 from batch.dataset.rows import BadRow, Row
@@ -57,7 +58,7 @@ def object_row(
     except orjson.JSONDecodeError as error:
         return BadRow(number, line, _complaint(text, error, line if in_array else 0))
     if type(values) is not dict:
-        return BadRow(number, line, f"{_kind(values)}, where an object is expected")
+        return BadRow(number, line, f"{kind_of(values)}, where an object is expected")
     several_lines = b"\n" in raw or b"\r" in raw
     if _is_suspicious(raw, values):
         values = _second_look(raw, text, values)
@@ -153,17 +154,3 @@ def _complaint(text: str, error: orjson.JSONDecodeError, begin: int) -> str:
         return f"contains a NUL character ({where})"
     reason = _REASONS.get(error.msg)
     return f"{reason} ({where})" if reason else f"not JSON: {error.msg} ({where})"
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case _:
-            return "an array"

@@ -120,7 +120,7 @@ LINES: list[tuple[bytes, str | None]] = [
     (b'{"id": 3, "p": "?"}', "'q'"),
     (b'{"id": 4, "q": NaN}', "NaN"),
     (b'{"id": 1, "q": "the same id"}', "'1'"),
-    (b"[1, 2]", "an array"),
+    (b"[1, 2]", "a list"),
     (b'{"id": 7, "q": "\xff"}', "not UTF-8"),
     (b'{"id": 8, "q": "a\\u0000b"}', "NUL"),
     (b'{"id": 9, "q": "\\ud800"}', "surrogate"),
