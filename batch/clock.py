@@ -6,9 +6,13 @@ Everything else is handed a Clock, so that tests and the demo can own the day.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -19,6 +23,15 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that only ever grow, for measuring a stretch of time."""
+
+    def boot(self) -> float:
+        """Seconds since the machine started, those in which it slept included.
+
+        Nobody can set them: they tell a wall clock that steps from time that passes.
+        """
+
+    def boot_id(self) -> str:
+        """A name for this start of the machine, another one after the next."""
 
     async def sleep(self, seconds: float) -> None:
         """Return after so many seconds."""
@@ -32,6 +45,17 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def boot(self) -> float:
+        # Where there is no such clock, as on macOS, the monotonic one counts sleep.
+        kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+        return time.clock_gettime(kind)
+
+    def boot_id(self) -> str:
+        try:
+            return _BOOT_ID.read_text().strip()
+        except OSError:
+            return socket.gethostname()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -48,6 +72,9 @@ class ShiftedClock(SystemClock):
 
     def now(self) -> datetime:
         return super().now() + self.shift
+
+    def boot(self) -> float:
+        return super().boot() + self.shift.total_seconds()
 
     def jump_to(self, moment: datetime) -> None:
         self.shift = moment - super().now()

@@ -10,6 +10,7 @@
       KeyRefusedError               exit 77   no key, or one that cannot be read
       StoreError                    exit 1    the database cannot be used
       LedgerElsewhereError          exit 78   this key's ledger is in another database
+      ToolError                     exit 1    a program of this machine, as systemctl
 
 The message of an error is one sentence for a person: what is wrong, where, what to do.
 What an endpoint answered is no exception but a value (core/model.py, Failure).
@@ -100,3 +101,7 @@ class LedgerElsewhereError(QuotabatchError):
     """One key has one ledger, and it is not in this database."""
 
     exit_code = 78
+
+
+class ToolError(QuotabatchError):
+    """A program of this machine is missing, or did not do its work."""

@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from batch.errors import ConfigError
 FORMATS = ("jsonl", "csv", "tsv", "json", "text")
 
 _TEMPLATE_KEYS = ("prompt", "prompt_column", "system", "id", "id_column")
-_TEXT_KEYS = ("dataset", "provider", "model", "name", "format", "encoding")
-_NUMBER_KEYS = ("priority", "max_attempts", "limit")
+_TEXT_KEYS = ("dataset", "provider", "model", "name", "format", "encoding", "due")
+_NUMBER_KEYS = ("priority", "max_attempts", "limit", "daily_cap")
 _KEYS = (*_TEXT_KEYS, *_TEMPLATE_KEYS, *_NUMBER_KEYS, "params")
 _AT_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
@@ -38,6 +39,10 @@ class JobFile:
     name: str | None = None
     params: dict[str, Any] = field(default_factory=dict)
     priority: int | None = None
+    #: Credits of a day that it may take.
+    daily_cap: int | None = None
+    #: When it is to be done, ISO 8601.
+    due: str | None = None
     max_attempts: int | None = None
     #: Only the first so many rows.
     limit: int | None = None
@@ -56,6 +61,9 @@ def read_jobfile(path: str | Path) -> JobFile:
     for one, other in (("prompt", "prompt_column"), ("id", "id_column")):
         if one in table and other in table:
             raise ConfigError(f"{where}: say either {one!r} or {other!r}, not both")
+    if isinstance(table.get("due"), date):
+        # As TOML has it without quotes.
+        table["due"] = table["due"].isoformat()
     template = {key: table.pop(key) for key in _TEMPLATE_KEYS if key in table}
     dataset = Path(path).parent / os.path.expanduser(table.pop("dataset"))
     return JobFile(dataset=dataset, template=Template(**template), **table)
@@ -96,6 +104,8 @@ def _check(where: str, key: str, value: Any) -> None:
         _check_number(said, key, value)
     elif key not in _KEYS:
         raise ConfigError(f"{where}: unknown key {key!r}{_guess(key)}")
+    elif key == "due" and isinstance(value, date):
+        pass
     elif not isinstance(value, str):
         raise ConfigError(f"{said} must be a text, not {value!r}")
     elif not value.strip():

@@ -24,6 +24,7 @@ from batch.core.model import (
     RequestState,
     Settlement,
 )
+from batch.core.price import Cost, Price, actual, answer_tokens
 from batch.core.verdict import Verdict, VerdictKind
 from batch.providers.base import Endpoint, OnText
 
@@ -62,7 +63,10 @@ class Worker:
         clock: Clock,
         random: Callable[[], float],
         on_text: Callable[[Claim, str], None] | None = None,
+        price: Price | None = None,
     ) -> None:
+        #: None where every call costs the same.
+        self._price = price
         self._endpoint = endpoint
         self._desk = desk
         self._clock = clock
@@ -71,7 +75,7 @@ class Worker:
 
     async def work(self, claim: Claim) -> None:
         """Attempt the request until its outcome is on disk, or it is given back."""
-        trial = _Trial(claim)
+        trial = _Trial(claim, self._price)
         try:
             await self._attempt(trial)
             if trial.again:
@@ -128,8 +132,9 @@ class Worker:
 class _Trial:
     """A request's attempts so far, and what the last of them amounts to."""
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, price: Price | None = None) -> None:
         self.claim = claim
+        self._price = price
         self.first = True
         #: Whether a credit is reserved that nobody has accounted for yet.
         self.unsettled = True
@@ -179,10 +184,22 @@ class _Trial:
                 state=RequestState.COMPLETED,
                 credit=EntryState.SPENT,
                 completion=self._reply,
+                cost=self._cost(self._reply),
+                size=self._size(self._reply),
             )
         kind = self._verdict.kind if self._verdict else None
         fails = kind in (VerdictKind.FAIL, VerdictKind.RETRY)
         return self._failed(RequestState.FAILED if fails else RequestState.PENDING)
+
+    def _cost(self, done: Completion) -> Cost | None:
+        if self._price is None:
+            return None
+        return actual(self._price, self.claim.messages, done.text, done.usage)
+
+    def _size(self, done: Completion) -> tuple[int, int] | None:
+        if self._price is None:
+            return None
+        return len(done.text), answer_tokens(done.text, done.usage)
 
     def to_be_continued(self) -> Settlement:
         """The settlement of a failed attempt that another one follows."""
@@ -211,6 +228,7 @@ class _Trial:
             credit=EntryState.SPENT if self._reply.sent else EntryState.RELEASED,
             failure=self._reply,
             verdict=self._verdict.kind if self._verdict else "",
+            because=self._verdict.because if self._verdict else "",
             counts=self._counts,
         )
 

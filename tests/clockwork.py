@@ -35,6 +35,12 @@ class ManualClock:
     def monotonic(self) -> float:
         return (self.time - self._start).total_seconds()
 
+    def boot(self) -> float:
+        return 1000.0 + self.monotonic()
+
+    def boot_id(self) -> str:
+        return "boot-0"
+
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         woken = asyncio.get_running_loop().create_future()

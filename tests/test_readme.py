@@ -130,13 +130,31 @@ def test_every_fault_of_the_stand_in_stands_in_the_readme():
 
 
 def test_the_configuration_and_the_job_that_it_shows_are_valid(tmp_path):
-    (settings,) = [text for _, text in blocks(ENGLISH) if "# config.toml" in text]
-    (tmp_path / "config.toml").write_text(settings, "utf-8")
-    loaded = config.load({"QUOTABATCH_HOME": str(tmp_path)})
-    assert loaded["keep"] == 10
+    keeps = set()
+    for _, settings in blocks(ENGLISH):
+        if "# config.toml" in settings:
+            (tmp_path / "config.toml").write_text(settings, "utf-8")
+            keeps.add(config.load({"QUOTABATCH_HOME": str(tmp_path)})["keep"])
+    assert 10 in keeps
     (job,) = [text for _, text in blocks(ENGLISH) if "dataset = " in text]
     (tmp_path / "job.toml").write_text(job, "utf-8")
     assert read_jobfile(tmp_path / "job.toml").params == {"temperature": 0.2}
+
+
+def test_the_prices_headers_and_balances_that_it_shows_are_valid(tmp_path):
+    said = "\n".join(
+        code for code in spoken_code(ENGLISH) if re.match("(price|balance) = ", code)
+    )
+    assert said.count(" = {") == 2
+    headers = next(c for c in spoken_code(ENGLISH) if c.startswith("headers = "))
+    quota = f'{{ name = "daily", limit = 5, window = "day", {headers} }}'
+    (tmp_path / "config.toml").write_text(
+        f"[profiles.espai]\nquotas = [{quota}]\n{said}\n", "utf-8"
+    )
+    profile = config.load({"QUOTABATCH_HOME": str(tmp_path)}).profiles["espai"]
+    assert profile.price.answer_chars == 100
+    assert profile.balance is not None
+    assert len(profile.headers) == 3
 
 
 def test_the_line_of_an_export_that_it_shows_has_the_fields_of_one():

@@ -179,6 +179,7 @@ async def test_a_failed_attempt_is_on_disk_before_the_next_one():
         failure=CUT,
         verdict="retry",
         counts=True,
+        because="nothing says that it would fail again",
     )
 
 
@@ -229,14 +230,22 @@ async def test_what_was_never_sent_is_not_the_last_attempt_either():
 
 
 @pytest.mark.parametrize(
-    ("reply", "state", "counts", "verdict"),
+    ("reply", "state", "counts", "verdict", "because"),
     [
-        (BAD, RequestState.FAILED, True, VerdictKind.FAIL),
-        (NO_KEY, RequestState.PENDING, False, VerdictKind.STOP),
-        (USED_UP, RequestState.PENDING, False, VerdictKind.EXHAUSTED),
+        (BAD, RequestState.FAILED, True, VerdictKind.FAIL, "its status is 400"),
+        (NO_KEY, RequestState.PENDING, False, VerdictKind.STOP, "its status is 401"),
+        (
+            USED_UP,
+            RequestState.PENDING,
+            False,
+            VerdictKind.EXHAUSTED,
+            "its code 4002 says so",
+        ),
     ],
 )
-async def test_what_would_fail_again_is_not_tried_again(reply, state, counts, verdict):
+async def test_what_would_fail_again_is_not_tried_again(
+    reply, state, counts, verdict, because
+):
     trial = Trial(reply)
     last = await trial.work()
     assert trial.log == ["call", "judge", settled(state, "spent")]
@@ -247,6 +256,7 @@ async def test_what_would_fail_again_is_not_tried_again(reply, state, counts, ve
         failure=reply,
         verdict=verdict,
         counts=counts,
+        because=because,
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch.cli import console
+from batch.cli import console, words
 from batch.cli.house import Json, Provider, opened
+from batch.core.quota import PERIODIC, Quota, WindowKind
+
+if TYPE_CHECKING:
+    from batch.providers.profiles import Profile
 
 
 def print_version() -> None:
@@ -37,22 +42,31 @@ def providers(
     """The providers that are known, with their limits and where these are from."""
     with opened() as service:
         names = [name] if name else sorted(service.settings.profiles)
-        rows = [_profile(service.settings.profile(one)) for one in names]
+        found = [service.settings.profile(one) for one in names]
         if json:
+            rows = [_profile(one) for one in found]
             console.as_json(rows if name is None else rows[0])
             return
-        for row in rows:
-            console.data(f"{row['name']}  {row['title']}  {row['base_url']}")
-            for quota in row["quotas"]:
-                reset = f", reset {quota['reset']} {quota['zone']}"
-                console.data(
-                    f"   {quota['name']}: {quota['limit']:,} credits a "
-                    f"{quota['window']}{reset if quota['window'] != 'minute' else ''}"
-                )
-            if row["source"]:
-                console.data(f"   as of {row['as_of']}, from {row['source']}")
-            if row["notes"]:
-                console.data(f"   {row['notes']}")
+        for profile in found:
+            for line in _lines(profile):
+                console.data(line)
+
+
+def _lines(profile: Profile) -> list[str]:
+    lines = [f"{profile.name}  {profile.title}  {profile.base_url}"]
+    for quota in profile.quotas:
+        reset = ""
+        if quota.kind in (WindowKind.DAY, WindowKind.MONTH):
+            reset = f", reset {quota.reset:%H:%M} {quota.zone}"
+        allowance = words.allowance(quota, full=True)
+        lines.append(f"   {quota.name}: {allowance}{reset}")
+    if not profile.price.is_flat or profile.price.call != 1:
+        lines.append(f"   {words.price(profile.price)}")
+    if profile.source:
+        lines.append(f"   as of {profile.as_of}, from {profile.source}")
+    if profile.notes:
+        lines.append(f"   {profile.notes}")
+    return lines
 
 
 def config(json: Json = False) -> None:
@@ -78,7 +92,12 @@ def config(json: Json = False) -> None:
             console.data(f"{name}: {path}")
 
 
-def _profile(profile: Any) -> dict[str, Any]:
+def _period(quota: Quota) -> float | None:
+    """Seconds; None where the window has no period of its own."""
+    return quota.period.total_seconds() if quota.kind in PERIODIC else None
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
     return {
         "name": profile.name,
         "title": profile.title,
@@ -92,10 +111,14 @@ def _profile(profile: Any) -> dict[str, Any]:
                 "window": one.kind,
                 "zone": str(one.zone),
                 "reset": f"{one.reset:%H:%M}",
+                "period": _period(one),
                 "guard": one.guard.total_seconds(),
+                "unit": one.unit,
+                "per": one.per,
             }
             for one in profile.quotas
         ],
+        "price": asdict(profile.price),
         "models": [{"name": one.name, "id": one.id} for one in profile.models],
         "source": profile.source,
         "as_of": profile.as_of,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +13,7 @@ from batch.cli.house import Db, Json, Provider, opened
 if TYPE_CHECKING:
     from batch.providers.profiles import Profile
     from batch.service.context import Service
-    from batch.service.reading import AccountReport
-    from batch.store.schema import AnyRow
+    from batch.service.reading import AccountReport, History
 
 KeyOf = Annotated[
     str,
@@ -32,7 +30,7 @@ keys = typer.Typer(help="API keys: set, list, remove.", no_args_is_help=True)
 def show_quota(
     context: typer.Context,
     history: Annotated[
-        bool, typer.Option("--history", help="The windows so far, newest first.")
+        bool, typer.Option("--history", help="The days so far, newest first.")
     ] = False,
     json: Json = False,
     provider: Provider = None,
@@ -71,6 +69,19 @@ def record(
 
         account = upkeep.record(service, credits, note)
         console.note(f"{account}: {words.number(credits, 'credit')} booked as spent.")
+
+
+@quota.command()
+def forget(provider: Provider = None, db: Db = None) -> None:
+    """Forget what the endpoint taught: stated limits, closures, observed resets.
+
+    What was spent stays in the ledger.
+    """
+    with opened(db=db, provider=provider) as service:
+        from batch.service import upkeep
+
+        account = upkeep.forget(service)
+        console.note(f"{account}: goes by its profile alone again.")
 
 
 @keys.command("set")
@@ -143,22 +154,42 @@ def _named(service: Service, provider: str) -> Profile:
 
 
 def _lines(service: Service, report: AccountReport) -> list[str]:
-    now = service.clock.now()
     keep = service.settings["keep"]
+    now = service.time.now()
     lines = [report.label]
-    for one in report.standings:
-        back = words.moment(one.resets_at, one.quota.zone)
-        in_time = words.stretch((one.resets_at - now).total_seconds())
+    for one, grants_at in zip(report.standings, report.grants, strict=True):
+        name = one.quota.name
+        if one.quota.scope:
+            name += f" ({one.quota.scope.partition(':')[2]})"
         lines.append(
-            f"   {one.quota.name}: {one.used:,} of {one.limit:,} credits used"
+            f"   {name}: {one.used:,} of {one.limit:,} {one.quota.unit} used"
             f"{_aside(report.reserved, 'in flight')}, {one.room(now, keep):,} left"
-            f"{_aside(keep, 'kept')}; reset {back}, in {in_time}"
+            f"{_aside(keep, 'kept')}; {words.comes_back(one, now, grants_at)}"
         )
+        if one.stated_limit is not None and one.stated_limit < one.quota.limit:
+            lines.append(
+                f"   the endpoint states this limit; the profile's is "
+                f"{one.quota.limit:,}"
+            )
+        if one.lies_ahead(now):
+            lines.append(f"   {words.CLOCK_WAS_AHEAD}")
         if one.is_closed(now) and one.closed_until is not None:
             until = words.moment(one.closed_until, one.quota.zone)
             lines.append(f"   closed until {until}: {one.closed_reason}")
+        elif one.unproven:
+            lines.append("   one call at a time, until one is answered")
     if not report.standings:
         lines.append("   its provider is not configured any more")
+    for row in report.learned:
+        calls = words.number(row.calls, "call")
+        lines.append(
+            f"   {row.model}: an answer has {row.characters:,.0f} characters on "
+            f"average; estimates were off by {row.error:.1f} credits ({calls})"
+        )
+    lines += [
+        f"   {words.moment(row.at, here=False)}  {row.quota or 'clock'}: {row.text}"
+        for row in report.evidence
+    ]
     return lines
 
 
@@ -167,21 +198,33 @@ def _aside(value: int, what: str) -> str:
 
 
 def _as_json(service: Service, report: AccountReport) -> list[dict[str, Any]]:
-    now = service.clock.now()
+    now = service.time.now()
     return [
         {
             "account": report.label,
             "provider": report.provider,
             "quota": one.quota.name,
+            "scope": one.quota.scope or None,
+            "window": one.quota.kind,
+            "unit": one.quota.unit,
             "limit": one.limit,
             "used": one.used,
             "reserved": report.reserved,
             "remaining": one.room(now, service.settings["keep"]),
-            "starts_at": one.starts_at.isoformat(),
-            "resets_at": one.resets_at.isoformat(),
+            "starts_at": words.iso(one.starts_at),
+            "resets_at": words.iso(one.resets_at),
+            "grants_at": words.iso(grants_at),
             "closed": one.is_closed(now),
+            "closed_until": words.iso(one.closed_until),
+            "closed_reason": one.closed_reason,
+            "unproven": one.unproven,
+            "evidence": [
+                {"at": words.iso(row.at), "what": row.what, "text": row.text}
+                for row in report.evidence
+                if row.quota in ("", one.quota.name)
+            ],
         }
-        for one in report.standings
+        for one, grants_at in zip(report.standings, report.grants, strict=True)
     ]
 
 
@@ -193,35 +236,42 @@ def _history(service: Service, json: bool) -> None:
         console.as_json(
             [
                 {
-                    "account": account,
-                    "quota": row.quota,
-                    "limit": row.limit,
-                    "used": row.used,
-                    "refusals": row.refusals,
-                    "starts_at": row.starts_at.isoformat(),
-                    "resets_at": row.resets_at.isoformat(),
+                    "account": one.account,
+                    "day": day.day.isoformat(),
+                    "starts_at": words.iso(day.starts_at),
+                    "limit": one.quota.limit if one.quota else None,
+                    "calls": day.spent.calls,
+                    "credits": day.spent.credits,
+                    "tokens": day.spent.tokens,
+                    "refused": day.refused,
                 }
-                for account, rows in found
-                for row in rows
+                for one in found
+                for day in one.days
             ]
         )
         return
-    for account, rows in found:
-        for line in history_lines(service, account, rows):
+    for one in found:
+        for line in history_lines(one):
             console.data(line)
+    if not found:
+        console.note("Nothing has been spent yet.")
 
 
-def history_lines(service: Service, account: str, rows: Sequence[AnyRow]) -> list[str]:
-    """An account's windows, a bar each, by the zone of their quota."""
-    profile = service.settings.profiles.get(account.partition(":")[0])
-    zones = {one.name: one.zone for one in profile.quotas} if profile else {}
-    lines = [account]
-    for row in rows:
-        bar = "█" * round(30 * min(row.used, row.limit) / max(row.limit, 1))
-        refused = f", refused {row.refusals}×" if row.refusals else ""
+def history_lines(history: History) -> list[str]:
+    """An account's days, a bar each."""
+    quota = history.quota
+    most = max([1, *(day.spent.credits for day in history.days)])
+    full = quota.limit if quota else most
+    lines = [history.account]
+    for day in history.days:
+        spent = day.spent.credits
+        bar = "█" * round(30 * min(spent, full) / full)
+        of = f" of {quota.limit:,}" if quota else words.credits_of(spent)
+        calls = f" in {words.number(day.spent.calls, 'call')}"
+        refused = f", {day.refused:,} refused" if day.refused else ""
+        aside = calls if day.spent.calls != spent else ""
         lines.append(
-            f"   {words.moment(row.starts_at, zones.get(row.quota), here=False)}"
-            f"  {bar:<30}  "
-            f"{row.used:,} of {row.limit:,}{refused}"
+            f"   {day.day:%a} {day.day.day:2} {day.day:%b}  {bar:<30}  "
+            f"{spent:,}{of}{aside}{refused}"
         )
     return lines

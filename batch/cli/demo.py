@@ -96,8 +96,8 @@ async def _acts(
 
     _say("The ledger, and what the service itself counted:")
     _prompt("quota --history")
-    for account, rows in reading.history(service, DAYS):
-        for line in accounts.history_lines(service, account, rows):
+    for history in reading.history(service, DAYS):
+        for line in accounts.history_lines(history):
             console.note(line)
     received = words.number(len(standin.calls), "call")
     asked = len({call.prompt for call in standin.calls})

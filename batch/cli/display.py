@@ -19,6 +19,7 @@ from rich.text import Text
 from batch.cli import console, words
 from batch.clock import Clock
 from batch.core.plain import plain
+from batch.core.quota import FOREVER
 from batch.runner.values import Progress
 from batch.service.reading import longest
 from batch.service.work import Run
@@ -97,13 +98,12 @@ def picture(handle: Run, clock: Clock) -> RenderableType:
 
 def _credits(progress: Progress, clock: Clock) -> tuple[str, RenderableType, str]:
     standing = longest(progress.standings)
-    in_time = words.stretch((standing.resets_at - clock.now()).total_seconds())
-    reset = f"{standing.resets_at.astimezone():%H:%M}"
-    return (
-        progress.provider,
-        _bar(standing.used, standing.limit),
-        f"{standing.used:,} of {standing.limit:,} credits, reset {reset}, in {in_time}",
-    )
+    told = f"{standing.used:,} of {standing.limit:,} {standing.quota.unit}"
+    if standing.resets_at < FOREVER:
+        in_time = words.stretch((standing.resets_at - clock.now()).total_seconds())
+        reset = f"{standing.resets_at.astimezone():%H:%M}"
+        told += f", reset {reset}, in {in_time}"
+    return progress.provider, _bar(standing.used, standing.limit), told
 
 
 def _now(progress: Progress, clock: Clock) -> Text:

@@ -80,6 +80,36 @@ def resume(job: JobName, db: Db = None) -> None:
         console.note(f"Job {found.id} ({found.name}) is worked on again.")
 
 
+def change(
+    job: JobName,
+    priority: Annotated[
+        int | None, typer.Option(help="Jobs with a higher one come first.")
+    ] = None,
+    daily_cap: Annotated[
+        int | None,
+        typer.Option(help="Credits of a day that it may take; 0: any.", min=0),
+    ] = None,
+    due: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="When it is to be done; none: no more."),
+    ] = None,
+    db: Db = None,
+) -> None:
+    """Change how much a job gets, and when; also while it runs."""
+    with opened(db=db) as service:
+        from batch.service import upkeep
+
+        found = upkeep.change(
+            service, job, priority=priority, daily_cap=daily_cap, due=due
+        )
+        cap = words.number(found.daily_cap, "credit") if found.daily_cap else "any"
+        due_at = words.moment(found.due_at) if found.due_at else "at no time"
+        console.note(
+            f"Job {found.id} ({found.name}): priority {found.priority}, {cap} a day, "
+            f"due {due_at}."
+        )
+
+
 def delete(
     job: JobName,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

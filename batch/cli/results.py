@@ -102,6 +102,7 @@ def _request_as_json(report: RequestReport) -> dict[str, Any]:
                 "http_status": one.status,
                 "endpoint_code": one.endpoint_code,
                 "verdict": one.verdict,
+                "because": one.because,
                 "partial": one.partial,
             }
             for one in report.attempts
@@ -135,6 +136,8 @@ def _request_lines(report: RequestReport) -> list[str]:
         if one.state == "reserved":
             told = "in flight"
         lines += ["", f"attempt {number}, {at}, credit {one.state}: {told}"]
+        if one.because:
+            lines.append(f"  {one.verdict}: {one.because}")
         if one.partial:
             lines.append(f"  it had come to: {one.partial}")
     if row.text is not None:

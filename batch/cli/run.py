@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batch.cli import console, words
 from batch.cli.house import BaseUrl, Db, opened
+from batch.core.quota import FOREVER, TRICKLING
 
 if TYPE_CHECKING:
     from batch.core.model import Counts, Job
+    from batch.core.standing import Standing
     from batch.runner.values import Ending, Options
     from batch.service.context import Service
     from batch.service.work import Outcome, Run
@@ -61,8 +64,16 @@ def run(
             help="Count this key's credits here, though another database does too.",
         ),
     ] = False,
+    trust_clock: Annotated[
+        bool,
+        typer.Option(
+            "--trust-clock", help="This machine's clock is right, though it was set."
+        ),
+    ] = False,
     base_url: BaseUrl = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")
+    ] = False,
     db: Db = None,
 ) -> None:
     """Ask what waits, within the credits that there are.
@@ -80,12 +91,17 @@ def run(
         in_doubt=in_doubt,
         timeout=timeout,
     ) as service:
-        from batch.service import work
+        from batch.service import deadlines, work
 
         chosen = work.chosen_jobs(service, wanted or [])
         if not chosen:
-            console.note("Nothing waits. `quotabatch status` shows what there is.")
+            if not quiet:
+                console.note("Nothing waits. `quotabatch status` shows what there is.")
             return
+        if trust_clock:
+            work.trust_clock(service)
+        for warning in deadlines.late(service, chosen):
+            console.note(words.late(warning, service.time.now()))
         running = watched(
             service,
             chosen,
@@ -95,7 +111,7 @@ def run(
             narrowed=bool(wanted),
         )
         outcome = asyncio.run(running)
-        tell(service, outcome)
+        tell(service, outcome, quiet=quiet)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -130,7 +146,7 @@ async def watched(
     handle = work.Run()
     _listen(handle)
     live = console.err().is_terminal and not quiet
-    async with shown(handle, service.clock, live=live, quiet=quiet) as notify:
+    async with shown(handle, service.time, live=live, quiet=quiet) as notify:
         return await work.run(
             service,
             chosen,
@@ -159,9 +175,13 @@ def _listen(handle: Run) -> None:
         loop.add_signal_handler(number, heard, number)
 
 
-def tell(service: Service, outcome: Outcome) -> None:
-    """Say how the run went, and what comes next."""
+def tell(service: Service, outcome: Outcome, *, quiet: bool = False) -> None:
+    """Say how the run went, and what comes next; quiet: only what went wrong."""
     for provider, ending in outcome.endings.items():
+        if quiet:
+            if ending.exit_code not in (0, 75):
+                console.error(ending.message)
+            continue
         progress = outcome.progress[provider]
         did = [
             words.number(progress.completed, "answer"),
@@ -175,7 +195,8 @@ def tell(service: Service, outcome: Outcome) -> None:
             console.error(ending.message)
         _tell_reset(service, provider, ending, outcome)
     for job, counts in outcome.jobs:
-        console.note(_standing(job, counts))
+        if not quiet or counts.failed:
+            console.note(_standing(job, counts))
 
 
 def _tell_reset(
@@ -187,24 +208,59 @@ def _tell_reset(
         if ending.exit_code == 75:
             console.note(f"{ending.message}; run again to go on.")
         return
-    now = service.clock.now()
+    now = service.time.now()
     progress = outcome.progress[provider]
-    standing = reading.longest(progress.standings)
+    standing = _in_the_way(progress.standings, now, service.settings["keep"])
     quota = standing.quota
     if standing.is_closed(now):
         console.note(
             f"{provider} says that nothing is left ({standing.closed_reason}), while "
             f"{standing.used:,} of {standing.limit:,} credits are counted here."
         )
+    elif (room := standing.room(now, service.settings["keep"])) > 0:
+        capped = any(job.daily_cap for job, counts in outcome.jobs if counts.left)
+        console.note(
+            "What waits has taken what it may take of a day (`--daily-cap`)."
+            if capped
+            else f"{room:,} {quota.unit} are left, fewer than the next call may cost."
+        )
     else:
         kept = service.settings["keep"]
         aside = f", {kept:,} of them left alone" if kept else ""
         console.note(
-            f"The credits are used up: {standing.used:,} of {standing.limit:,}{aside}."
+            f"The {quota.unit} are used up: {standing.used:,} of {standing.limit:,}"
+            f"{aside}."
         )
+    if ending.resets_at >= FOREVER:
+        console.note(
+            "Nothing brings them back: when more are granted, raise the quota's limit "
+            "in config.toml, then run again (exit code 75)."
+        )
+        return
+    if standing.lies_ahead(now):
+        console.note(words.CLOCK_WAS_AHEAD)
     there = words.moment(ending.resets_at, quota.zone)
     in_time = words.stretch((ending.resets_at - now).total_seconds())
-    console.note(f"They are back {there}, in {in_time}: run again then (exit code 75).")
+    console.note(
+        f"{_what_is_back(standing)} back {there}, in {in_time}: run again then "
+        "(exit code 75)."
+    )
+    left = sum(counts.left for job, counts in outcome.jobs if job.provider == provider)
+    forecast = reading.forecast(service, provider)
+    if left and forecast is not None and not forecast.at_once:
+        when = words.done_by(forecast, quota.zone, now)
+        took = words.windows(forecast, quota)
+        console.note(f"{left:,} left: {took} more, done {when}.")
+
+
+def _in_the_way(standings: Sequence[Standing], now: datetime, keep: int) -> Standing:
+    """The window that holds a run up longest."""
+    return max(standings, key=lambda one: (one.grants_at(now, keep), one.quota.length))
+
+
+def _what_is_back(standing: Standing) -> str:
+    trickles = standing.quota.kind in TRICKLING
+    return "The next is" if trickles else "They are"
 
 
 def _standing(job: Job, counts: Counts) -> str:

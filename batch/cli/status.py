@@ -66,6 +66,10 @@ def status_lines(service: Service, report: JobReport, *, detailed: bool) -> list
         lines.append(f"   {words.number(job.duplicates, 'repetition')} asked once")
     if report.forecast is not None:
         lines.append(f"   {_forecast(service, report)}")
+    if job.due_at is not None and counts.left:
+        lines.append(f"   due {words.moment(job.due_at)}{_lateness(report)}")
+    if job.daily_cap is not None and counts.left:
+        lines.append(f"   at most {words.number(job.daily_cap, 'credit')} a day")
     for code, message, number in report.failures:
         lines.append(f"   {number:,} × {code}: {message}")
     if report.failures:
@@ -76,12 +80,25 @@ def status_lines(service: Service, report: JobReport, *, detailed: bool) -> list
 def _forecast(service: Service, report: JobReport) -> str:
     forecast = report.forecast
     assert forecast is not None
-    quota = service.settings.profile(report.job.provider).quotas[0]
     left = f"{report.to_ask:,} left, {forecast.now:,} now, "
     if forecast.finished_by is None:
         return left + "and then the credits are gone"
-    when = words.done_by(forecast, quota.zone)
-    return f"{left}{quota.limit:,} a {quota.kind}: done {when}"
+    profile = service.settings.profile(report.job.provider)
+    quota = words.quota_of(forecast, profile.quotas)
+    when = words.done_by(forecast, quota.zone, service.time.now())
+    how = words.allowance(quota) if forecast.quota == quota.name else "by its own cap"
+    if forecast.at_once:
+        return f"{left}{how}: done {when}"
+    return f"{left}{how}: {words.windows(forecast, quota)}, done {when}"
+
+
+def _lateness(report: JobReport) -> str:
+    due, forecast = report.job.due_at, report.forecast
+    if due is None or forecast is None:
+        return ""
+    if forecast.finished_by is None or forecast.finished_by > due:
+        return ", and will be late"
+    return ""
 
 
 def _watch(service: Service, job: str | None) -> None:
@@ -116,9 +133,12 @@ def _as_json(report: JobReport) -> dict[str, Any]:
         "duplicates": job.duplicates,
         "attempts": job.attempts,
         "credits": job.credits,
+        "priority": job.priority,
+        "due_at": words.iso(job.due_at),
+        "daily_cap": job.daily_cap,
         "forecast": forecast
         and {
-            "finished_by": forecast.finished_by and forecast.finished_by.isoformat(),
+            "finished_by": words.iso(forecast.finished_by),
             "windows": forecast.windows,
         },
         "failures": [

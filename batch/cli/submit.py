@@ -53,6 +53,14 @@ def submit(
     priority: Annotated[
         int | None, typer.Option(help="Jobs with a higher one come first.")
     ] = None,
+    daily_cap: Annotated[
+        int | None,
+        typer.Option(help="Credits of a day that it may take.", min=1, max=10**12),
+    ] = None,
+    due: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="When it is to be done: 2026-12-10[T18:00]."),
+    ] = None,
     max_attempts: Annotated[
         int | None, typer.Option(help="Paid attempts at one request.", min=1)
     ] = None,
@@ -92,6 +100,8 @@ def submit(
         "params": params(param or []),
         "name": name,
         "priority": priority,
+        "daily_cap": daily_cap,
+        "due": due,
         "max_attempts": max_attempts,
         "limit": limit,
         "format": format,
@@ -156,14 +166,25 @@ def tell(service: Service, receipt: Receipt, order: Order) -> None:
         f"{what} {requests} for {receipt.model} on {receipt.provider}{shared}."
     )
     forecast = receipt.forecast
-    quota = service.settings.profile(receipt.provider).quotas[0]
-    if forecast is None or forecast.finished_by is None:
+    if forecast is None:
         return
-    when = words.done_by(forecast, quota.zone)
+    quota = words.quota_of(forecast, service.settings.profile(receipt.provider).quotas)
+    if forecast.finished_by is None:
+        console.note(
+            f"{words.allowance(quota, full=True)}: that is never enough for all of it."
+        )
+        return
+    when = words.done_by(forecast, quota.zone, service.time.now())
+    allowance = words.allowance(quota, full=True)
+    if forecast.quota != quota.name:
+        allowance = f"{words.number(order.daily_cap or 0, 'credit')} a day of its own"
     console.note(
-        f"{quota.limit:,} credits a {quota.kind}: with what waits already, "
-        f"{words.number(forecast.windows, quota.kind)}, done {when}."
+        f"{allowance}: with what waits already, {words.windows(forecast, quota)}, "
+        f"done {when}."
     )
+    if order.due_at is not None and forecast.finished_by > order.due_at:
+        due = words.moment(order.due_at)
+        console.note(f"Warning: it is due {due}, and will be late.")
 
 
 def _as_json(receipt: Receipt) -> dict[str, Any]:
@@ -180,6 +201,6 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
         "forecast": forecast
         and {
             "windows": forecast.windows,
-            "finished_by": forecast.finished_by and forecast.finished_by.isoformat(),
+            "finished_by": words.iso(forecast.finished_by),
         },
     }

@@ -2,9 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING
 
-from batch.core.quota import Forecast
+from batch.core.forecast import Forecast
+from batch.core.price import Price
+from batch.core.quota import EPOCH, FOREVER, Per, Quota, Unit, WindowKind
+from batch.core.standing import Standing
+
+if TYPE_CHECKING:
+    from batch.service.deadlines import Late
+
+
+CLOCK_WAS_AHEAD = (
+    "That window lies ahead: this machine's clock was, when it was opened. `quotabatch "
+    "run --trust-clock` counts it as of now."
+)
+
+
+def iso(at: datetime | None) -> str | None:
+    """A moment as JSON has it; None where it never comes, or was never."""
+    return None if at is None or at >= FOREVER or at <= EPOCH else at.isoformat()
+
+
+def credits_of(value: int) -> str:
+    return " credit" if value == 1 else " credits"
+
+
+def comes_back(one: Standing, now: datetime, grants_at: datetime) -> str:
+    """When what was taken from a window is there again."""
+    quota = one.quota
+    period = stretch(quota.period.total_seconds())
+    if quota.kind is WindowKind.GRANT:
+        return "nothing brings it back"
+    if quota.kind is WindowKind.ROLLING:
+        if grants_at > now:
+            return f"the next is back {_when(grants_at, now, quota.zone)}"
+        return f"each is back {period} after its call"
+    if quota.kind is WindowKind.REFILL:
+        if grants_at > now:
+            return f"the next is back {_when(grants_at, now, quota.zone)}"
+        return f"one is back every {stretch(quota.period.total_seconds() / one.limit)}"
+    if one.resets_at >= FOREVER:
+        return f"all are back {period} after the first call"
+    return f"reset {_when(one.resets_at, now, quota.zone)}"
+
+
+def _when(at: datetime, now: datetime, zone: tzinfo) -> str:
+    return f"{moment(at, zone)}, in {stretch((at - now).total_seconds())}"
 
 
 def number(value: int, one: str, many: str | None = None) -> str:
@@ -44,8 +90,74 @@ def day(at: datetime, zone: tzinfo | None = None) -> str:
     return f"{there:%a} {there.day} {there:%b}"
 
 
-def done_by(forecast: Forecast, zone: tzinfo) -> str:
-    """When a forecast sees the work done: `today`, `Thu 10 Dec`, `never`."""
-    if forecast.finished_by is None:
+def done_by(forecast: Forecast, zone: tzinfo, now: datetime) -> str:
+    """When a forecast sees the work done: `today`, `Thu 10 Dec`, `never`.
+
+    With the hour, where the pace of late is known and the day is near.
+    """
+    done = forecast.finished_by
+    if done is None or done >= FOREVER:
         return "never"
-    return "today" if forecast.at_once else day(forecast.finished_by, zone)
+    here = done.astimezone()
+    if here.date() == now.astimezone().date():
+        sure = forecast.paced or not forecast.at_once
+        return f"today about {here:%H:%M}" if sure else "today"
+    return day(done, zone)
+
+
+def late(late: Late, now: datetime) -> str:
+    """Why a job will not be done when it is due."""
+    job = f"Job {late.job.id} ({late.job.name})"
+    if late.due_at <= now:
+        return f"{job} was due {moment(late.due_at)}; {late.left:,} are left."
+    done = late.finished_by
+    when = "never" if done is None else day(done, late.zone)
+    return (
+        f"{job} is due {moment(late.due_at)}, but will be done {when}: it needs "
+        f"{number(late.a_day, 'call')} a day, and gets {late.now:,} now. "
+        f"`quotabatch change {late.job.id}` gives it a higher priority or cap."
+    )
+
+
+def allowance(quota: Quota, *, full: bool = False) -> str:
+    """A quota in words: `200 a day`, in full `200 credits a day`."""
+    unit = "" if quota.unit is Unit.CREDITS and not full else f" {quota.unit}"
+    period = stretch(quota.period.total_seconds())
+    how = {
+        WindowKind.DAY: "a day",
+        WindowKind.MONTH: "a month",
+        WindowKind.MINUTE: "a minute",
+        WindowKind.ROLLING: f"in any {period}",
+        WindowKind.FIRST_CALL: f"in {period} from the first call",
+        WindowKind.REFILL: f"in {period}, coming back evenly",
+        WindowKind.GRANT: "in all",
+    }[quota.kind]
+    whose = " for each model" if quota.per is Per.MODEL else ""
+    return f"{quota.limit:,}{unit} {how}{whose}"
+
+
+def price(price: Price) -> str:
+    """What a call costs: `a credit for every 100 characters of the answer`."""
+    parts = [number(price.call, "credit") + " a call"] if price.call else []
+    if price.answer_chars:
+        parts.append(f"a credit for every {price.answer_chars:,} characters of answer")
+    if price.prompt_chars:
+        beyond = f" beyond {price.prompt_free:,}" if price.prompt_free else ""
+        parts.append(
+            f"a credit for every {price.prompt_chars:,} characters of prompt{beyond}"
+        )
+    if price.tokens:
+        parts.append(f"a credit for every {number(price.tokens, 'token')}")
+    return ", ".join(parts)
+
+
+def quota_of(forecast: Forecast, quotas: Sequence[Quota]) -> Quota:
+    """The quota that holds the work up most."""
+    return next((one for one in quotas if one.name == forecast.quota), quotas[0])
+
+
+def windows(forecast: Forecast, quota: Quota) -> str:
+    """How many windows of a quota the work takes: `3 days`."""
+    named = (WindowKind.DAY, WindowKind.MONTH, WindowKind.MINUTE)
+    one = str(quota.kind) if quota.kind in named else "window"
+    return number(forecast.windows, one)

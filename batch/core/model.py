@@ -11,6 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from batch.core.price import ONE_CALL, Cost
+
 
 class RequestState(StrEnum):
     """Where a request stands."""
@@ -69,6 +71,8 @@ class Completion:
     finish_reason: str
     model: str | None = None
     usage: Mapping[str, Any] | None = None
+    #: Those of its headers that were asked for, by lower-case name.
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +117,12 @@ class Job:
     last_id: int
     created_at: datetime
     paused_at: datetime | None
+    #: When the user wants it done.
+    due_at: datetime | None = None
+    #: Credits of a day that it may take.
+    daily_cap: int | None = None
+    #: The models that its rows ask, where they name their own.
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +140,10 @@ class Claim:
     max_attempts: int
     #: When its credit was reserved.
     reserved_at: datetime
+    #: What was reserved for it.
+    cost: Cost = ONE_CALL
+    #: Of its job.
+    daily_cap: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +159,12 @@ class Settlement:
     verdict: str = ""
     #: Whether this failure counts against the request's `max_attempts`.
     counts: bool = False
-    #: The owner's reading of the failure, where it says more than the failure does.
-    reason: str = ""
+    #: What decided the verdict.
+    because: str = ""
+    #: What the call cost, where that is known to differ from what was reserved.
+    cost: Cost | None = None
+    #: Characters and tokens of the answer, where the price depends on them.
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

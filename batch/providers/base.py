@@ -10,15 +10,19 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import aiohttp
 
 from batch.core.model import Claim, Failure, Reply
 from batch.core.plain import Veil, plain, redact
+from batch.core.statements import Statement
 from batch.providers import bodies
 from batch.providers.bounds import Bounds
 
@@ -28,6 +32,10 @@ OnText = Callable[[str], None]
 REFUSAL_READ = 64 * 1024
 #: How long it is waited for, seconds.
 REFUSAL_WAIT = 2.0
+
+
+#: How long a question beside the calls may take, seconds.
+ASIDE_WAIT = 10.0
 
 
 class Decoder(Protocol):
@@ -49,6 +57,15 @@ class Endpoint(Protocol):
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
         """Make one attempt; `on_text` is told of the text as it streams in."""
 
+    async def time(self) -> datetime | None:
+        """What the endpoint's clock says; it costs no call. None: it does not say."""
+
+    async def balance(self, now: datetime) -> Statement | None:
+        """What the provider counts itself, where its profile says how to ask.
+
+        BalanceError where it does not answer. It costs no call.
+        """
+
     async def close(self) -> None:
         """Let go of the connections."""
 
@@ -65,9 +82,18 @@ class Post:
 class Line:
     """The HTTP side of an endpoint: a session, its bounds, and the key to hide."""
 
-    def __init__(self, *, pooled: bool, bounds: Bounds, key: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        pooled: bool,
+        bounds: Bounds,
+        key: str | None,
+        headers: Collection[str] = (),
+    ) -> None:
         self._bounds = bounds
         self._key = key
+        #: Those of an answer's headers that are kept, lower case.
+        self._headers = frozenset(headers) | {"date"}
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_on_headers_sent)
         self._session = aiohttp.ClientSession(
@@ -131,9 +157,53 @@ class Line:
                     text = decoder.feed(data)
                     if text and on_text is not None:
                         on_text(veil.feed(text))
-                return decoder.finish(
+                reply = decoder.finish(
                     framed=_is_framed(response), content_type=response.content_type
                 )
+                return replace(reply, headers=self._kept(response))
+
+    def _kept(self, response: aiohttp.ClientResponse) -> dict[str, str]:
+        found = response.headers
+        return {name: found[name] for name in self._headers if name in found}
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """Read a resource: its status and its beginning. OSError: no reply.
+
+        Unlike a call, it may be repeated by the HTTP client.
+        """
+        try:
+            async with (
+                asyncio.timeout(ASIDE_WAIT),
+                self._session.get(
+                    url,
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=SimpleNamespace(flag=False),
+                ) as response,
+            ):
+                data = await _read_at_most(response, REFUSAL_READ, ASIDE_WAIT)
+                return response.status, data
+        except Exception as error:
+            raise OSError(_named(error, sent=True)[1]) from None
+
+    async def time(self, url: str) -> datetime | None:
+        """The Date of a reply to a HEAD at the root of this URL."""
+        root = urlsplit(url)._replace(path="/", query="", fragment="").geturl()
+        try:
+            async with (
+                asyncio.timeout(ASIDE_WAIT),
+                self._session.head(
+                    root,
+                    allow_redirects=False,
+                    trace_request_ctx=SimpleNamespace(flag=False),
+                ) as response,
+            ):
+                # A cache says what time it was.
+                date = "" if "Age" in response.headers else response.headers.get("Date")
+                return http_date(date or "")
+        except Exception:
+            # No clock to compare with, for whatever reason.
+            return None
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Failure | None:
         """The Failure that status and headers amount to; None: read the answer."""
@@ -183,6 +253,15 @@ class Line:
             headers={k: redact(v, self._key) for k, v in failure.headers.items()},
             partial=redact(failure.partial, self._key),
         )
+
+
+def http_date(text: str) -> datetime | None:
+    """The moment of a Date header; None where it has none."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _fault(code: str, message: str, decoder: Decoder, *, sent: bool = True) -> Failure:

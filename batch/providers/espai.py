@@ -7,13 +7,16 @@ reply, as one JSON object. Source: its page of 2024-12-19, and its client's ways
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import orjson
 
 from batch.core.model import Claim, Completion, Failure, Reply
 from batch.core.plain import plain, redact
+from batch.core.statements import Statement
 from batch.core.streams import TextStream
 from batch.providers import bodies
+from batch.providers.balance import ask_balance
 from batch.providers.base import Line, OnText, Post
 from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
@@ -28,7 +31,9 @@ class EspaiEndpoint:
         self._profile = profile
         self._key = key
         self._url = profile.base_url.rstrip("/") + PATH
-        self._line = Line(pooled=profile.pooled, bounds=bounds, key=key)
+        self._line = Line(
+            pooled=profile.pooled, bounds=bounds, key=key, headers=profile.headers
+        )
 
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
         try:
@@ -44,6 +49,17 @@ class EspaiEndpoint:
         )
         decoder = EspaiDecoder(claim.model, self._key)
         return await self._line.post(post, decoder, on_text)
+
+    async def time(self) -> datetime | None:
+        return await self._line.time(self._profile.base_url)
+
+    async def balance(self, now: datetime) -> Statement | None:
+        profile = self._profile
+        if profile.balance is None:
+            return None
+        return await ask_balance(
+            self._line, profile.balance, self._key, profile.quotas, now
+        )
 
     async def close(self) -> None:
         await self._line.close()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from batch.core.model import Failure
 from batch.core.verdict import StopCause, Verdict
 from batch.runner.values import Ending
 from batch.store.runners import Orphan
+
+CLOCK_CONFIRMED = (
+    "The endpoint's clock agrees with this machine's again: quotas go by it."
+)
 
 #: Names that are listed before "and N more".
 NAMED = 10
@@ -25,6 +30,20 @@ def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
         exit_code=78,
         message=f"{provider}: {failure.message}; no request of this run can succeed, "
         "so it stopped: check base_url and model",
+    )
+
+
+def clock_stepped(step: timedelta, now: datetime) -> str:
+    """The wall clock was set, and nothing says that it is right."""
+    hours, seconds = divmod(abs(round(step.total_seconds())), 3600)
+    parts = [(hours, "h"), (seconds // 60, "min"), (seconds % 60, "s")]
+    # The two coarsest that say something.
+    stretch = " ".join([f"{n:,} {unit}" for n, unit in parts if n][:2])
+    way = "ahead" if step > timedelta(0) else "back"
+    return (
+        f"This machine's clock jumped {way} by {stretch}, which "
+        "neither the time since its start nor the endpoint's clock confirms: quotas go "
+        f"by {now:%Y-%m-%d %H:%M} UTC. If the clock is right, say `run --trust-clock`."
     )
 
 

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
-from batch.clock import Clock
 from batch.core.model import (
     Claim,
     Completion,
@@ -19,14 +18,18 @@ from batch.core.model import (
     RequestState,
     Settlement,
 )
+from batch.core.quota import FOREVER
+from batch.core.statements import in_refusal
 from batch.core.verdict import Rules, Verdict, VerdictKind, judge
 from batch.providers.base import Endpoint
 from batch.runner import endings
+from batch.runner.outlook import Outlook
 from batch.runner.pace import Pace
 from batch.runner.trade import HEARTBEAT, Trade
-from batch.runner.tray import Tray
+from batch.runner.tray import Refusal, Tray
 from batch.runner.values import Ending, Options, Progress
 from batch.store.queue import Claimed
+from batch.timekeeper import Timekeeper
 from batch.worker import NoMoreAttemptsError, Worker
 
 #: A sleep is taken in naps, so that the wall clock is looked at again.
@@ -43,7 +46,7 @@ class Runner:
         provider: str,
         rules: Rules,
         endpoint: Endpoint,
-        clock: Clock,
+        clock: Timekeeper,
         random: Callable[[], float],
         options: Options,
         notify: Callable[[str], None],
@@ -59,7 +62,9 @@ class Runner:
         self._pace = Pace(options)
         self._tray = Tray()
         on_text = self._on_text if show_text else None
-        self._worker = Worker(endpoint, self, clock, random, on_text)
+        price = None if trade.holder.is_flat else trade.holder.price
+        self._worker = Worker(endpoint, self, clock, random, on_text, price)
+        self._outlook = Outlook(endpoint, trade, clock, provider, notify)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Requests that hold a slot: claimed, and no outcome of theirs is on its way.
         self._working: set[int] = set()
@@ -67,12 +72,15 @@ class Runner:
         self._given_up: list[int] = []
         self._ending: Ending | None = None
         self._ends = asyncio.Event()
+        #: Whether the last claim found that nothing waits.
+        self._found_nothing = False
         #: What a worker should never have raised.
         self._crash: BaseException | None = None
 
     async def run(self) -> Ending:
         """Work until the queue is dry, the credits are gone, or something stops it."""
         try:
+            await self._outlook.begin()
             await self._take_over()
             while True:
                 await self._exchange()
@@ -103,6 +111,7 @@ class Runner:
 
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
         self.progress.streamed(claim.custom_id)
+        self._tray.state(self._outlook.heard(claim, reply))
         if isinstance(reply, Completion):
             self._pace.succeeded()
             self._given_up.clear()
@@ -111,7 +120,10 @@ class Runner:
         verdict = judge(reply, self._rules, now)
         self._pace.failed(verdict, now)
         if verdict.kind is VerdictKind.EXHAUSTED:
-            self._tray.close(reply, verdict)
+            self._tray.refuse(Refusal(claim.model, reply.message, verdict))
+            named = [quota.of(claim.model) for quota in self._trade.holder.quotas]
+            said = in_refusal(named, verdict.named, reply.message, claim.reserved_at)
+            self._tray.state(said)
         elif verdict.kind is VerdictKind.STOP:
             self.drain(endings.stopped(self._provider, reply, verdict))
         elif self._pace.is_hopeless(reply):
@@ -141,7 +153,11 @@ class Runner:
     async def _exchange(self) -> None:
         """One transaction: what came of calls goes in, new claims come out."""
         batch = self._tray.take(renewals=self._calls_left())
+        if batch.settlements or batch.statements:
+            # What came back, or was never spent, may do for another call.
+            self._pace.denied_until = None
         slots = self._slots(len(batch.renewals))
+        self._found_nothing = False
         if not (batch or slots or self._trade.beat_is_due()):
             return
         try:
@@ -156,9 +172,11 @@ class Runner:
         batch.answer(traded.renewed)
         if traded.claimed is not None:
             self._dispatch(traded.claimed)
+        await self._outlook.look(refused=bool(batch.refusals))
 
     def _dispatch(self, claimed: Claimed) -> None:
         self._pace.denied_until = claimed.denied_until
+        self._found_nothing = not claimed.claims and claimed.denied_until is None
         progress = self.progress
         progress.standings = claimed.standings
         progress.calls += len(claimed.claims)
@@ -215,11 +233,15 @@ class Runner:
         now = self._clock.now()
         chance = self._pace.next_chance(now)
         if chance is None:
+            if not self._found_nothing:
+                # What stood in the way has passed: ask once more.
+                return None
             # A runner that died beside this one leaves work behind.
             return None if await self._take_over() else Ending(exit_code=0)
         if self._pace.denied_until == chance:
             pause = (chance - now).total_seconds()
-            if pause > self._options.max_pause and not self._options.wait:
+            waits = self._options.wait and chance < FOREVER
+            if pause > self._options.max_pause and not waits:
                 return Ending(exit_code=75, resets_at=chance)
             # What the reset brings is taken on trust by one call first.
             self._pace.restart()

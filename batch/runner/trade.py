@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from batch.clock import Clock
 from batch.core.model import Claim
+from batch.core.statements import Statement
 from batch.runner.tray import Batch
 from batch.runner.values import Options
-from batch.store import jobs, ledger, outcomes, queue, runners
+from batch.store import (
+    clocks,
+    closures,
+    evidence,
+    jobs,
+    outcomes,
+    queue,
+    runners,
+    stated,
+)
 from batch.store.engine import Database
-from batch.store.queue import Claimed, Holder
+from batch.store.evidence import Decision
+from batch.store.purse import Holder
+from batch.store.queue import Claimed
 from batch.store.runners import Orphan
 
 #: Seconds between the signs of life that a runner writes down.
@@ -41,7 +54,7 @@ class Trade:
         dead_runners: Callable[[Connection], Sequence[int]],
     ) -> None:
         self._database = database
-        self._holder = holder
+        self.holder = holder
         self._provider = provider
         self._options = options
         self._clock = clock
@@ -60,31 +73,32 @@ class Trade:
         """Record the last outcomes, and let go of everything else."""
         return await self._database.run(self._leave, batch, given_up)
 
+    async def take_over_balance(self, said: Statement) -> None:
+        """Go by the provider's own count, where it is stricter than ours."""
+        await self._database.run(self._take_over_statements, [said], self._clock.now())
+
+    async def note(self, decision: Decision, text: str) -> None:
+        """Write down a decision and what it rests on."""
+        now, account_id = self._clock.now(), self.holder.account_id
+        await self._database.run(evidence.note, account_id, decision, text, now)
+
+    async def believe_clock(self, booted_at: datetime) -> None:
+        """Remember that the wall clock is believed as it is."""
+        boot_id, now = self._clock.boot_id(), self._clock.now()
+        await self._database.run(clocks.believe, boot_id, booted_at, now)
+
     def beat_is_due(self) -> bool:
         return self._clock.monotonic() - self._beat_at >= HEARTBEAT
 
     def _exchange(self, connection: Connection, batch: Batch, slots: int) -> Traded:
         # The time is read here, past any wait for the database's lock.
         now = self._clock.now()
-        holder = self._holder
+        holder = self.holder
         if self.beat_is_due():
             self._beat_at = self._clock.monotonic()
             runners.beat(connection, holder.runner_id, now)
-        outcomes.settle(connection, holder, batch.settlements, now)
-        for failure, verdict in batch.closures:
-            ledger.close(
-                connection,
-                holder.account_id,
-                holder.quotas,
-                verdict.resets_at,
-                failure.message,
-                now,
-            )
-        granted = queue.renew(connection, holder, batch.claims, now)
-        renewed = [
-            replace(claim, reserved_at=now) if grant else None
-            for claim, grant in zip(batch.claims, granted, strict=True)
-        ]
+        self._record(connection, batch, now)
+        renewed = queue.renew(connection, holder, batch.claims, now)
         if not slots:
             return Traded(renewed, None)
         ready = jobs.listed(
@@ -94,6 +108,33 @@ class Trade:
             active=True,
         )
         return Traded(renewed, queue.claim(connection, holder, ready, slots, now))
+
+    def _record(self, connection: Connection, batch: Batch, now: datetime) -> None:
+        """What came of calls, and what the endpoint said of its count."""
+        holder = self.holder
+        outcomes.settle(connection, holder, batch.settlements, now)
+        for refusal in batch.refusals:
+            verdict = refusal.verdict
+            closures.close(
+                connection,
+                holder.account_id,
+                [quota.of(refusal.model) for quota in holder.quotas],
+                verdict.resets_at,
+                refusal.message,
+                now,
+                named=verdict.named,
+                because=verdict.because,
+            )
+        self._take_over_statements(connection, batch.statements, now)
+
+    def _take_over_statements(
+        self, connection: Connection, statements: Sequence[Statement], now: datetime
+    ) -> None:
+        holder = self.holder
+        for said in statements:
+            model = said.scope.removeprefix("model:")
+            quotas = [quota.of(model) for quota in holder.quotas]
+            stated.take_over(connection, holder.account_id, quotas, said, now)
 
     def _take_over(self, connection: Connection) -> list[Orphan]:
         orphans: list[Orphan] = []
@@ -105,9 +146,9 @@ class Trade:
         self, connection: Connection, batch: Batch, given_up: Sequence[int]
     ) -> list[Orphan]:
         now = self._clock.now()
-        outcomes.settle(connection, self._holder, batch.settlements, now)
+        self._record(connection, batch, now)
         outcomes.put_back(connection, given_up)
-        return self._reap(connection, self._holder.runner_id)
+        return self._reap(connection, self.holder.runner_id)
 
     def _reap(self, connection: Connection, runner_id: int) -> list[Orphan]:
         return runners.reap(

@@ -6,8 +6,18 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from batch.core.model import Claim, Failure, Settlement
+from batch.core.model import Claim, Settlement
+from batch.core.statements import Statement
 from batch.core.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The endpoint says that a quota is used up."""
+
+    model: str
+    message: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +26,9 @@ class Batch:
 
     outcomes: Sequence[tuple[Settlement, asyncio.Future[None]]]
     renewals: Sequence[tuple[Claim, asyncio.Future[Claim | None]]]
-    #: Refusals that say "used up".
-    closures: Sequence[tuple[Failure, Verdict]]
+    refusals: Sequence[Refusal]
+    #: What the endpoint said of its own count.
+    statements: Sequence[Statement]
 
     @property
     def settlements(self) -> list[Settlement]:
@@ -28,7 +39,7 @@ class Batch:
         return [claim for claim, _ in self.renewals]
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.renewals or self.closures)
+        return bool(self.outcomes or self.renewals or self.refusals or self.statements)
 
     def answer(self, renewed: Sequence[Claim | None]) -> None:
         """It is on disk: wake those who waited for it."""
@@ -47,7 +58,8 @@ class Tray:
         self.wake = asyncio.Event()
         self._outcomes: list[tuple[Settlement, asyncio.Future[None]]] = []
         self._renewals: list[tuple[Claim, asyncio.Future[Claim | None]]] = []
-        self._closures: list[tuple[Failure, Verdict]] = []
+        self._refusals: list[Refusal] = []
+        self._statements: list[Statement] = []
 
     def settle(self, settlement: Settlement) -> asyncio.Future[None]:
         """To be recorded; done once it is on disk."""
@@ -64,9 +76,13 @@ class Tray:
         self.wake.set()
         return granted
 
-    def close(self, failure: Failure, verdict: Verdict) -> None:
-        """The endpoint says that the quota is used up."""
-        self._closures.append((failure, verdict))
+    def refuse(self, refusal: Refusal) -> None:
+        """The endpoint says that a quota is used up."""
+        self._refusals.append(refusal)
+
+    def state(self, statements: Sequence[Statement]) -> None:
+        """What the endpoint said of its own count."""
+        self._statements += statements
 
     def take(self, renewals: int = 1 << 60) -> Batch:
         """All that has gathered; of the renewals, so many, the others get none."""
@@ -74,13 +90,18 @@ class Tray:
         for _, answer in refused:
             if not answer.done():
                 answer.set_result(None)
-        batch = Batch(self._outcomes, granted, self._closures)
-        self._outcomes, self._renewals, self._closures = [], [], []
+        batch = Batch(self._outcomes, granted, self._refusals, self._statements)
+        self._outcomes, self._renewals = [], []
+        self._refusals, self._statements = [], []
         return batch
 
     def put_back(self, batch: Batch) -> None:
-        """It could not be recorded: keep the outcomes for another try."""
+        """It could not be recorded: keep it for another try, but for renewals."""
         self._outcomes[:0] = batch.outcomes
+        self._refusals[:0] = batch.refusals
+        self._statements[:0] = batch.statements
 
     def __bool__(self) -> bool:
-        return bool(self._outcomes or self._renewals or self._closures)
+        return bool(
+            self._outcomes or self._renewals or self._refusals or self._statements
+        )

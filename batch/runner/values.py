@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from batch.core.quota import Standing
+from batch.core.standing import Standing
 
 #: Newest answers whose times are kept.
 REMEMBERED = 1000

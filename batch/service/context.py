@@ -18,8 +18,9 @@ from batch.core.model import Job
 from batch.errors import UnknownJobError, UsageError
 from batch.keys import Key, KeyRing
 from batch.providers.profiles import Profile
-from batch.store import jobs
+from batch.store import clocks, jobs
 from batch.store.engine import Database
+from batch.timekeeper import Timekeeper
 
 #: Rows deleted in one transaction, so that a run beside it is not held up.
 PIECE = 2000
@@ -54,6 +55,20 @@ class Service:
         database = Database.open(self.settings.database)
         self._clear_up_submissions(database)
         return database
+
+    @cached_property
+    def time(self) -> Timekeeper:
+        """The time that quotas go by: the clock's, as long as it is to be believed."""
+        clock = self.clock
+        with self.database.reading() as connection:
+            seen = clocks.seen(connection, clock.boot_id())
+            is_known = clocks.is_known(connection)
+        if seen is None:
+            return Timekeeper(clock, is_doubtful=is_known)
+        if clock.boot() < (seen.seen_at - seen.booted_at).total_seconds() - 60:
+            # Where starts have no names: it has started anew.
+            return Timekeeper(clock, is_doubtful=True)
+        return Timekeeper(clock, seen.booted_at)
 
     @property
     def keyring(self) -> KeyRing:

@@ -54,6 +54,8 @@ class Intake:
         self._seen = seen
         self._renderer = Renderer(order.template)
         self._columns: dict[str, None] = {}
+        #: Those that rows name themselves.
+        self._models: dict[str, None] = {}
         self._first_id = 0
         self._last_id = 0
 
@@ -106,6 +108,7 @@ class Intake:
             columns=list(self._columns),
             first_id=self._first_id,
             last_id=self._last_id,
+            models=list(self._models),
         )
 
     def check(self) -> None:
@@ -123,6 +126,8 @@ class Intake:
         if len(self._columns) < COLUMNS_KEPT:
             self._columns.update(dict.fromkeys(record.row.values))
         model = self._profile.model_id(rendered.model) if rendered.model else None
+        if model:
+            self._models[model] = None
         messages = orjson.dumps(rendered.messages)
         params = orjson.dumps(rendered.params) if rendered.params else b""
         asked = b"\0".join((messages, (model or "").encode(), params))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
 
-from batch.core.quota import Forecast
+from batch.core.forecast import Forecast
 from batch.core.template import NO_PARAMETERS, Rendered, Template
 from batch.dataset.rows import Format
 from batch.errors import DatasetError, Problem, UsageError
@@ -26,6 +27,9 @@ class Order:
     name: str
     priority: int = 0
     max_attempts: int = 3
+    #: Credits of a day that it may take.
+    daily_cap: int | None = None
+    due_at: datetime | None = None
     #: Only the first so many rows.
     limit: int | None = None
     #: Ask identical requests once.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,8 @@ def make_order(
         name=said.get("name") or _name_of(sources[0]),
         priority=said.get("priority", 0),
         max_attempts=said.get("max_attempts", service.settings["max_attempts"]),
+        daily_cap=said.get("daily_cap"),
+        due_at=None if said.get("due") is None else due_moment(said["due"]),
         limit=said.get("limit"),
         dedupe=said.get("dedupe", True),
         skip_bad_rows=said.get("skip_bad_rows", False),
@@ -66,6 +70,19 @@ def make_order(
         format=_format(said.get("format")),
         encoding=said.get("encoding", "utf-8"),
     )
+
+
+def due_moment(text: str) -> datetime:
+    """The moment that a date means: its end, here, where no time is said."""
+    try:
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            last = timedelta(days=1, seconds=-1)
+            return (datetime.fromisoformat(text) + last).astimezone()
+        return datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise UsageError(
+            f"--due {text!r}: say a date such as 2026-12-10, or 2026-12-10T18:00"
+        ) from None
 
 
 def _of_job_file(sources: Sequence[str]) -> dict[str, Any]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import Connection
 
+from batch.core.forecast import Forecast
 from batch.core.model import Counts, Job, JobStatus, job_status
-from batch.core.quota import Forecast, Quota, Standing, WindowKind
-from batch.core.quota import forecast as foresee
+from batch.core.quota import Quota, WindowKind
+from batch.core.standing import Standing
+from batch.core.windows import Window, window_at
 from batch.errors import UnknownJobError
+from batch.service import foresight
 from batch.service.context import Service
-from batch.store import jobs, ledger, reports
+from batch.service.foresight import Ahead
+from batch.store import estimates, evidence, jobs, ledger, reports, windows
 from batch.store.schema import AnyRow
+
+#: Decisions of the ledger that are told of.
+EVIDENCE_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +45,39 @@ class AccountReport:
     provider: str
     fingerprint: str
     standings: Sequence[Standing]
+    #: When each of these grants a call again; now, if it does.
+    grants: Sequence[datetime]
     #: Credits reserved for calls in flight, in `used` too.
     reserved: int
+    #: What answers of each model cost so far, where the price depends on them.
+    learned: Sequence[AnyRow]
+    #: Why the ledger does what it does, newest first.
+    evidence: Sequence[AnyRow]
 
     @property
     def label(self) -> str:
         return f"{self.provider}:{self.fingerprint}"
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpent:
+    """What was spent on a day, as the zone of its quota has it."""
+
+    day: date
+    starts_at: datetime
+    #: calls, credits, tokens
+    spent: AnyRow
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """An account's days, newest first."""
+
+    account: str
+    #: The quota of a day, where the account has one.
+    quota: Quota | None
+    days: Sequence[DaySpent]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +94,7 @@ class RequestReport:
 def job_reports(service: Service, wanted: str | None = None) -> list[JobReport]:
     """Every job, or one; each forecast counts the jobs that come before it."""
     chosen = None if wanted is None else service.job(wanted).id
-    ahead: dict[str, int] = {}
+    ahead = Ahead()
     made = []
     with service.database.reading() as connection:
         for job in jobs.listed(connection):
@@ -72,7 +106,7 @@ def job_reports(service: Service, wanted: str | None = None) -> list[JobReport]:
 
 def account_reports(service: Service) -> list[AccountReport]:
     """The account in use first, then the others that the ledger knows."""
-    now = service.clock.now()
+    now = service.time.now()
     profile = service.settings.profile()
     current = (profile.name, service.fingerprint(profile))
     with service.database.reading() as connection:
@@ -88,16 +122,50 @@ def account_reports(service: Service) -> list[AccountReport]:
         ]
 
 
-def history(service: Service, most: int) -> list[tuple[str, Sequence[AnyRow]]]:
-    """By account, its newest windows, newest first."""
+def history(service: Service, most: int) -> list[History]:
+    """By account, what was spent on each of its newest days, newest first."""
+    now = service.time.now()
+    found = []
     with service.database.reading() as connection:
-        return [
-            (
-                f"{row.provider}:{row.fingerprint}",
-                ledger.history(connection, row.id, most),
+        for row in ledger.accounts_of(connection):
+            profile = service.settings.profiles.get(row.provider)
+            quotas = profile.quotas if profile else ()
+            daily = [one for one in quotas if one.kind is WindowKind.DAY]
+            # Days as the quota has them, else as the user has them.
+            here = Quota(
+                name="",
+                limit=1,
+                kind=WindowKind.DAY,
+                zone=now.astimezone().tzinfo or UTC,
             )
-            for row in ledger.accounts_of(connection)
-        ]
+            first = ledger.first_spent(connection, row.id)
+            days = [
+                _day(connection, row.id, daily[0] if daily else here, window)
+                for window in _days_back(daily[0] if daily else here, now, most)
+                if first is not None and window.resets_at > first
+            ]
+            label = f"{row.provider}:{row.fingerprint}"
+            found.append(History(label, daily[0] if daily else None, days))
+    return found
+
+
+def _days_back(quota: Quota, now: datetime, most: int) -> Iterator[Window]:
+    window = window_at(quota, now)
+    for _ in range(most):
+        yield window
+        window = window_at(quota, window.starts_at - timedelta(seconds=1))
+
+
+def _day(
+    connection: Connection, account_id: int, quota: Quota, window: Window
+) -> DaySpent:
+    after, until = window.starts_at, window.resets_at
+    return DaySpent(
+        day=after.astimezone(quota.zone).date(),
+        starts_at=after,
+        spent=ledger.spent_between(connection, account_id, after, until),
+        refused=ledger.refused_between(connection, account_id, after, until),
+    )
 
 
 def request_report(service: Service, wanted: str, custom_id: str) -> RequestReport:
@@ -116,36 +184,39 @@ def request_report(service: Service, wanted: str, custom_id: str) -> RequestRepo
         )
 
 
-def forecast(service: Service, provider: str, more: int = 0) -> Forecast | None:
+def forecast(
+    service: Service,
+    provider: str,
+    more: int = 0,
+    *,
+    model: str = "",
+    daily_cap: int | None = None,
+) -> Forecast | None:
     """When all that is queued will be done, and so many further calls behind it.
 
     None where the provider is not configured any more.
     """
     with service.database.reading() as connection:
-        waiting = sum(
-            reports.to_ask(connection, job)
-            for job in jobs.listed(connection, provider=provider, active=True)
+        return foresight.foresee_all(
+            service, connection, provider, more, model=model, daily_cap=daily_cap
         )
-        return _foresee(service, connection, provider, waiting + more)
 
 
 def longest(standings: Sequence[Standing]) -> Standing:
     """The standing that people mean by "the quota": the one of the longest window."""
-    return max(standings, key=lambda one: one.resets_at - one.starts_at)
+    return max(standings, key=lambda one: one.quota.length)
 
 
 def _report(
-    service: Service, connection: Connection, job: Job, ahead: dict[str, int]
+    service: Service, connection: Connection, job: Job, ahead: Ahead
 ) -> JobReport:
     counts = reports.counts(connection, job)
     to_ask = reports.to_ask(connection, job) if counts.left else 0
     forecast = None
     if to_ask and job.paused_at is None:
-        before = ahead.get(job.provider, 0)
-        forecast = _foresee(service, connection, job.provider, before + to_ask)
-        if forecast is not None:
-            forecast = replace(forecast, now=max(0, forecast.now - before))
-        ahead[job.provider] = before + to_ask
+        load = foresight.Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
+        forecast = foresight.foresee(service, connection, load, ahead)
+        ahead.add(load)
     return JobReport(
         job=job,
         status=job_status(counts, paused=job.paused_at is not None),
@@ -154,29 +225,6 @@ def _report(
         forecast=forecast,
         failures=reports.failures(connection, job) if counts.failed else [],
     )
-
-
-def _foresee(
-    service: Service, connection: Connection, provider: str, calls: int
-) -> Forecast | None:
-    if provider not in service.settings.profiles:
-        return None
-    now = service.clock.now()
-    profile = service.settings.profile(provider)
-    quota = _slowest(profile.quotas)
-    name = (provider, service.fingerprint(profile))
-    known = {(r.provider, r.fingerprint): r.id for r in ledger.accounts_of(connection)}
-    account_id = known.get(name, 0)
-    standings = ledger.standings(connection, account_id, [quota], now)
-    keep = service.settings["keep"]
-    room = min(standing.room(now, keep) for standing in standings)
-    return foresee(quota, calls, room, keep, now)
-
-
-def _slowest(quotas: Sequence[Quota]) -> Quota:
-    """The quota that holds a long job up most: the fewest credits for its time."""
-    order = [WindowKind.MINUTE, WindowKind.DAY, WindowKind.MONTH]
-    return max(quotas, key=lambda quota: order.index(quota.kind))
 
 
 def _account(
@@ -188,11 +236,26 @@ def _account(
 ) -> AccountReport:
     provider, fingerprint = name
     profile = service.settings.profiles.get(provider)
+    known = account_id or 0
+    quotas = profile.quotas if profile else ()
+    models = ledger.models_of(connection, known)
+    bound = [
+        quota
+        for one in quotas
+        for quota in dict.fromkeys([one.of(model) for model in models] or [one])
+    ]
+    standings = windows.standings(connection, known, bound, now)
     return AccountReport(
         provider=provider,
         fingerprint=fingerprint,
-        standings=ledger.standings(connection, account_id or 0, profile.quotas, now)
-        if profile
+        standings=standings,
+        grants=[
+            foresight.grants_at(connection, known, one, service.settings["keep"], now)
+            for one in standings
+        ],
+        reserved=ledger.reserved(connection, known),
+        learned=estimates.of_account(connection, known)
+        if profile and not profile.is_flat
         else [],
-        reserved=ledger.reserved(connection, account_id or 0),
+        evidence=evidence.newest(connection, known, EVIDENCE_SHOWN),
     )

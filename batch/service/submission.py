@@ -52,7 +52,9 @@ def submit(
         else:
             receipt.job_id = _queue(service, order, intake, records)
     more = receipt.calls if order.dry_run else 0
-    receipt.forecast = reading.forecast(service, order.provider, more)
+    receipt.forecast = reading.forecast(
+        service, order.provider, more, model=order.model, daily_cap=order.daily_cap
+    )
     return receipt
 
 
@@ -68,7 +70,9 @@ def _queue(service: Service, order: Order, intake: Intake, records: _Records) ->
             max_attempts=order.max_attempts,
             priority=order.priority,
             submission=lock.name,
-            now=service.clock.now(),
+            now=service.time.now(),
+            due_at=order.due_at,
+            daily_cap=order.daily_cap,
         )
         try:
             for piece in _pieces(records):

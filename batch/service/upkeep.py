@@ -9,7 +9,8 @@ from batch.core.model import Job
 from batch.errors import UsageError
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
-from batch.store import jobs, ledger, reports
+from batch.service.ordering import due_moment
+from batch.store import closures, estimates, jobs, ledger, reports, wishes
 
 
 def retry(
@@ -27,35 +28,58 @@ def retry(
     job = service.job(wanted)
     profile = service.settings.profile(job.provider)
     with service.database.transaction() as connection:
-        jobs.change(
+        wishes.change(
             connection,
             job.id,
             model=profile.model_id(model) if model else None,
             params={**job.params, **params} if params else None,
             max_attempts=max_attempts,
         )
-        reopened = jobs.retry(connection, job, codes=codes, cancelled=cancelled)
+        reopened = wishes.retry(connection, job, codes=codes, cancelled=cancelled)
     return job, reopened
 
 
 def cancel(service: Service, wanted: str) -> tuple[Job, int]:
     """Take back the requests that wait; how many. Calls in flight are finished."""
     job = service.job(wanted)
-    return job, service.database.write(jobs.cancel, job.id)
+    return job, service.database.write(wishes.cancel, job.id)
 
 
 def pause(service: Service, wanted: str) -> Job:
     """Leave the job alone, until `resume`."""
     job = service.job(wanted)
-    service.database.write(jobs.pause, job.id, service.clock.now())
+    service.database.write(wishes.pause, job.id, service.time.now())
     return job
 
 
 def resume(service: Service, wanted: str) -> Job:
     """Work on the job again."""
     job = service.job(wanted)
-    service.database.write(jobs.pause, job.id, None)
+    service.database.write(wishes.pause, job.id, None)
     return job
+
+
+def change(
+    service: Service,
+    wanted: str,
+    *,
+    priority: int | None = None,
+    daily_cap: int | None = None,
+    due: str | None = None,
+) -> Job:
+    """Change how much a job gets, and when; a cap of 0 and "none" take it away."""
+    job = service.job(wanted)
+    values: dict[str, Any] = {}
+    if priority is not None:
+        values["priority"] = priority
+    if daily_cap is not None:
+        values["daily_cap"] = daily_cap or None
+    if due is not None:
+        values["due_at"] = None if due == "none" else due_moment(due)
+    with service.database.transaction() as connection:
+        wishes.amend(connection, job.id, values)
+        (changed,) = jobs.listed(connection, ids=[job.id])
+    return changed
 
 
 def delete(service: Service, wanted: str) -> Job:
@@ -73,11 +97,22 @@ def delete(service: Service, wanted: str) -> Job:
     return job
 
 
+def forget(service: Service) -> str:
+    """Forget what the endpoint of the key in use taught; the account."""
+    profile = service.settings.profile()
+    fingerprint = service.fingerprint(profile)
+    with service.database.transaction() as connection:
+        account_id = ledger.account(connection, profile.name, fingerprint)
+        closures.forget(connection, account_id)
+        estimates.forget(connection, account_id)
+    return f"{profile.name}:{fingerprint}"
+
+
 def record(service: Service, credits: int, note: str | None) -> str:
     """Book credits that were spent elsewhere with the key in use; the account."""
     profile = service.settings.profile()
     fingerprint = service.fingerprint(profile)
-    now = service.clock.now()
+    now = service.time.now()
     with service.database.transaction() as connection:
         account_id = ledger.account(connection, profile.name, fingerprint)
         ledger.record(connection, account_id, profile.quotas, credits, note, now)

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from batch import presence, whereabouts
 from batch.core.model import Counts, Job
-from batch.core.quota import WindowKind
 from batch.errors import KeyRefusedError, UsageError
 from batch.keys import ANY_PROVIDER, Key
 from batch.providers.base import Endpoint
@@ -23,8 +22,8 @@ from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options, Progress
 from batch.service.context import Service
-from batch.store import jobs, ledger, reports, runners
-from batch.store.queue import Holder
+from batch.store import clocks, jobs, ledger, realign, reports, runners
+from batch.store.purse import Holder
 
 #: Which ending speaks for the run, where accounts ended differently.
 _GRAVITY = (130, 143, 129, 77, 78, 69, 75)
@@ -126,6 +125,16 @@ async def run(
     )
 
 
+def trust_clock(service: Service) -> None:
+    """The user says that this machine's clock is right: go by it from now on."""
+    service.time.believe()
+    now, boot_id = service.time.now(), service.time.boot_id()
+    with service.database.transaction() as connection:
+        if service.time.has_boot_clock:
+            clocks.believe(connection, boot_id, service.time.booted_at, now)
+        realign.realign(connection, now)
+
+
 def _since(service: Service, known: set[int], providers: Sequence[str]) -> list[Job]:
     """The jobs of these providers that came in meanwhile."""
     return [
@@ -175,7 +184,7 @@ async def _runner(
         holder,
         profile.name,
         options,
-        service.clock,
+        service.time,
         lambda connection: _dead_runners(connection, service),
     )
     return Runner(
@@ -183,7 +192,7 @@ async def _runner(
         provider=profile.name,
         rules=profile.rules,
         endpoint=endpoint,
-        clock=service.clock,
+        clock=service.time,
         random=service.random,
         options=options,
         notify=notify,
@@ -206,10 +215,14 @@ def _begin(
         host=presence.host(),
         pid=os.getpid(),
         lock=lock,
-        now=service.clock.now(),
+        now=service.time.now(),
     )
     return Holder(
-        runner_id=runner_id, account_id=account_id, quotas=profile.quotas, keep=keep
+        runner_id=runner_id,
+        account_id=account_id,
+        quotas=profile.quotas,
+        keep=keep,
+        price=profile.price,
     )
 
 
@@ -241,10 +254,10 @@ def _needed_key(service: Service, profile: Profile) -> Key | None:
 
 def _check_keep(profile: Profile, keep: int) -> None:
     for quota in profile.quotas:
-        if quota.kind is not WindowKind.MINUTE and keep >= quota.limit:
+        if keep and quota.less(keep) < 1:
             raise UsageError(
-                f"--keep {keep} leaves nothing of {profile.name}'s {quota.limit} "
-                f"credits a {quota.kind}"
+                f"--keep {keep} leaves nothing of {profile.name}'s quota "
+                f"{quota.name!r} of {quota.limit:,} credits"
             )
 
 

@@ -11,12 +11,9 @@ import orjson
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from batch.core.model import Job, RequestState
-from batch.store.runners import IN_DOUBT
 from batch.store.schema import (
-    ASIDE,
     AnyRow,
     entries,
-    errors,
     jobs,
     requests,
     results,
@@ -49,6 +46,8 @@ def create(
     priority: int,
     submission: str,
     now: datetime,
+    due_at: datetime | None = None,
+    daily_cap: int | None = None,
 ) -> int:
     """A job that nobody sees until `publish`; its id."""
     made = connection.execute(
@@ -68,6 +67,8 @@ def create(
             last_id=0,
             created_at=now,
             submission=submission,
+            due_at=due_at,
+            daily_cap=daily_cap,
         )
     )
     key = made.inserted_primary_key
@@ -123,6 +124,7 @@ def publish(
     columns: Sequence[str],
     first_id: int,
     last_id: int,
+    models: Sequence[str] = (),
 ) -> None:
     """The job is whole: from now on it is there, and may be run."""
     connection.execute(
@@ -132,6 +134,7 @@ def publish(
             total=total,
             duplicates=duplicates,
             columns=orjson.dumps(list(columns)).decode(),
+            models=orjson.dumps(list(models)).decode(),
             first_id=first_id,
             last_id=last_id,
             submission=None,
@@ -197,106 +200,6 @@ def listed(
     return [_job(row) for row in connection.execute(query)]
 
 
-def pause(connection: Connection, job_id: int, at: datetime | None) -> None:
-    """No request of this job is claimed any more; None: they are again."""
-    connection.execute(update(jobs).where(jobs.c.id == job_id).values(paused_at=at))
-
-
-def cancel(connection: Connection, job_id: int) -> int:
-    """Take back what waits; how many requests that were."""
-    return connection.execute(
-        update(requests)
-        .where(requests.c.job_id == job_id, requests.c.state == RequestState.PENDING)
-        .values(state=RequestState.CANCELLED)
-    ).rowcount
-
-
-def retry(
-    connection: Connection,
-    job: Job,
-    *,
-    codes: Sequence[str] = (),
-    cancelled: bool = False,
-) -> int:
-    """Reopen what failed (or was cancelled), with all attempts ahead; how many.
-
-    `codes`: only those that ended with one of these errors.
-    """
-    state = RequestState.CANCELLED if cancelled else RequestState.FAILED
-    chosen = select(requests.c.id).where(
-        requests.c.job_id == job.id, ASIDE, requests.c.state == state
-    )
-    if codes:
-        answer_of = func.coalesce(requests.c.same_as, requests.c.id)
-        chosen = chosen.join(results, results.c.request_id == answer_of).where(
-            results.c.error_code.in_(codes)
-        )
-    ids = list(connection.scalars(chosen))
-    for start in range(0, len(ids), 500):
-        _reopen(connection, ids[start : start + 500])
-    return len(ids)
-
-
-def _reopen(connection: Connection, ids: Sequence[int]) -> None:
-    these = requests.c.id.in_(ids)
-    asked_for_them = select(func.coalesce(requests.c.same_as, requests.c.id)).where(
-        these
-    )
-    answered = select(requests.c.id).where(
-        requests.c.id.in_(asked_for_them),
-        requests.c.state == RequestState.COMPLETED,
-    )
-    # A repetition whose original was answered meanwhile has its answer.
-    connection.execute(
-        update(requests)
-        .where(these, requests.c.same_as.in_(answered))
-        .values(state=RequestState.COMPLETED)
-    )
-    # What it crashed with before counts no more.
-    entries_of_them = select(entries.c.id).where(
-        entries.c.request_id.in_(asked_for_them)
-    )
-    connection.execute(
-        update(errors)
-        .where(errors.c.entry_id.in_(entries_of_them), errors.c.verdict == IN_DOUBT)
-        .values(verdict=f"{IN_DOUBT}, retried")
-    )
-    # Otherwise the original is asked again too, for it is what is asked.
-    closed = requests.c.state.in_([RequestState.FAILED, RequestState.CANCELLED])
-    connection.execute(
-        delete(results).where(
-            results.c.request_id.in_(
-                select(requests.c.id).where(requests.c.id.in_(asked_for_them), closed)
-            )
-        )
-    )
-    connection.execute(
-        update(requests)
-        .where(these | requests.c.id.in_(asked_for_them), closed)
-        .values(state=RequestState.PENDING, failures=0)
-    )
-
-
-def change(
-    connection: Connection,
-    job_id: int,
-    *,
-    model: str | None,
-    params: dict[str, Any] | None,
-    max_attempts: int | None,
-) -> None:
-    """What the job's requests are asked with from now on."""
-    values: dict[str, Any] = {}
-    if model is not None:
-        values["model"] = model
-    if params is not None:
-        values["params"] = orjson.dumps(params).decode()
-    if max_attempts is not None:
-        values["max_attempts"] = max_attempts
-    if values:
-        connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
-
-
 def _take_back_number(connection: Connection, job_id: int) -> None:
     """A job that nobody ever saw leaves no gap in the numbers."""
     if connection.dialect.name == "sqlite":
@@ -327,4 +230,7 @@ def _job(row: AnyRow) -> Job:
         last_id=row.last_id,
         created_at=row.created_at,
         paused_at=row.paused_at,
+        due_at=row.due_at,
+        daily_cap=row.daily_cap,
+        models=tuple(orjson.loads(row.models)),
     )

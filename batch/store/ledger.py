@@ -1,41 +1,23 @@
-"""The book of credits: which windows are open, what was taken, what came of it.
+"""The book of credits: whose they are, an entry for every call, what came of each.
 
-A credit is taken by a conditional update of the windows' own rows, in the transaction
-that claims the request. Counting entries is only done where a window opens.
-
-Which window does a call count in? In every one that it touches, with the quota's guard
-on both sides, from the moment its credit is reserved until it is settled.
+What a call takes is reserved in the windows' rows (store.windows) and written down as
+an entry, in the transaction that claims its request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    and_,
-    case,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from batch.core.model import EntryState
-from batch.core.quota import Quota, Standing, Window, windows_touched
-from batch.store.schema import RESERVED, AnyRow, accounts, entries, windows
-
-#: No call lasts longer than this, from its reservation (which is used within minutes)
-#: to its end: one that is older belongs to a process that died, and touches no later
-#: window.
-LONGEST_CALL = timedelta(minutes=70)
-
-#: How long a "used up" of a fresh window is believed, doubling with every refusal.
-FIRST_PROBE = timedelta(minutes=15)
-LAST_PROBE = timedelta(hours=4)
+from batch.core.price import Cost
+from batch.core.quota import FIXED, Quota, Unit
+from batch.core.verdict import VerdictKind
+from batch.store.schema import RESERVED, AnyRow, accounts, entries, errors, windows
+from batch.store.taking import fill
+from batch.store.windows import open_windows
 
 
 def account(connection: Connection, provider: str, fingerprint: str) -> int:
@@ -52,74 +34,14 @@ def account(connection: Connection, provider: str, fingerprint: str) -> int:
     return int(key[0])
 
 
-def open_windows(
-    connection: Connection, account_id: int, quotas: Sequence[Quota], now: datetime
-) -> list[Standing]:
-    """Every window that a call made now counts in; those that are missing are made."""
-    return [
-        standing
-        for quota in quotas
-        for standing in _open_windows(connection, account_id, quota, now)
-    ]
-
-
-def standings(
-    connection: Connection, account_id: int, quotas: Sequence[Quota], now: datetime
-) -> list[Standing]:
-    """Like `open_windows`, but for looking only: nothing is written."""
-    found = []
-    for quota in quotas:
-        rows = _binding(connection, account_id, quota, now)
-        closed = _closed_beyond(connection, account_id, quota, now)
-        for window in windows_touched(quota, now):
-            if window not in rows:
-                carried = _credits_touching(connection, account_id, quota, window)
-                found.append(_unopened(quota, window, carried, closed))
-        found.extend(_standing(quota, row) for row in rows.values())
-    return found
-
-
-def reserve(
-    connection: Connection,
-    standings: Sequence[Standing],
-    credits: int,
-    keep: int,
-    now: datetime,
-) -> bool:
-    """Take so many credits from all of these windows, or none from any."""
-    taken: list[int] = []
-    for standing in standings:
-        granted = connection.execute(
-            update(windows)
-            .where(
-                windows.c.id == standing.window_id,
-                windows.c.used + credits <= standing.quota.less(keep),
-                or_(
-                    windows.c.closed_until.is_(None),
-                    windows.c.closed_until <= now,
-                ),
-            )
-            .values(used=windows.c.used + credits)
-        ).rowcount
-        if not granted:
-            connection.execute(
-                update(windows)
-                .where(windows.c.id.in_(taken))
-                .values(used=windows.c.used - credits)
-            )
-            return False
-        taken.append(standing.window_id)
-    return True
-
-
 def enter(
     connection: Connection,
     account_id: int,
     runner_id: int,
-    request_ids: Sequence[int],
+    calls: Sequence[tuple[int, str, Cost]],
     now: datetime,
 ) -> None:
-    """Write an entry, one credit each, for the attempts about to be made."""
+    """Write an entry for each attempt about to be made: request, model, estimate."""
     connection.execute(
         insert(entries),
         [
@@ -127,91 +49,16 @@ def enter(
                 "account_id": account_id,
                 "request_id": request_id,
                 "runner_id": runner_id,
-                "credits": 1,
+                "model": model,
+                "calls": cost.calls,
+                "credits": cost.credits,
+                "tokens": cost.tokens,
                 "state": EntryState.RESERVED,
                 "reserved_at": now,
             }
-            for request_id in request_ids
+            for request_id, model, cost in calls
         ],
     )
-
-
-def release(
-    connection: Connection,
-    account_id: int,
-    quotas: Sequence[Quota],
-    reserved_at: datetime,
-    credits: int,
-) -> None:
-    """Give credits back to the windows that they were taken from."""
-    for quota in quotas:
-        connection.execute(
-            update(windows)
-            .where(
-                windows.c.account_id == account_id,
-                windows.c.quota == quota.name,
-                windows.c.resets_at > reserved_at - quota.guard,
-                windows.c.starts_at < reserved_at + LONGEST_CALL,
-            )
-            .values(
-                used=case(
-                    (windows.c.used > credits, windows.c.used - credits), else_=0
-                ),
-                carried=case(
-                    (
-                        (windows.c.starts_at > reserved_at + quota.guard)
-                        & (windows.c.carried >= credits),
-                        windows.c.carried - credits,
-                    ),
-                    else_=windows.c.carried,
-                ),
-            )
-        )
-
-
-def close(
-    connection: Connection,
-    account_id: int,
-    quotas: Sequence[Quota],
-    until: datetime | None,
-    reason: str,
-    now: datetime,
-) -> None:
-    """The endpoint says that the longest quota is used up: believe it.
-
-    Until the time that it states; else until the window's reset. But where every call
-    of the window was refused, the reset itself may be elsewhere than assumed: then one
-    call is tried again after a pause that grows.
-    """
-    quota = max(quotas, key=_length(now))
-    for standing in _open_windows(connection, account_id, quota, now):
-        row = connection.execute(
-            select(windows).where(windows.c.id == standing.window_id)
-        ).one()
-        if standing.is_closed(now) and until is None:
-            # One of several calls that were refused together: no new evidence.
-            connection.execute(
-                update(windows)
-                .where(windows.c.id == standing.window_id)
-                .values(carried=windows.c.carried + 1)
-            )
-            continue
-        believed = until
-        if believed is None:
-            believed = row.resets_at + quota.guard
-            settled = row.used - row.carried - reserved(connection, account_id)
-            if settled <= row.refusals + 1:
-                pause = min(FIRST_PROBE * 2 ** min(row.refusals, 10), LAST_PROBE)
-                believed = min(believed, now + pause)
-        connection.execute(
-            update(windows)
-            .where(windows.c.id == row.id)
-            .values(
-                refusals=row.refusals + 1,
-                closed_until=believed,
-                closed_reason=reason,
-            )
-        )
 
 
 def record(
@@ -222,17 +69,25 @@ def record(
     note: str | None,
     now: datetime,
 ) -> None:
-    """Book credits that were spent elsewhere, beyond the limit if need be."""
+    """Book credits that were spent elsewhere, beyond the limit if need be.
+
+    They stand for as many calls, and for no tokens: those are not known.
+    """
+    cost = Cost(calls=credits, credits=credits)
     for standing in open_windows(connection, account_id, quotas, now):
-        connection.execute(
-            update(windows)
-            .where(windows.c.id == standing.window_id)
-            .values(used=windows.c.used + credits)
-        )
+        if standing.quota.kind in FIXED and standing.quota.unit is not Unit.TOKENS:
+            connection.execute(
+                update(windows)
+                .where(windows.c.id == standing.window_id)
+                .values(used=windows.c.used + credits)
+            )
+    fill(connection, account_id, cost, now)
     connection.execute(
         insert(entries).values(
             account_id=account_id,
-            credits=credits,
+            calls=cost.calls,
+            credits=cost.credits,
+            tokens=cost.tokens,
             state=EntryState.SPENT,
             reserved_at=now,
             settled_at=now,
@@ -243,7 +98,10 @@ def record(
 
 def reserved(connection: Connection, account_id: int) -> int:
     """Credits reserved for calls that are in flight, or in doubt."""
-    return _sum(connection, [entries.c.account_id == account_id, RESERVED])
+    query = select(func.coalesce(func.sum(entries.c.credits), 0)).where(
+        entries.c.account_id == account_id, RESERVED
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def accounts_of(
@@ -256,133 +114,73 @@ def accounts_of(
     return connection.execute(query).all()
 
 
-def history(connection: Connection, account_id: int, most: int) -> Sequence[AnyRow]:
-    """The account's newest windows, newest first."""
+def spent_between(
+    connection: Connection, account_id: int, after: datetime, until: datetime
+) -> AnyRow:
+    """What calls that ended in this stretch of time took: calls, credits, tokens."""
+    sums = [
+        func.coalesce(func.sum(column), 0).label(column.name)
+        for column in (entries.c.calls, entries.c.credits, entries.c.tokens)
+    ]
     return connection.execute(
-        select(windows)
-        .where(windows.c.account_id == account_id)
-        .order_by(windows.c.starts_at.desc(), windows.c.quota)
-        .limit(most)
-    ).all()
-
-
-def _open_windows(
-    connection: Connection, account_id: int, quota: Quota, now: datetime
-) -> list[Standing]:
-    rows = _binding(connection, account_id, quota, now)
-    missing = [w for w in windows_touched(quota, now) if w not in rows]
-    # The endpoint may have named a time that lies beyond its window's reset.
-    closed = _closed_beyond(connection, account_id, quota, now) if missing else None
-    for window in missing:
-        carried = _credits_touching(connection, account_id, quota, window)
-        connection.execute(
-            insert(windows).values(
-                account_id=account_id,
-                quota=quota.name,
-                starts_at=window.starts_at,
-                resets_at=window.resets_at,
-                limit=quota.limit,
-                used=carried,
-                carried=carried,
-                refusals=0,
-                closed_until=closed.closed_until if closed else None,
-                closed_reason=closed.closed_reason if closed else None,
-            )
-        )
-    if missing:
-        rows = _binding(connection, account_id, quota, now)
-    for row in rows.values():
-        if row.limit != quota.limit:
-            connection.execute(
-                update(windows).where(windows.c.id == row.id).values(limit=quota.limit)
-            )
-    return [_standing(quota, row) for row in rows.values()]
-
-
-def _closed_beyond(
-    connection: Connection, account_id: int, quota: Quota, now: datetime
-) -> AnyRow | None:
-    return connection.execute(
-        select(windows)
-        .where(
-            windows.c.account_id == account_id,
-            windows.c.quota == quota.name,
-            windows.c.closed_until > now,
-        )
-        .order_by(windows.c.closed_until.desc())
-        .limit(1)
-    ).first()
-
-
-def _binding(
-    connection: Connection, account_id: int, quota: Quota, now: datetime
-) -> dict[Window, AnyRow]:
-    # Also windows that lie ahead: a clock that was set back opens nothing anew.
-    rows = connection.execute(
-        select(windows)
-        .where(
-            windows.c.account_id == account_id,
-            windows.c.quota == quota.name,
-            windows.c.resets_at > now - quota.guard,
-        )
-        .order_by(windows.c.starts_at)
-    )
-    return {Window(row.starts_at, row.resets_at): row for row in rows}
-
-
-def _credits_touching(
-    connection: Connection, account_id: int, quota: Quota, window: Window
-) -> int:
-    """Credits of the calls so far that may count in this window."""
-    return _sum(
-        connection,
-        [
+        select(*sums).where(
             entries.c.account_id == account_id,
-            entries.c.state != EntryState.RELEASED,
-            entries.c.reserved_at > window.starts_at - LONGEST_CALL,
-            entries.c.reserved_at <= window.resets_at + quota.guard,
-            or_(
-                entries.c.settled_at.is_(None),
-                entries.c.settled_at > window.starts_at - quota.guard,
-            ),
-        ],
+            entries.c.quota.is_(None),
+            entries.c.state == EntryState.SPENT,
+            entries.c.settled_at >= after,
+            entries.c.settled_at < until,
+        )
+    ).one()
+
+
+def refused_between(
+    connection: Connection, account_id: int, after: datetime, until: datetime
+) -> int:
+    """Calls of this stretch that the endpoint refused as beyond a quota."""
+    query = (
+        select(func.count())
+        .select_from(entries)
+        .join(errors, errors.c.entry_id == entries.c.id)
+        .where(
+            entries.c.account_id == account_id,
+            entries.c.settled_at >= after,
+            entries.c.settled_at < until,
+            errors.c.verdict == VerdictKind.EXHAUSTED,
+        )
     )
-
-
-def _sum(connection: Connection, conditions: Sequence[ColumnElement[bool]]) -> int:
-    query = select(func.coalesce(func.sum(entries.c.credits), 0)).where(*conditions)
     return int(connection.execute(query).scalar_one())
 
 
-def _standing(quota: Quota, row: AnyRow) -> Standing:
-    return Standing(
-        window_id=row.id,
-        quota=quota,
-        starts_at=row.starts_at,
-        resets_at=row.resets_at,
-        used=row.used,
-        closed_until=row.closed_until,
-        closed_reason=row.closed_reason,
+def first_spent(connection: Connection, account_id: int) -> datetime | None:
+    """When the account's first call ended."""
+    found: datetime | None = connection.scalar(
+        select(func.min(entries.c.settled_at)).where(entries.c.account_id == account_id)
     )
+    return found
 
 
-def _unopened(
-    quota: Quota, window: Window, carried: int, closed: AnyRow | None
-) -> Standing:
-    return Standing(
-        window_id=0,
-        quota=quota,
-        starts_at=window.starts_at,
-        resets_at=window.resets_at,
-        used=carried,
-        closed_until=closed.closed_until if closed else None,
-        closed_reason=closed.closed_reason if closed else None,
+def models_of(connection: Connection, account_id: int) -> list[str]:
+    """The models whose own windows the account has."""
+    scopes = connection.scalars(
+        select(windows.c.scope)
+        .where(windows.c.account_id == account_id, windows.c.scope.like("model:%"))
+        .distinct()
     )
+    return sorted(scope.removeprefix("model:") for scope in scopes)
 
 
-def _length(now: datetime) -> Callable[[Quota], timedelta]:
-    def length(quota: Quota) -> timedelta:
-        window = windows_touched(quota, now)[-1]
-        return window.resets_at - window.starts_at
-
-    return length
+def newest_calls(
+    connection: Connection, account_id: int, most: int
+) -> Sequence[AnyRow]:
+    """When the account's newest calls were made and ended, and what they cost."""
+    return connection.execute(
+        select(entries.c.reserved_at, entries.c.settled_at, entries.c.credits)
+        .where(
+            entries.c.account_id == account_id,
+            entries.c.request_id.is_not(None),
+            entries.c.state == EntryState.SPENT,
+            entries.c.settled_at.is_not(None),
+        )
+        .order_by(entries.c.settled_at.desc())
+        .limit(most)
+    ).all()

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     bindparam,
+    case,
     insert,
     literal,
     literal_column,
@@ -21,9 +22,12 @@ from sqlalchemy import (
 )
 
 from batch.core.model import EntryState, RequestState, Settlement
-from batch.store import ledger
-from batch.store.queue import Holder, tally
-from batch.store.schema import entries, errors, requests, results
+from batch.core.price import Cost
+from batch.store import closures, estimates, taking
+from batch.store.closures import Ended
+from batch.store.purse import Holder, Purpose
+from batch.store.queue import tally
+from batch.store.schema import Moment, entries, errors, jobs, requests, results
 
 #: What the text of a failed attempt is cut to.
 PARTIAL_KEPT = 4000
@@ -38,15 +42,23 @@ def settle(
     """Record what came of these attempts: results, states and credits at once."""
     good = [one for one in settlements if one.completion is not None]
     bad = [one for one in settlements if one.completion is None]
+    if not settlements:
+        return
+    ended = _ended(connection, holder, settlements)
     if good:
         _complete(connection, good, now)
-        runner = {"b_runner": holder.runner_id, "now": now}
-        spent = [{"b_request": one.request_id, **runner} for one in good]
-        connection.execute(_SPEND, spent)
+        if holder.is_flat and not holder.has_refills:
+            runner = {"b_runner": holder.runner_id, "now": now}
+            spent = [{"b_request": one.request_id, **runner} for one in good]
+            connection.execute(_SPEND, spent)
+        else:
+            for one in good:
+                _settle_credit(connection, holder, one, now)
     for one in bad:
         _note_failure(connection, holder.runner_id, one)
         _settle_credit(connection, holder, one, now)
         _move(connection, holder.runner_id, one, now)
+    closures.prove(connection, holder.account_id, holder.quotas, ended, now)
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
@@ -104,6 +116,7 @@ _COMPLETE_TWINS = (
     )
     .values(state=RequestState.COMPLETED)
 )
+_NOW = bindparam("now", type_=Moment())
 _SPEND = (
     update(entries)
     .where(
@@ -111,7 +124,13 @@ _SPEND = (
         entries.c.runner_id == bindparam("b_runner"),
         entries.c.state == EntryState.RESERVED,
     )
-    .values(state=EntryState.SPENT, settled_at=bindparam("now"))
+    .values(
+        state=EntryState.SPENT,
+        # Never before it was made, though the clock be corrected meanwhile.
+        settled_at=case(
+            (entries.c.reserved_at > _NOW, entries.c.reserved_at), else_=_NOW
+        ),
+    )
 )
 _ERROR_COLUMNS = [
     "entry_id",
@@ -120,6 +139,7 @@ _ERROR_COLUMNS = [
     "status",
     "endpoint_code",
     "verdict",
+    "because",
     "partial",
 ]
 # The first answer wins: whoever comes second changes nothing.
@@ -182,6 +202,7 @@ def _note_failure(connection: Connection, runner_id: int, one: Settlement) -> No
                 literal(failure.status),
                 literal(failure.endpoint_code),
                 literal(one.verdict),
+                literal(one.because or None),
                 literal(failure.partial[:PARTIAL_KEPT] or None),
             ).where(
                 entries.c.request_id == one.request_id,
@@ -196,7 +217,9 @@ def _settle_credit(
     connection: Connection, holder: Holder, one: Settlement, now: datetime
 ) -> None:
     entry = connection.execute(
-        select(entries).where(
+        select(entries, requests.c.job_id)
+        .join(requests, requests.c.id == entries.c.request_id)
+        .where(
             entries.c.request_id == one.request_id,
             entries.c.state == EntryState.RESERVED,
             entries.c.runner_id == holder.runner_id,
@@ -204,21 +227,71 @@ def _settle_credit(
     ).first()
     if entry is None:
         return
+    estimate = Cost(entry.calls, entry.credits, entry.tokens)
+    released = one.credit is EntryState.RELEASED
+    cost = estimate if released or one.cost is None else one.cost
     connection.execute(
         update(entries)
         .where(entries.c.id == entry.id)
-        .values(state=one.credit, settled_at=now)
+        .values(
+            state=one.credit,
+            settled_at=max(now, entry.reserved_at),
+            credits=cost.credits,
+            tokens=cost.tokens,
+        )
     )
-    if one.credit is EntryState.RELEASED:
-        account_id, quotas = holder.account_id, holder.quotas
-        ledger.release(connection, account_id, quotas, entry.reserved_at, entry.credits)
-        row = connection.execute(
+    spent = Cost(0, 0, 0) if released else cost
+    unspent = estimate.less(spent)
+    if unspent != Cost(0, 0, 0):
+        job = requests.c.id == one.request_id
+        cap = connection.scalar(
+            select(jobs.c.daily_cap)
+            .join(requests, requests.c.job_id == jobs.c.id)
+            .where(job)
+        )
+        purpose = Purpose(entry.job_id, cap, entry.model or "")
+        quotas = holder.quotas_of(purpose)
+        at, account_id = entry.reserved_at, holder.account_id
+        taking.give_back(connection, account_id, quotas, at, unspent)
+        tally(connection, entry.job_id, -unspent.calls, -unspent.credits)
+    if released:
+        connection.execute(
             update(requests)
             .where(requests.c.id == one.request_id)
             .values(attempts=requests.c.attempts - 1)
-            .returning(requests.c.job_id)
-        ).one()
-        tally(connection, row.job_id, -1)
+        )
+        return
+    if holder.has_refills:
+        model, job_id = entry.model, entry.job_id
+        taking.fill(
+            connection, holder.account_id, cost, now, model=model, job_id=job_id
+        )
+    if one.size is not None and entry.model is not None:
+        estimates.learn(
+            connection,
+            holder.account_id,
+            entry.model,
+            estimate=estimate,
+            cost=cost,
+            size=one.size,
+        )
+
+
+def _ended(
+    connection: Connection, holder: Holder, settlements: Sequence[Settlement]
+) -> list[Ended]:
+    """The calls that these settle, if anything depends on them."""
+    if not closures.in_question(connection, holder.account_id):
+        return []
+    answered = {one.request_id: one.completion is not None for one in settlements}
+    rows = connection.execute(
+        select(entries.c.request_id, entries.c.reserved_at, entries.c.model).where(
+            entries.c.request_id.in_(answered),
+            entries.c.runner_id == holder.runner_id,
+            entries.c.state == EntryState.RESERVED,
+        )
+    )
+    return [Ended(row.reserved_at, row.model, answered[row.request_id]) for row in rows]
 
 
 def _move(

@@ -1,4 +1,4 @@
-"""The queue: claiming requests, each with the credit of its next attempt.
+"""The queue: claiming requests, each with the credits of its next attempt.
 
 Functions of a Connection; the caller owns the transaction. Every transition names the
 state that it expects, and whose request it is.
@@ -12,31 +12,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
-from sqlalchemy import (
-    Connection,
-    select,
-    update,
-)
+from sqlalchemy import Connection, func, select, update
 
-from batch.core.model import (
-    Claim,
-    Job,
-    RequestState,
-)
-from batch.core.quota import Quota, Standing, grants_at, room
+from batch.core.model import Claim, Job, RequestState
+from batch.core.standing import Standing
 from batch.store import ledger
-from batch.store.schema import PENDING, jobs, requests
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """Who claims: a runner, on whose account, under which quotas."""
-
-    runner_id: int
-    account_id: int
-    quotas: tuple[Quota, ...]
-    #: Credits of every window to leave alone.
-    keep: int = 0
+from batch.store.purse import Holder, Purpose, Purse
+from batch.store.schema import PENDING, AnyRow, jobs, requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +26,7 @@ class Claimed:
     """What a claim brought."""
 
     claims: list[Claim]
+    #: The windows of the account, after it.
     standings: list[Standing]
     #: Whether requests are waiting that no credit was left for, and until when.
     denied_until: datetime | None = None
@@ -56,37 +39,39 @@ def claim(
     slots: int,
     now: datetime,
 ) -> Claimed:
-    """Take up to `slots` of the oldest pending requests, a credit reserved for each."""
-    windows = ledger.open_windows(connection, holder.account_id, holder.quotas, now)
-    affordable = min(slots, room(windows, now, holder.keep))
+    """Take up to `slots` of the oldest pending requests, with credits for each."""
+    purse = Purse(connection, holder, now)
     claims: list[Claim] = []
+    denials: list[datetime] = []
     for job in jobs:
-        if len(claims) >= affordable:
+        # Whoever comes later must not take what the first one waits for.
+        if len(claims) >= slots or purse.is_short:
             break
-        most = affordable - len(claims)
-        claims += _claim(connection, holder.runner_id, job, most, now)
+        most = slots - len(claims)
+        claims += _claim(connection, holder, purse, job, most, now, denials)
     if claims:
-        _pay(connection, holder, windows, claims, now)
-        windows = [replace(one, used=one.used + len(claims)) for one in windows]
-    short = len(claims) == affordable < slots
-    denied = short and any(_is_waiting(connection, job.id) for job in jobs)
+        _pay(connection, holder, purse, claims, now)
+    short = len(claims) < slots and denials
     return Claimed(
         claims=claims,
-        standings=windows,
-        denied_until=grants_at(windows, now, holder.keep) if denied else None,
+        standings=purse.standings,
+        denied_until=min(denials) if short else None,
     )
 
 
 def renew(
     connection: Connection, holder: Holder, claims: Sequence[Claim], now: datetime
-) -> list[bool]:
-    """Reserve a credit for one more attempt at each of these, as far as there are."""
-    granted = []
+) -> list[Claim | None]:
+    """Reserve the credits of one more attempt at each, as far as there are any."""
+    if not claims:
+        return []
+    purse = Purse(connection, holder, now)
+    granted: list[Claim | None] = []
     for one in claims:
-        windows = ledger.open_windows(connection, holder.account_id, holder.quotas, now)
-        affordable = room(windows, now, holder.keep) > 0
+        purpose = Purpose(one.job_id, one.daily_cap, one.model)
+        cost = purse.cost(purpose, one.messages, one.params)
         held = (
-            affordable
+            purse.allows(purpose, cost)
             and connection.execute(
                 update(requests)
                 .where(
@@ -97,31 +82,78 @@ def renew(
                 .values(attempts=requests.c.attempts + 1)
             ).rowcount
         )
-        granted.append(bool(held))
         if held:
-            _pay(connection, holder, windows, [one], now)
+            purse.take(purpose, cost)
+        granted.append(replace(one, reserved_at=now, cost=cost) if held else None)
+    renewed = [one for one in granted if one is not None]
+    if renewed:
+        _pay(connection, holder, purse, renewed, now)
     return granted
 
 
-def _claim(
-    connection: Connection, runner_id: int, job: Job, slots: int, now: datetime
-) -> list[Claim]:
-    oldest = (
-        select(requests.c.id)
-        .where(requests.c.job_id == job.id, PENDING, requests.c.same_as.is_(None))
-        .order_by(requests.c.id)
-        .limit(slots)
-        .with_for_update(skip_locked=True)
+def tally(connection: Connection, job_id: int, attempts: int, credits: int) -> None:
+    """Count attempts and credits towards the job; negative: take them back."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(attempts=jobs.c.attempts + attempts, credits=jobs.c.credits + credits)
     )
-    rows = connection.execute(
-        update(requests)
-        .where(requests.c.id.in_(oldest))
-        .values(
-            state=RequestState.RUNNING,
-            runner_id=runner_id,
-            attempts=requests.c.attempts + 1,
-        )
-        .returning(
+
+
+def _claim(
+    connection: Connection,
+    holder: Holder,
+    purse: Purse,
+    job: Job,
+    slots: int,
+    now: datetime,
+    denials: list[datetime],
+) -> list[Claim]:
+    """Up to so many of a job's requests; `denials`: when others may be claimed."""
+    purposes = {
+        model: Purpose(job.id, job.daily_cap, model)
+        for model in dict.fromkeys([job.model, *job.models])
+    }
+    claims: list[Claim] = []
+    denied = len(denials)
+    while len(claims) < slots:
+        rooms = {model: purse.calls(one) for model, one in purposes.items()}
+        most = min(slots - len(claims), max(rooms.values()))
+        full = [model for model, room in rooms.items() if room == 0]
+        rows = _waiting(connection, job, full, most) if most else []
+        taken = []
+        for row in rows:
+            purpose = Purpose(job.id, job.daily_cap, row.model or job.model)
+            one = _as_claim(row, job, purse, purpose, now)
+            if purse.take(purpose, one.cost):
+                taken.append(one)
+            else:
+                # Also of a model that the job did not list.
+                purposes[one.model] = purpose
+                denials.append(purse.grants_at(purpose, one.cost))
+                if purse.is_short:
+                    break
+        if taken:
+            _hold(connection, holder.runner_id, taken)
+            claims += taken
+        if not taken or purse.is_short:
+            break
+    # Of models that have room nothing waits any more.
+    shut = [one for one in purposes.values() if purse.calls(one) == 0]
+    unasked = shut and denied == len(denials) and len(claims) < slots
+    for row in _waiting(connection, job, [], 1) if unasked else ():
+        purpose = Purpose(job.id, job.daily_cap, row.model or job.model)
+        cost = _as_claim(row, job, purse, purpose, now).cost
+        denials.append(min(purse.grants_at(one, cost) for one in shut))
+    return claims
+
+
+def _waiting(
+    connection: Connection, job: Job, shut: Sequence[str], most: int
+) -> Sequence[AnyRow]:
+    """The oldest of the job's requests that wait, but for those of some models."""
+    query = (
+        select(
             requests.c.id,
             requests.c.custom_id,
             requests.c.messages,
@@ -129,57 +161,62 @@ def _claim(
             requests.c.params,
             requests.c.failures,
         )
-    ).all()
-    claims = [
-        Claim(
-            request_id=row.id,
-            job_id=job.id,
-            custom_id=row.custom_id,
-            messages=orjson.loads(row.messages),
-            model=row.model or job.model,
-            params={**job.params, **orjson.loads(row.params)}
-            if row.params
-            else job.params,
-            failures=row.failures,
-            max_attempts=job.max_attempts,
-            reserved_at=now,
+        .where(requests.c.job_id == job.id, PENDING, requests.c.same_as.is_(None))
+        .order_by(requests.c.id)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+    )
+    if shut:
+        query = query.where(func.coalesce(requests.c.model, job.model).not_in(shut))
+    return connection.execute(query).all()
+
+
+def _as_claim(
+    row: AnyRow, job: Job, purse: Purse, purpose: Purpose, now: datetime
+) -> Claim:
+    messages = orjson.loads(row.messages)
+    params = {**job.params, **orjson.loads(row.params)} if row.params else job.params
+    return Claim(
+        request_id=row.id,
+        job_id=job.id,
+        custom_id=row.custom_id,
+        messages=messages,
+        model=purpose.model,
+        params=params,
+        failures=row.failures,
+        max_attempts=job.max_attempts,
+        reserved_at=now,
+        cost=purse.cost(purpose, messages, params),
+        daily_cap=job.daily_cap,
+    )
+
+
+def _hold(connection: Connection, runner_id: int, claims: Sequence[Claim]) -> None:
+    connection.execute(
+        update(requests)
+        .where(requests.c.id.in_([one.request_id for one in claims]), PENDING)
+        .values(
+            state=RequestState.RUNNING,
+            runner_id=runner_id,
+            attempts=requests.c.attempts + 1,
         )
-        for row in rows
-    ]
-    # RETURNING promises no order.
-    return sorted(claims, key=lambda one: one.request_id)
+    )
 
 
 def _pay(
     connection: Connection,
     holder: Holder,
-    windows: Sequence[Standing],
+    purse: Purse,
     claims: Sequence[Claim],
     now: datetime,
 ) -> None:
-    if not ledger.reserve(connection, windows, len(claims), holder.keep, now):
-        raise AssertionError("a window changed inside a writing transaction")
-    ids = [one.request_id for one in claims]
-    ledger.enter(connection, holder.account_id, holder.runner_id, ids, now)
-    for job_id, attempts in Counter(one.job_id for one in claims).items():
-        tally(connection, job_id, attempts)
-
-
-def tally(connection: Connection, job_id: int, attempts: int) -> None:
-    """Count attempts, a credit each, towards the job; negative: take them back."""
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id)
-        .values(attempts=jobs.c.attempts + attempts, credits=jobs.c.credits + attempts)
-    )
-
-
-def _is_waiting(connection: Connection, job_id: int) -> bool:
-    return (
-        connection.execute(
-            select(requests.c.id)
-            .where(requests.c.job_id == job_id, PENDING, requests.c.same_as.is_(None))
-            .limit(1)
-        ).first()
-        is not None
-    )
+    purse.pay()
+    calls = [(one.request_id, one.model, one.cost) for one in claims]
+    ledger.enter(connection, holder.account_id, holder.runner_id, calls, now)
+    attempts: Counter[int] = Counter()
+    credits: Counter[int] = Counter()
+    for one in claims:
+        attempts[one.job_id] += 1
+        credits[one.job_id] += one.cost.credits
+    for job_id, number in attempts.items():
+        tally(connection, job_id, number, credits[job_id])

@@ -124,6 +124,7 @@ def attempts(connection: Connection, request_id: int) -> Sequence[AnyRow]:
             errors.c.status,
             errors.c.endpoint_code,
             errors.c.verdict,
+            errors.c.because,
             errors.c.partial,
             runners.c.pid,
             runners.c.host,

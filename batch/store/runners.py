@@ -9,8 +9,10 @@ from datetime import datetime
 from sqlalchemy import Connection, func, insert, select, update
 
 from batch.core.model import EntryState, Failure, RequestState, Settlement
-from batch.store import outcomes
-from batch.store.ledger import LONGEST_CALL
+from batch.core.price import Cost
+from batch.store import closures, outcomes, taking
+from batch.store.closures import Ended
+from batch.store.counting import LONGEST_CALL
 from batch.store.schema import AnyRow, entries, errors, requests, runners
 
 IN_DOUBT = "in_doubt"
@@ -119,8 +121,9 @@ def _settle_entries(
 ) -> frozenset[int]:
     """Count as spent what the dead runner had reserved; the requests concerned."""
     rows = connection.execute(
-        select(entries)
+        select(entries, requests.c.job_id)
         .join(runners, runners.c.account_id == entries.c.account_id)
+        .outerjoin(requests, requests.c.id == entries.c.request_id)
         .where(
             runners.c.id == runner_id,
             entries.c.state == EntryState.RESERVED,
@@ -133,11 +136,21 @@ def _settle_entries(
             .where(entries.c.id == row.id)
             .values(
                 state=EntryState.SPENT,
-                settled_at=min(now, row.reserved_at + LONGEST_CALL),
+                settled_at=min(
+                    max(now, row.reserved_at), row.reserved_at + LONGEST_CALL
+                ),
             )
         )
         failure = _lost(row.request_id).failure
         assert failure is not None
+        taking.fill(
+            connection,
+            row.account_id,
+            Cost(row.calls, row.credits, row.tokens),
+            now,
+            model=row.model,
+            job_id=row.job_id,
+        )
         connection.execute(
             insert(errors).values(
                 entry_id=row.id,
@@ -146,6 +159,9 @@ def _settle_entries(
                 verdict=IN_DOUBT,
             )
         )
+    if rows:
+        ended = [Ended(row.reserved_at, row.model, answered=False) for row in rows]
+        closures.prove(connection, rows[0].account_id, [], ended, now)
     return frozenset(row.request_id for row in rows)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -23,11 +25,14 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
     literal_column,
+    text,
+    true,
 )
 
 #: The revision that this code reads and writes.
-REVISION = "0001"
+REVISION = "0002"
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -64,6 +69,8 @@ accounts = Table(
     Column("id", Id, primary_key=True),
     Column("provider", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),
+    # What its quotas were when it was last claimed for.
+    Column("quotas", Text),
     UniqueConstraint("provider", "fingerprint"),
 )
 
@@ -90,6 +97,10 @@ jobs = Table(
     # job is nowhere to be seen.
     Column("submission", Text),
     Column("paused_at", Moment),
+    Column("due_at", Moment),
+    Column("daily_cap", Integer),
+    # The models that its rows name themselves, a JSON list.
+    Column("models", Text, nullable=False, server_default="[]"),
     # A job's number is printed and noted down: it is never given twice.
     sqlite_autoincrement=True,
 )
@@ -191,20 +202,43 @@ windows = Table(
     Column("id", Id, primary_key=True),
     Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
     Column("quota", Text, nullable=False),
+    # Of whom, where it is not the whole account: "model:…" or "job:…".
+    Column("scope", Text, nullable=False, server_default=text("''")),
+    Column("kind", Text, nullable=False, server_default="day"),
+    Column("unit", Text, nullable=False, server_default="credits"),
+    # Milliseconds; only where the kind has one.
+    Column("period", BigInteger),
     Column("starts_at", Moment, nullable=False),
     Column("resets_at", Moment, nullable=False),
+    # The limit in force, and what the endpoint stated where that is less.
     Column("limit", Integer, nullable=False),
-    # Credits taken, those still reserved included: the gate.
+    Column("stated_limit", Integer),
+    # What was taken, what is still reserved included: the gate.
     Column("used", Integer, nullable=False),
     # Of these, the ones that tell nothing of the window's own allowance: in flight
     # when it opened, or refused together with another.
     Column("carried", Integer, nullable=False),
+    # The level of a refill without what is reserved, and of when it is.
+    Column("level", Float, nullable=False, server_default="0"),
+    Column("level_at", Moment),
     # How often the endpoint said that it was used up, and until when we believe it.
     Column("refusals", Integer, nullable=False),
+    Column("refused_at", Moment),
     Column("closed_until", Moment),
     Column("closed_reason", Text),
+    # Whether calls are made one at a time until one is answered, and until when one
+    # is under way.
+    Column("unproven", Boolean, nullable=False, server_default=false()),
+    Column("probing_until", Moment),
     # Its order serves the question of which windows bind now.
-    UniqueConstraint("account_id", "quota", "resets_at", "starts_at"),
+    UniqueConstraint("account_id", "quota", "scope", "kind", "resets_at", "starts_at"),
+)
+UNPROVEN = windows.c.unproven == true()
+Index(
+    "ix_windows_unproven",
+    windows.c.account_id,
+    sqlite_where=UNPROVEN,
+    postgresql_where=UNPROVEN,
 )
 
 entries = Table(
@@ -215,7 +249,13 @@ entries = Table(
     # Null for credits that were spent elsewhere and booked by the user.
     Column("request_id", Id),
     Column("runner_id", Id),
+    # Null where it was taken from every quota, as a call is.
+    Column("quota", Text),
+    Column("model", Text),
+    # Reserved by an estimate, settled by what it was.
+    Column("calls", Integer, nullable=False, server_default="1"),
     Column("credits", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False, server_default="0"),
     Column("state", Text, nullable=False),
     Column("reserved_at", Moment, nullable=False),
     Column("settled_at", Moment),
@@ -229,11 +269,11 @@ Index(
     postgresql_where=RESERVED,
 )
 Index("ix_entries_request_id", entries.c.request_id)
-# What a window that opens late, or anew, has to count.
+# What a window that opens late, or anew, or that rolls, has to count.
 Index(
-    "ix_entries_account_id_reserved_at",
+    "ix_entries_account_id_settled_at",
     entries.c.account_id,
-    entries.c.reserved_at,
+    entries.c.settled_at,
 )
 
 #: Why an attempt failed; an entry without a line here brought the answer.
@@ -246,5 +286,61 @@ errors = Table(
     Column("status", Integer),
     Column("endpoint_code", Text),
     Column("verdict", Text, nullable=False),
+    # What decided the verdict.
+    Column("because", Text),
     Column("partial", Text),
+)
+
+#: What answers of a model were like so far; see core.price.Learned.
+estimates = Table(
+    "estimates",
+    metadata,
+    Column("account_id", Id, ForeignKey("accounts.id"), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("calls", Integer, nullable=False),
+    Column("characters", Float, nullable=False),
+    Column("characters_off", Float, nullable=False),
+    Column("tokens", Float, nullable=False),
+    Column("tokens_off", Float, nullable=False),
+    Column("error", Float, nullable=False),
+    Column("tokens_error", Float, nullable=False),
+)
+
+#: Where a reset was found to be that had been assumed elsewhere.
+resets = Table(
+    "resets",
+    metadata,
+    Column("account_id", Id, ForeignKey("accounts.id"), primary_key=True),
+    Column("quota", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    # What was assumed then; where the user assumes another, this is of no use.
+    Column("assumed", Text, nullable=False),
+    # It came after the last refusal and before the first answer.
+    Column("refused_at", Moment, nullable=False),
+    Column("answered_at", Moment, nullable=False),
+)
+
+#: Why the ledger does what it does: one line for every decision.
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
+    Column("at", Moment, nullable=False),
+    # Empty where it concerns no quota alone.
+    Column("quota", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("text", Text, nullable=False),
+)
+Index("ix_evidence_account_id_id", evidence.c.account_id, evidence.c.id)
+
+#: A machine's clocks, since its boot: how far the wall clock was from the other one
+#: when both were last believed.
+clocks = Table(
+    "clocks",
+    metadata,
+    Column("boot", Text, primary_key=True),
+    # When this boot was, by the wall clock; wall time less time since boot.
+    Column("booted_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.core.model import Failure
+from batch.core.quota import WindowKind
 from batch.core.verdict import (
     LONGEST_PAUSE,
     Rules,
@@ -48,15 +50,22 @@ def verdict(*facts: Any, **more: Any) -> Verdict:
     return judge(failure(*facts, **more), RULES, NOW)
 
 
+def without_words(one: Verdict) -> Verdict:
+    """What a verdict means, less the words for a person."""
+    assert one.because
+    return replace(one, because="")
+
+
 def retry(wait: float | None = None, *, overload: bool = False) -> Verdict:
     return Verdict(kind=VerdictKind.RETRY, wait=wait, overload=overload)
 
 
-def exhausted(seconds: float | None = None) -> Verdict:
+def exhausted(seconds: float | None = None, named: WindowKind | None = None) -> Verdict:
     at = None if seconds is None else NOW + timedelta(seconds=seconds)
-    return Verdict(kind=VerdictKind.EXHAUSTED, resets_at=at)
+    return Verdict(kind=VerdictKind.EXHAUSTED, resets_at=at, named=named)
 
 
+DAY, MONTH = WindowKind.DAY, WindowKind.MONTH
 FAIL = Verdict(kind=VerdictKind.FAIL)
 KEY = Verdict(kind=VerdictKind.STOP, cause=StopCause.KEY)
 CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
@@ -74,16 +83,22 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
         # A code that nobody knows says nothing.
         (failure(500, endpoint_code="9999"), retry()),
         # Then what its words name.
-        (failure(429, "Rate limit reached for requests per day (RPD)"), exhausted()),
-        (failure(429, "Limit: 50 per-day"), exhausted()),
-        (failure(429, "Quota exceeded for metric: free_tier_daily"), exhausted()),
-        (failure(429, "monthly allowance"), exhausted()),
-        (failure(429, "TPD: 100000"), exhausted()),
+        (
+            failure(429, "Rate limit reached for requests per day (RPD)"),
+            exhausted(named=DAY),
+        ),
+        (failure(429, "Limit: 50 per-day"), exhausted(named=DAY)),
+        (
+            failure(429, "Quota exceeded for metric: free_tier_daily"),
+            exhausted(named=DAY),
+        ),
+        (failure(429, "monthly allowance"), exhausted(named=MONTH)),
+        (failure(429, "TPD: 100000"), exhausted(named=DAY)),
         (failure(403, "insufficient_credits"), exhausted()),
         (failure(403, "Insufficient credits"), exhausted()),
-        (failure(403, "今日额度已用完"), exhausted()),
+        (failure(403, "今日额度已用完"), exhausted(named=DAY)),
         (failure(429, "额度不足"), exhausted()),
-        (failure(200, "每日次数已达上限", code="endpoint_error"), exhausted()),
+        (failure(200, "每日次数已达上限", code="endpoint_error"), exhausted(named=DAY)),
         # But not where quotas are none of its business.
         (failure(500, "daily maintenance"), retry()),
         (failure(400, "the field per_day is unknown"), FAIL),
@@ -134,8 +149,8 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
         (failure(503, retry_after="3600"), retry(LONGEST_PAUSE, overload=True)),
         (failure(500, retry_after="3600"), retry(LONGEST_PAUSE)),
         # Seconds of wait beside a day's limit are not believed; hours are.
-        (failure(429, "50 per day", retry_after="20"), exhausted()),
-        (failure(429, "50 per day", retry_after="7200"), exhausted(7200)),
+        (failure(429, "50 per day", retry_after="20"), exhausted(named=DAY)),
+        (failure(429, "50 per day", retry_after="7200"), exhausted(7200, named=DAY)),
         (failure(402, retry_after="3600"), exhausted(3600)),
         (failure(500, endpoint_code="4002", retry_after="86400"), exhausted(86400)),
         # Nonsense is no wait.
@@ -145,7 +160,7 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
     ],
 )
 def test_a_failure_is_judged_by_its_evidence(facts, expected):
-    assert judge(facts, RULES, NOW) == expected
+    assert without_words(judge(facts, RULES, NOW)) == expected
 
 
 @given(
@@ -162,14 +177,37 @@ def test_every_failure_has_a_verdict_that_makes_sense(
         status, message, code=code, endpoint_code=endpoint_code, retry_after=wait
     )
     assert (got.cause is not None) == (got.kind is VerdictKind.STOP)
+    assert got.because
     if got.wait is not None:
         assert got.kind is VerdictKind.RETRY
         assert 0 <= got.wait <= LONGEST_PAUSE
     if got.resets_at is not None:
         assert got.kind is VerdictKind.EXHAUSTED
         assert got.resets_at > NOW + timedelta(seconds=LONGEST_PAUSE)
+    if got.named is not None:
+        assert got.kind is VerdictKind.EXHAUSTED
 
 
 def test_a_provider_with_no_rules_is_judged_by_the_rest():
     facts = failure(200, code="endpoint_error", endpoint_code="4002")
-    assert judge(facts, Rules(), NOW) == retry()
+    assert without_words(judge(facts, Rules(), NOW)) == retry()
+
+
+@pytest.mark.parametrize(
+    ("facts", "because"),
+    [
+        (failure(200, endpoint_code="4002"), "its code 4002 says so"),
+        (failure(429, "Limit: 50 per-day"), "it names the limit: 'per-day'"),
+        (failure(402), "its status is 402"),
+        (failure(429, retry_after="7200"), "its wait of 7,200 s is a quota's"),
+        (
+            failure(429, "50 per day", retry_after="20"),
+            "it names the limit: 'per day'; "
+            "its wait of 20 s is not believed beside that",
+        ),
+        (failure(401), "its status is 401"),
+        (failure(500), "nothing says that it would fail again"),
+    ],
+)
+def test_a_verdict_says_what_decided_it(facts, because):
+    assert judge(facts, RULES, NOW).because == because

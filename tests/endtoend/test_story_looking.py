@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from stage import KEY, MODEL, GateClock, Stage, wait_until
 
@@ -57,13 +58,21 @@ def test_quota_as_json_has_the_documented_fields(stage: Stage):
         "account",
         "provider",
         "quota",
+        "scope",
+        "window",
+        "unit",
         "limit",
         "used",
         "reserved",
         "remaining",
         "starts_at",
         "resets_at",
+        "grants_at",
         "closed",
+        "closed_until",
+        "closed_reason",
+        "unproven",
+        "evidence",
     }
     assert line["account"] == f"espai:{fingerprint('espai', KEY)}"
     assert (line["provider"], line["quota"], line["closed"]) == (
@@ -71,6 +80,9 @@ def test_quota_as_json_has_the_documented_fields(stage: Stage):
         "daily",
         False,
     )
+    assert (line["window"], line["unit"], line["scope"]) == ("day", "credits", None)
+    assert (line["unproven"], line["evidence"]) == (False, [])
+    assert (line["closed_until"], line["closed_reason"]) == (None, None)
     # What is in flight is used already.
     assert (line["limit"], line["used"], line["reserved"]) == (50, 3, 2)
     assert line["remaining"] == 47
@@ -79,8 +91,22 @@ def test_quota_as_json_has_the_documented_fields(stage: Stage):
     assert "2 in flight" in stage.quick("quota").out
     served.open_gate()
     assert running.end().code == 0
-    (window,) = stage.quick("quota", "--history", "--json").json()
-    assert (window["used"], window["limit"]) == (3, 50)
+    (day,) = stage.quick("quota", "--history", "--json").json()
+    assert set(day) == {
+        "account",
+        "day",
+        "starts_at",
+        "limit",
+        "calls",
+        "credits",
+        "tokens",
+        "refused",
+    }
+    assert (day["credits"], day["calls"], day["limit"]) == (3, 3, 50)
+    assert (day["tokens"], day["refused"]) == (0, 0)
+    assert (day["account"], day["starts_at"]) == (line["account"], line["starts_at"])
+    there = starts_at.astimezone(ZoneInfo(stage.zone))
+    assert day["day"] == there.date().isoformat()
 
 
 def test_show_tells_all_about_one_request(stage: Stage):
@@ -108,8 +134,9 @@ def test_show_tells_all_about_one_request(stage: Stage):
 def test_what_there_is_can_be_read_as_json(stage: Stage):
     models = stage.quick("models", "--json").json()
     assert {"name": "千问7B", "id": "qwen2.5:7b"} in models
-    (provider,) = stage.quick("providers", "--json").json()
+    provider, *others = stage.quick("providers", "--json").json()
     assert provider["name"] == "espai"
+    assert [one["name"] for one in others] == ["espai-2025"]
     assert provider["quotas"][0]["limit"] == 200
     assert provider["source"]
     assert provider["as_of"]

@@ -269,7 +269,8 @@ def test_several_quotas_bind_together():
         ),
         (
             {"quotas": [{"limit": 1, "window": "week"}]},
-            "quotas[1].window: 'week' is not a kind that this version has: day, month",
+            "quotas[1].window: 'week' is not one of day, month, minute, rolling, "
+            "first-call, refill, grant",
         ),
     ],
 )
@@ -288,7 +289,7 @@ def test_a_mistake_names_the_file_and_the_key(table, expected):
         ({"limit": 200.0}, "limit: must be a whole number"),
         ({"limit": "200"}, "limit: must be a whole number"),
         ({"name": 3}, "name: must be a text"),
-        ({"window": "daily"}, "window: 'daily' is not a kind that this version has"),
+        ({"window": "daily"}, "window: 'daily' is not one of day, month, minute"),
         ({"window": 1}, "window: must be a text"),
         ({"zone": "Asia/Shangai"}, "zone: 'Asia/Shangai' is not a time zone such as"),
         ({"zone": "Asia"}, "zone: 'Asia' is not a time zone"),
@@ -305,6 +306,29 @@ def test_a_mistake_names_the_file_and_the_key(table, expected):
         ({"guard": "60s"}, "guard: must be a whole number"),
         ({"window": "minute", "guard": 11}, "guard: 11 is not 0 to 10 seconds"),
         ({"lmit": 3}, "lmit: unknown key; did you mean 'limit'?"),
+        ({"window": "rolling"}, "period: is missing"),
+        ({"window": "refill", "period": 24}, "period: must be a text"),
+        (
+            {"window": "first-call", "period": "5 hours"},
+            "period: '5 hours' is not a stretch of time such as 24h, 90m or 7d",
+        ),
+        ({"window": "rolling", "period": "0s"}, "period: '0s' is not a stretch"),
+        ({"window": "rolling", "period": "401d"}, "period: '401d' is not a stretch"),
+        ({"period": "24h"}, "period: a day window has none"),
+        (
+            {"window": "rolling", "period": "1m", "guard": 16},
+            "guard: 16 is not 0 to 15 seconds",
+        ),
+        ({"since": "2026-11-01"}, "since: a day window has none"),
+        (
+            {"window": "grant", "since": "soon"},
+            "since: 'soon' is not a date such as 2026-11-01",
+        ),
+        ({"unit": "euros"}, "unit: 'euros' is not one of credits, calls, tokens"),
+        ({"per": "person"}, "per: 'person' is not one of account, model"),
+        ({"headers": ["x"]}, "headers: must be a table"),
+        ({"headers": {"left": "x"}}, "headers: 'left' is not limit, remaining or"),
+        ({"headers": {"limit": 3}}, "headers.limit: must be a text"),
     ],
 )
 def test_a_mistake_in_a_quota_names_its_place(table, expected):
@@ -320,8 +344,10 @@ def test_a_profile_is_a_table():
     assert reason({"mine": "espai"}) == "profiles.mine must be a table"
     assert reason({"mine": {}}) == "profiles.mine.protocol: is missing"
     assert reason({"mine": {"protocol": "espai"}}) == (
-        "profiles.mine.base_url: is missing"
+        "profiles.mine.quotas: at least one quota is needed"
     )
+    nowhere = {name: value for name, value in LEAST.items() if name != "base_url"}
+    assert reason({"mine": nowhere}) == "profiles.mine.base_url: is missing"
 
 
 def test_a_limit_has_an_end():

@@ -425,17 +425,38 @@ async def test_a_network_that_comes_back_is_waited_for(tmp_path):
 
 
 async def test_a_used_up_quota_ends_the_run_and_closes_the_window(tmp_path):
-    async with a_world(tmp_path, limit=4, config_toml=DAILY_20) as world:
+    async with a_world(tmp_path, limit=12, config_toml=DAILY_20) as world:
         world.submit(20)
         outcome = await world.run(concurrency=1)
         world.check()
         assert outcome.exit_code == 75
         # The service knows better: the key is used elsewhere too.
         assert outcome.endings["espai"].resets_at == OPENS
-        assert [call.outcome for call in world.calls] == ["answered"] * 4 + ["refused"]
-        assert world.statuses() == {"completed": 4, "pending": 16}
+        assert [call.outcome for call in world.calls] == ["answered"] * 12 + ["refused"]
+        assert world.statuses() == {"completed": 12, "pending": 8}
+        assert (await world.run()).exit_code == 75
+        assert len(world.calls) == 13
+
+
+async def test_a_quota_that_should_have_much_left_is_asked_for_once_more(tmp_path):
+    async with a_world(tmp_path, limit=4, config_toml=DAILY_20) as world:
+        world.submit(20)
+        outcome = await world.run(concurrency=1)
+        assert outcome.exit_code == 75
+        # Five of twenty are used, as far as we know.
+        again = NOON + timedelta(minutes=15)
+        assert outcome.endings["espai"].resets_at == again
         assert (await world.run()).exit_code == 75
         assert len(world.calls) == 5
+        world.clock.time = again
+        outcome = await world.run()
+        world.check()
+        assert outcome.endings["espai"].resets_at == OPENS
+        outcomes = [call.outcome for call in world.calls]
+        assert outcomes == ["answered"] * 4 + ["refused"] * 2
+        assert world.statuses() == {"completed": 4, "pending": 16}
+        assert (await world.run()).exit_code == 75
+        assert len(world.calls) == 6
 
 
 async def test_no_more_calls_than_those_in_flight_meet_a_used_up_quota(tmp_path):
@@ -456,7 +477,8 @@ async def test_a_used_up_quota_is_waited_for(tmp_path):
         world.check()
         days = ["2026-03-02", "2026-03-03", "2026-03-04"]
         assert world.by_day() == dict(zip(days, [4, 4, 2], strict=True))
-        assert len(world.calls) == 12
+        # Each of the first two days was refused, and once more to be sure.
+        assert len(world.calls) == 10 + 2 * 2
 
 
 async def test_a_fresh_window_that_is_refused_is_tried_with_growing_pauses(tmp_path):

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from clockwork import NOON
 
-from batch.core.model import Claim, EntryState, Failure, RequestState, Settlement
+from batch.core.model import Claim, EntryState, RequestState, Settlement
+from batch.core.statements import Statement
 from batch.core.verdict import Verdict, VerdictKind
-from batch.runner.tray import Tray
+from batch.runner.tray import Refusal, Tray
 
-GONE = Failure(code="endpoint_error", message="used up", sent=True)
+GONE = Refusal("m", "used up", Verdict(kind=VerdictKind.EXHAUSTED))
+SAID = Statement(quota="daily", remaining=7, source="headers", asked_at=NOON)
 
 
 def claim(number: int) -> Claim:
@@ -36,13 +39,15 @@ async def test_what_gathers_is_taken_once():
     assert not tray
     assert not tray.take()
     settled, renewed = tray.settle(settlement(1)), tray.renew(claim(2))
-    tray.close(GONE, Verdict(kind=VerdictKind.EXHAUSTED))
+    tray.refuse(GONE)
+    tray.state([SAID])
     assert tray
     assert tray.wake.is_set()
     batch = tray.take()
     assert batch.settlements == [settlement(1)]
     assert batch.claims == [claim(2)]
-    assert [failure for failure, _ in batch.closures] == [GONE]
+    assert batch.refusals == [GONE]
+    assert batch.statements == [SAID]
     assert not tray
     assert not tray.take()
     assert not settled.done()
@@ -50,6 +55,19 @@ async def test_what_gathers_is_taken_once():
     batch.answer([None])
     assert await settled is None
     assert await renewed is None
+
+
+@pytest.mark.parametrize(
+    "put",
+    [lambda tray: tray.refuse(GONE), lambda tray: tray.state([SAID])],
+    ids=["a refusal", "a statement"],
+)
+async def test_the_word_of_the_endpoint_alone_is_worth_a_transaction(put):
+    tray = Tray()
+    put(tray)
+    assert tray
+    assert tray.take()
+    assert not tray
 
 
 async def test_everybody_is_answered_in_turn():

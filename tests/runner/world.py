@@ -21,6 +21,7 @@ from clockwork import NOON, ManualClock, ServerClock
 
 from batch import config
 from batch.core.model import Claim, Job, Reply
+from batch.core.statements import Statement
 from batch.core.template import Template
 from batch.providers.base import Endpoint, OnText
 from batch.runner import runner
@@ -53,6 +54,14 @@ class Watched:
                 return await self._endpoint.call(claim, on_text)
         finally:
             world.in_flight -= 1
+
+    async def time(self) -> datetime | None:
+        with self._world.clock.busy():
+            return await self._endpoint.time()
+
+    async def balance(self, now: datetime) -> Statement | None:
+        with self._world.clock.busy():
+            return await self._endpoint.balance(now)
 
     async def close(self) -> None:
         await self._endpoint.close()

@@ -5,12 +5,15 @@ the guard: a naive book to hold the ledger against.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from scene import Scene
 
-from batch.core.quota import Quota, Window, window_at
+from batch.core.quota import EPOCH, Quota
+from batch.core.windows import Window, window_at
+from batch.store import resets
+from batch.store.queue import Claimed
 
 INSTANT = timedelta(milliseconds=1)
 
@@ -57,6 +60,8 @@ class Endpoint:
 
     quotas: Sequence[Quota]
     calls: list[Call] = field(default_factory=list)
+    #: By quota, since when it is in force.
+    _since: dict[Quota, datetime] = field(default_factory=dict)
 
     @property
     def in_flight(self) -> list[Call]:
@@ -64,7 +69,7 @@ class Endpoint:
 
     def check_windows(self, scene: Scene, now: datetime) -> None:
         """No window saw more than its limit, and the ledger says what is."""
-        for quota in self.quotas:
+        for quota in self._in_force(scene, now):
             booked = scene.windows(quota.name)
             touched = dict.fromkeys(
                 window
@@ -74,6 +79,8 @@ class Endpoint:
                 )
             )
             for window in touched:
+                if window.starts_at < self._since[quota]:
+                    continue
                 least = sum(
                     call.counts_in(window, quota.guard, now) for call in self.calls
                 )
@@ -86,11 +93,33 @@ class Endpoint:
                 )
                 assert least <= booked[window.starts_at] <= most
 
-    def check_denial(self, now: datetime) -> None:
-        """A credit is only refused where some endpoint may have counted too many."""
-        assert any(
+    def check_denial(self, scene: Scene, claimed: Claimed, now: datetime) -> None:
+        """A credit is only refused where some endpoint may have counted too many.
+
+        Or where a call is under way that finds out whether it grants any.
+        """
+        doubted = any(
+            one.unproven and one.starts_at <= now for one in claimed.standings
+        )
+        assert len(claimed.claims) <= 1 or not doubted
+        full = any(
             sum(call.might_be_in(window, quota.guard, now) for call in self.calls)
             >= quota.limit
-            for quota in self.quotas
+            for assumed, learned in zip(
+                self.quotas, self._in_force(scene, now), strict=True
+            )
+            # What was opened by the reset that was assumed holds to its end.
+            for quota in (learned, replace(assumed, guard=learned.guard))
             for window in windows_between(quota, now, now)
         )
+        assert full or (doubted and self.in_flight)
+
+    def _in_force(self, scene: Scene, now: datetime) -> list[Quota]:
+        """The quotas, with the resets that the ledger has learned meanwhile.
+
+        Of such a one, the windows that began before are of another making.
+        """
+        quotas = resets.in_force(scene.connection, scene.account_id, self.quotas)
+        for quota in quotas:
+            self._since.setdefault(quota, EPOCH if quota in self.quotas else now)
+        return quotas

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -30,19 +31,21 @@ from scene import (
 )
 
 from batch import config, worker
-from batch.core.model import EntryState
-from batch.core.quota import Quota, WindowKind, window_at
-from batch.store import ledger, schema
+from batch.core.model import EntryState, Settlement
+from batch.core.price import Cost
+from batch.core.quota import Quota, WindowKind
+from batch.core.windows import window_at
+from batch.store import closures, ledger, schema, taking, windows
+from batch.store.counting import LONGEST_CALL
 from batch.store.engine import Database
-from batch.store.ledger import LONGEST_CALL
-from batch.store.queue import Holder
+from batch.store.purse import Holder
 
 TODAY = MIDNIGHT - DAY
 TOMORROW = MIDNIGHT
 
 
 def close(scene: Scene, now: datetime = NOON, until: datetime | None = None) -> None:
-    ledger.close(
+    closures.close(
         scene.connection, scene.account_id, scene.quotas, until, "4002: no more", now
     )
 
@@ -77,7 +80,8 @@ def test_the_next_day_there_are_credits_again(scene: Scene):
     scene.job(20)
     scene.settle(*map(answered, scene.claimed(5)))
     assert scene.claimed(9, MIDNIGHT + GUARD - SECOND) == []
-    assert len(scene.claimed(9, MIDNIGHT + GUARD)) == 5
+    ids = scene.claimed_in_turn(9, MIDNIGHT + GUARD)
+    assert len(ids) == 5
     assert scene.windows() == {TODAY: 5, TOMORROW: 5}
 
 
@@ -113,20 +117,18 @@ def test_a_limit_that_is_lowered_or_raised_holds_at_once(scene: Scene):
 
 
 def test_a_refused_reservation_of_one_window_takes_nothing(scene: Scene):
-    windows = ledger.open_windows(
-        scene.connection, scene.account_id, scene.quotas, NOON
-    )
-    assert ledger.reserve(scene.connection, windows, 3, 0, NOON)
-    assert not ledger.reserve(scene.connection, windows, 3, 0, NOON)
-    assert not ledger.reserve(scene.connection, windows, 1, 2, NOON)
-    assert ledger.reserve(scene.connection, windows, 2, 0, NOON)
+    found = windows.open_windows(scene.connection, scene.account_id, scene.quotas, NOON)
+    assert taking.reserve(scene.connection, found, Cost(1, 3), 0, NOON)
+    assert not taking.reserve(scene.connection, found, Cost(1, 3), 0, NOON)
+    assert not taking.reserve(scene.connection, found, Cost(1, 1), 2, NOON)
+    assert taking.reserve(scene.connection, found, Cost(1, 2), 0, NOON)
     assert scene.windows() == {TODAY: 5}
 
 
 def test_a_refused_reservation_of_several_windows_takes_nothing(scene: Scene):
     both = [daily(5), by_minute(2)]
-    windows = ledger.open_windows(scene.connection, scene.account_id, both, NOON)
-    assert not ledger.reserve(scene.connection, windows, 3, 0, NOON)
+    found = windows.open_windows(scene.connection, scene.account_id, both, NOON)
+    assert not taking.reserve(scene.connection, found, Cost(1, 3), 0, NOON)
     assert scene.windows() == {TODAY: 0}
 
 
@@ -146,7 +148,7 @@ def test_looking_sees_what_opening_would_bring(scene: Scene):
     scene.claimed(2, MIDNIGHT - 5 * MINUTE)
     later = MIDNIGHT + 5 * MINUTE
     seen = [(one.starts_at, one.used) for one in scene.standings(later)]
-    opened = ledger.open_windows(
+    opened = windows.open_windows(
         scene.connection, scene.account_id, scene.quotas, later
     )
     assert seen == [(one.starts_at, one.used) for one in opened] == [(TOMORROW, 2)]
@@ -155,8 +157,9 @@ def test_looking_sees_what_opening_would_bring(scene: Scene):
 def test_the_history_shows_the_newest_windows_first(scene: Scene):
     scene.job(9)
     for days in range(3):
-        scene.settle(*map(answered, scene.claimed(days + 1, NOON + days * DAY)))
-    rows = ledger.history(scene.connection, scene.account_id, 2)
+        ids = scene.claimed_in_turn(days + 1, NOON + days * DAY)
+        scene.settle(*map(answered, ids))
+    rows = windows.history(scene.connection, scene.account_id, 2)
     assert [(row.starts_at, row.used) for row in rows] == [
         (TODAY + 2 * DAY, 3),
         (TODAY + DAY, 2),
@@ -170,7 +173,7 @@ def test_a_call_in_flight_at_the_reset_counts_in_both_windows(scene: Scene):
     scene.job(20)
     ids = scene.claimed(3, MIDNIGHT - 5 * MINUTE)
     # Three may be counted by the endpoint when they end: two more, not five.
-    assert len(scene.claimed(9, MIDNIGHT + 5 * MINUTE)) == 2
+    assert len(scene.claimed_in_turn(9, MIDNIGHT + 5 * MINUTE)) == 2
     assert scene.windows() == {TODAY: 3, TOMORROW: 5}
     # That they end later changes nothing.
     scene.settle(*map(answered, ids), now=MIDNIGHT + 6 * MINUTE)
@@ -198,7 +201,7 @@ def test_a_call_that_ended_counts_where_its_end_may_be_seen(
     (one,) = scene.claimed(1, MIDNIGHT - 20 * MINUTE)
     scene.settle(answered(one), now=ended_at)
     assert scene.windows() == {TODAY: 1}
-    assert len(scene.claimed(9, MIDNIGHT + HOUR)) == 5 - counted
+    assert len(scene.claimed_in_turn(9, MIDNIGHT + HOUR)) == 5 - counted
     assert scene.windows() == {TODAY: 1, TOMORROW: 5}
 
 
@@ -226,6 +229,8 @@ def test_near_the_reset_both_windows_must_have_room(scene: Scene):
     assert len(got.claims) == 1
     assert got.denied_until == MIDNIGHT + GUARD
     assert scene.windows() == {TODAY: 5, TOMORROW: 1}
+    # It is the first of the new day, too.
+    scene.settle(answered(got.claims[0].request_id), now=MIDNIGHT + GUARD)
     assert len(scene.claimed(9, MIDNIGHT + GUARD)) == 4
 
 
@@ -233,7 +238,50 @@ def test_a_call_older_than_any_call_can_be_was_lost_long_ago(scene: Scene):
     """Else a runner that died would cost the same credits again every day."""
     scene.job(20)
     scene.claimed(3, MIDNIGHT - LONGEST_CALL - MINUTE)
-    assert len(scene.claimed(9, MIDNIGHT + 5 * MINUTE)) == 5
+    assert len(scene.claimed_in_turn(9, MIDNIGHT + 5 * MINUTE)) == 5
+
+
+@pytest.mark.parametrize("used", [1, 5], ids=["credits left", "used up"])
+@pytest.mark.parametrize("end", [answered, failed, unsent])
+def test_after_a_reset_the_first_call_goes_alone(scene: Scene, end, used):
+    scene.job(20)
+    scene.settle(*map(answered, scene.claimed(used)))
+    now = MIDNIGHT + GUARD
+    first = scene.claim(9, now)
+    assert len(first.claims) == 1
+    # Nobody knows how long it takes: look again soon.
+    assert first.denied_until == now + SECOND
+    later = now + 10 * SECOND
+    other = scene.claim(9, later, holder=scene.runner())
+    assert (other.claims, other.denied_until) == ([], later + SECOND)
+    scene.settle(end(first.claims[0].request_id), now=later)
+    # Only an answer proves that there are credits again.
+    left = {answered: 4, failed: 1, unsent: 1}
+    assert len(scene.claimed(9, later)) == left[end]
+
+
+def test_another_call_that_ends_meanwhile_decides_nothing(scene: Scene):
+    """It was made before the reset; the first one of the new day is in flight."""
+    scene.job(20)
+    old, _ = scene.claimed(2, MIDNIGHT - 5 * MINUTE)
+    now = MIDNIGHT + 5 * MINUTE
+    assert len(scene.claimed(9, now)) == 1
+    scene.settle(answered(old), now=now + SECOND)
+    assert scene.claimed(9, now + SECOND) == []
+
+
+def test_the_first_window_of_all_is_not_one_that_was_waited_for(scene: Scene):
+    scene.job(20)
+    assert len(scene.claimed(9)) == 5
+
+
+def test_a_first_call_whose_runner_died_is_followed_by_another(scene: Scene):
+    scene.job(20)
+    scene.settle(*map(answered, scene.claimed(5)))
+    now = MIDNIGHT + GUARD
+    assert len(scene.claimed(9, now)) == 1
+    scene.crash(now=now)
+    assert len(scene.claimed(9, now, holder=scene.runner())) == 1
 
 
 # Giving back
@@ -259,7 +307,7 @@ def test_a_release_gives_back_to_both_windows_near_the_reset(scene: Scene):
 def test_a_release_gives_back_to_a_window_that_opened_meanwhile(scene: Scene):
     scene.job(20)
     first, *others = scene.claimed(3, MIDNIGHT - 5 * MINUTE)
-    assert len(scene.claimed(9, MIDNIGHT + 5 * MINUTE)) == 2
+    assert len(scene.claimed_in_turn(9, MIDNIGHT + 5 * MINUTE)) == 2
     scene.settle(unsent(first), now=MIDNIGHT + 6 * MINUTE)
     assert scene.windows() == {TODAY: 2, TOMORROW: 4}
     scene.settle(*map(answered, others), now=MIDNIGHT + 6 * MINUTE)
@@ -271,13 +319,13 @@ def test_a_window_that_opens_later_never_had_what_was_released(scene: Scene):
     (one,) = scene.claimed(1, MIDNIGHT - 5 * MINUTE)
     scene.settle(unsent(one), now=MIDNIGHT + MINUTE)
     assert scene.windows() == {TODAY: 0}
-    assert len(scene.claimed(9, MIDNIGHT + 5 * MINUTE)) == 5
+    assert len(scene.claimed_in_turn(9, MIDNIGHT + 5 * MINUTE)) == 5
 
 
 def test_a_release_gives_nothing_to_a_window_that_did_not_count_it(scene: Scene):
     scene.job(20)
     (one,) = scene.claimed(1, MIDNIGHT - LONGEST_CALL - MINUTE)
-    scene.claimed(2, MIDNIGHT + 5 * MINUTE)
+    scene.claimed_in_turn(2, MIDNIGHT + 5 * MINUTE)
     scene.settle(unsent(one), now=MIDNIGHT + 6 * MINUTE)
     assert scene.windows() == {TODAY: 0, TOMORROW: 2}
 
@@ -324,7 +372,7 @@ def test_a_clock_that_is_set_back_opens_nothing_anew(scene: Scene):
     scene.job(20)
     scene.settle(*map(answered, scene.claimed(2)))
     after = MIDNIGHT + HOUR
-    scene.settle(*map(answered, scene.claimed(9, after)), now=after)
+    scene.settle(*map(answered, scene.claimed_in_turn(9, after)), now=after)
     assert scene.windows() == {TODAY: 2, TOMORROW: 5}
     # Back over midnight: yesterday has room for three, and nobody gets them.
     got = scene.claim(9)
@@ -371,7 +419,8 @@ def test_another_hour_of_the_reset_does_not_open_the_old_day_either(scene: Scene
     assert len(scene.claimed(9, after, holder=moved)) == 1
     assert scene.claimed(9, MIDNIGHT - 2 * GUARD, holder=moved) == []
     # The old window is past, and the new one has one call so far.
-    assert len(scene.claimed(9, MIDNIGHT + GUARD, holder=moved)) == 4
+    got = scene.claimed_in_turn(9, MIDNIGHT + GUARD, holder=moved)
+    assert len(got) == 4
 
 
 def test_a_quota_of_another_name_forgets_no_call(scene: Scene):
@@ -416,7 +465,7 @@ def test_a_window_that_the_endpoint_closed_is_closed_until_its_reset(scene: Scen
     (standing,) = scene.standings()
     assert standing.closed_reason == "4002: no more"
     assert scene.claimed(9, MIDNIGHT + GUARD - SECOND) == []
-    assert len(scene.claimed(9, MIDNIGHT + GUARD)) == 5
+    assert len(scene.claimed_in_turn(9, MIDNIGHT + GUARD)) == 5
 
 
 def test_a_window_is_closed_until_the_time_that_the_endpoint_states(scene: Scene):
@@ -426,7 +475,7 @@ def test_a_window_is_closed_until_the_time_that_the_endpoint_states(scene: Scene
     close(scene, until=until)
     assert scene.claim(9).denied_until == until
     assert scene.claimed(9, until - SECOND) == []
-    assert len(scene.claimed(9, until)) == 2
+    assert len(scene.claimed_in_turn(9, until)) == 2
 
 
 def test_a_refused_first_call_is_tried_again_after_pauses_that_grow(scene: Scene):
@@ -510,7 +559,7 @@ def test_a_stated_time_beyond_our_reset_is_believed_too(scene: Scene):
     close(scene, until=until)
     assert scene.claim(9).denied_until == until
     assert scene.claimed(9, MIDNIGHT + GUARD) == []
-    assert len(scene.claimed(9, until)) == 5
+    assert len(scene.claimed_in_turn(9, until)) == 5
 
 
 def test_looking_sees_the_closure_that_opening_would_bring(scene: Scene):
@@ -559,7 +608,7 @@ def test_the_longest_quota_is_the_one_that_is_closed(scene: Scene):
     quotas = [by_minute(9), month, daily(5)]
     scene.quotas = tuple(quotas)
     close(scene)
-    standings = ledger.standings(scene.connection, scene.account_id, quotas, NOON)
+    standings = windows.standings(scene.connection, scene.account_id, quotas, NOON)
     closed = {one.quota.name for one in standings if one.is_closed(NOON)}
     assert closed == {"month"}
 
@@ -597,6 +646,11 @@ def test_booked_credits_are_not_forgotten_by_a_window_that_opens_anew(scene: Sce
 # The law of it all
 
 
+def given_back(request_id: int) -> Settlement:
+    """Spent, and brought nothing; the request waits for another call."""
+    return failed(request_id, PENDING, counts=False)
+
+
 class Day:
     """A ledger under random calls, beside the book of what an endpoint may see."""
 
@@ -605,25 +659,26 @@ class Day:
         self.quotas = quotas
         self.endpoint = Endpoint(quotas)
         self.holders: list[Holder] = [scene.runner(quotas=quotas) for _ in range(2)]
-        self.job = scene.job(30, max_attempts=1000)
+        self.job = scene.job(90, max_attempts=1000)
         self.now = MIDNIGHT - 3 * HOUR
 
     def claim(self, slots: int, runner: int) -> None:
         holder = self.holders[runner]
-        ids = self.scene.claimed(slots, self.now, holder=holder, of=[self.job])
-        self.endpoint.calls += [Call(one, runner, self.now) for one in ids]
-        if len(ids) < slots:
-            self.endpoint.check_denial(self.now)
+        got = self.scene.claim(slots, self.now, holder=holder, of=[self.job])
+        self.endpoint.calls += [
+            Call(one.request_id, runner, self.now) for one in got.claims
+        ]
+        if len(got.claims) < slots:
+            self.endpoint.check_denial(self.scene, got, self.now)
 
-    def end(self, which: int, *, unsent_: bool) -> None:
+    def end(self, which: int, how: Callable[[int], Settlement]) -> None:
         in_flight = self.endpoint.in_flight
         if not in_flight:
             return
         call = in_flight[which % len(in_flight)]
-        one = call.request_id
-        settlement = unsent(one) if unsent_ else failed(one, PENDING, counts=False)
+        settlement = how(call.request_id)
         self.scene.settle(settlement, now=self.now, holder=self.holders[call.runner])
-        call.ended_at, call.unsent = self.now, unsent_
+        call.ended_at, call.unsent = self.now, how is unsent
 
     def crash(self, runner: int) -> None:
         self.scene.crash(self.holders[runner], now=self.now)
@@ -643,7 +698,7 @@ class Day:
         # No call lasts longer than an hour.
         for place, call in reversed(list(enumerate(self.endpoint.in_flight))):
             if moment - call.started_at >= HOUR:
-                self.end(place, unsent_=False)
+                self.end(place, given_back)
         self.now = moment
 
     def check(self) -> None:
@@ -652,6 +707,7 @@ class Day:
 
 deeds = st.one_of(
     st.tuples(st.just("claim"), st.integers(1, 3), st.integers(0, 1)),
+    st.tuples(st.just("answer"), st.integers(0, 5)),
     st.tuples(st.just("spend"), st.integers(0, 5)),
     st.tuples(st.just("release"), st.integers(0, 5)),
     st.tuples(st.just("crash"), st.integers(0, 1)),
@@ -681,10 +737,12 @@ def test_no_day_of_an_endpoint_with_any_clock_sees_more_than_the_limit(
             match deed:
                 case "claim":
                     day.claim(*how)
+                case "answer":
+                    day.end(*how, answered)
                 case "spend":
-                    day.end(*how, unsent_=False)
+                    day.end(*how, given_back)
                 case "release":
-                    day.end(*how, unsent_=True)
+                    day.end(*how, unsent)
                 case "crash":
                     day.crash(*how)
                 case "tick":

@@ -39,10 +39,10 @@ from scene import (
 )
 
 from batch.core.model import Claim, Job, RequestState, Settlement
-from batch.core.quota import window_at
-from batch.store import jobs, ledger, outcomes, queue
+from batch.core.windows import window_at
+from batch.store import closures, outcomes, queue, wishes
 from batch.store.engine import Database
-from batch.store.queue import Holder
+from batch.store.purse import Holder
 
 OUTCOMES = {
     "answered": answered,
@@ -141,7 +141,7 @@ class Queue(RuleBasedStateMachine):
         if got.denied_until is not None:
             assert got.denied_until > self.now
             if not any(one.is_closed(self.now) for one in got.standings):
-                self.endpoint.check_denial(self.now)
+                self.endpoint.check_denial(self.scene, got, self.now)
         return got.denied_until
 
     @precondition(lambda self: any(one.call for one in self.held))
@@ -172,11 +172,12 @@ class Queue(RuleBasedStateMachine):
         if one not in self.held:
             return
         if again:
-            (granted,) = queue.renew(
+            (renewed,) = queue.renew(
                 self.scene.connection, one.holder, [one.claim], self.now
             )
-            if granted:
-                one.call = self._call(one.claim, one.runner)
+            if renewed is not None:
+                one.claim = renewed
+                one.call = self._call(renewed, one.runner)
         else:
             self.scene.settle(idle(one.id), now=self.now, holder=one.holder)
             self.held.remove(one)
@@ -233,7 +234,7 @@ class Queue(RuleBasedStateMachine):
     def say_that_nothing_is_left(self, which) -> None:
         in_flight = [one for one in self.held if one.call]
         self._settle(in_flight[which % len(in_flight)], "given back")
-        ledger.close(
+        closures.close(
             self.scene.connection,
             self.scene.account_id,
             self.endpoint.quotas,
@@ -253,13 +254,13 @@ class Queue(RuleBasedStateMachine):
         connection, job = self.scene.connection, self.jobs[which]
         match wish:
             case "cancel":
-                jobs.cancel(connection, job.id)
+                wishes.cancel(connection, job.id)
             case "retry":
-                jobs.retry(connection, job)
+                wishes.retry(connection, job)
             case "reopen":
-                jobs.retry(connection, job, cancelled=True)
+                wishes.retry(connection, job, cancelled=True)
             case "retry some":
-                jobs.retry(connection, job, codes=["dns", "in_doubt"])
+                wishes.retry(connection, job, codes=["dns", "in_doubt"])
             case _:
                 # As a run does that ends because everything failed.
                 outcomes.put_back(connection, self.leaders(job))
@@ -339,7 +340,7 @@ class Queue(RuleBasedStateMachine):
             case "renew":
                 assert queue.renew(
                     self.scene.connection, one.holder, [one.claim], self.now
-                ) == [False]
+                ) == [None]
             case "idle":
                 self.scene.settle(idle(one.id), now=self.now, holder=one.holder)
             case "answered":

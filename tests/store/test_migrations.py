@@ -2,14 +2,30 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from crowd import let_loose
-from sqlalchemy import create_engine, text
+from scene import (
+    DAY,
+    GUARD,
+    HOUR,
+    MIDNIGHT,
+    Scene,
+    answered,
+    by_minute,
+    daily,
+    failed,
+    undone,
+    unsent,
+)
+from sqlalchemy import Connection, create_engine, event, text
 
+from batch.core.quota import WindowKind, default_guard
 from batch.store import ledger, migrate, schema
 from batch.store.engine import Database
 
@@ -82,15 +98,37 @@ def test_the_newest_migration_is_the_one_that_the_code_writes(database: Database
         ),
         ("SELECT id FROM entries WHERE request_id = 1", "ix_entries_request_id"),
         (
+            # What a window that opens has to count, and one that rolls.
             "SELECT sum(credits) FROM entries WHERE account_id = 1 "
-            "AND reserved_at > 1 AND reserved_at <= 2",
-            "ix_entries_account_id_reserved_at",
+            "AND (quota IS NULL OR quota = 'daily') AND state != 'released' "
+            "AND settled_at > 1",
+            "ix_entries_account_id_settled_at (account_id=? AND settled_at>?)",
+        ),
+        (
+            # And those that are in flight.
+            "SELECT sum(credits) FROM entries WHERE account_id = 1 "
+            "AND (quota IS NULL OR quota = 'daily') AND state = 'reserved'",
+            "ix_entries_reserved",
+        ),
+        (
+            "SELECT reserved_at, settled_at, credits FROM entries "
+            "WHERE account_id = 1 AND request_id IS NOT NULL AND state = 'spent' "
+            "AND settled_at IS NOT NULL ORDER BY settled_at DESC LIMIT 100",
+            "ix_entries_account_id_settled_at",
+        ),
+        (
+            "SELECT * FROM windows WHERE account_id = 1 AND unproven = 1",
+            "ix_windows_unproven",
+        ),
+        (
+            "SELECT * FROM evidence WHERE account_id = 1 ORDER BY id DESC LIMIT 5",
+            "ix_evidence_account_id_id",
         ),
         ("SELECT id FROM runners WHERE ended_at IS NULL", "ix_runners_live"),
         (
             "SELECT id FROM windows WHERE account_id = 1 AND quota = 'minute' "
-            "AND resets_at > 1 ORDER BY starts_at",
-            "(account_id=? AND quota=? AND resets_at>?)",
+            "AND scope = '' AND kind = 'minute' AND resets_at > 1 ORDER BY starts_at",
+            "(account_id=? AND quota=? AND scope=? AND kind=? AND resets_at>?)",
         ),
     ],
 )
@@ -102,6 +140,52 @@ def test_what_is_asked_often_is_answered_from_an_index(
         plan = connection.execute(text(f"EXPLAIN QUERY PLAN {query}")).all()
     assert any(index in row.detail for row in plan)
     assert not any(row.detail.startswith("SCAN requests") for row in plan)
+
+
+@contextmanager
+def plans_of(connection: Connection) -> Iterator[dict[str, str]]:
+    """By every statement that is made meanwhile, the steps that it takes."""
+    plans: dict[str, str] = {}
+
+    def explain(connection, cursor, sql, parameters, context, many) -> None:
+        values = parameters[0] if many else parameters
+        rows = cursor.connection.cursor().execute(f"EXPLAIN QUERY PLAN {sql}", values)
+        plans[sql] = " / ".join(row[-1] for row in rows)
+
+    event.listen(connection, "before_cursor_execute", explain)
+    try:
+        yield plans
+    finally:
+        event.remove(connection, "before_cursor_execute", explain)
+
+
+KINDS = [
+    daily(),
+    replace(daily(), kind=WindowKind.MONTH),
+    by_minute(5),
+    *(
+        replace(daily(), kind=kind, guard=default_guard(kind, DAY))
+        for kind in (WindowKind.ROLLING, WindowKind.FIRST_CALL, WindowKind.REFILL)
+    ),
+]
+
+
+@pytest.mark.parametrize("quota", KINDS, ids=[quota.kind for quota in KINDS])
+def test_no_statement_reads_the_whole_ledger(database: Database, quota):
+    """After a year of calls the next one is claimed as fast as the first."""
+    with undone(database) as connection:
+        scene = Scene(connection, quota)
+        scene.job(20)
+        with plans_of(connection) as plans:
+            ids = scene.claimed(5)
+            scene.settle(answered(ids[0]), unsent(ids[1]), *map(failed, ids[2:]))
+            scene.claimed(9, MIDNIGHT + GUARD)
+            scene.crash(now=MIDNIGHT + HOUR)
+    assert any("entries" in plan for plan in plans.values())
+    for sql, plan in plans.items():
+        assert not re.search(r"SCAN (entries|requests|errors|results)", plan), sql
+        # Of all that the account ever did, it takes a stretch of time.
+        assert "ix_entries_account_id_settled_at (account_id=?)" not in plan, sql
 
 
 def test_a_dozen_first_starts_at_once_make_one_database(tmp_path):

@@ -26,7 +26,7 @@ from scene import (
 )
 
 from batch.core.model import EntryState
-from batch.store import jobs, outcomes, queue
+from batch.store import jobs, outcomes, queue, wishes
 
 
 @pytest.fixture(autouse=True)
@@ -89,9 +89,9 @@ def test_only_the_jobs_asked_for_are_worked_on(scene: Scene):
 
 def test_a_paused_job_is_left_alone_until_it_is_resumed(scene: Scene):
     job = scene.job(1)
-    jobs.pause(scene.connection, job.id, NOON)
+    wishes.pause(scene.connection, job.id, NOON)
     assert scene.claimed() == []
-    jobs.pause(scene.connection, job.id, None)
+    wishes.pause(scene.connection, job.id, None)
     assert scene.claimed() == [job.first_id]
 
 
@@ -276,7 +276,9 @@ def test_a_request_stays_with_its_runner_between_two_attempts(scene: Scene):
     assert scene.request(one).runner_id == scene.holder.runner_id
     scene.check()
     later = NOON + 5 * SECOND
-    assert queue.renew(scene.connection, scene.holder, [claim], later) == [True]
+    (renewed,) = queue.renew(scene.connection, scene.holder, [claim], later)
+    # It is the same request, with a credit of a later time.
+    assert renewed == replace(claim, reserved_at=later)
     assert scene.used() == 2
     assert scene.request(one).attempts == 2
     assert [row.state for row in scene.entries(one)] == [SPENT, EntryState.RESERVED]
@@ -303,7 +305,7 @@ def test_renewals_are_granted_as_far_as_there_are_credits(scene: Scene):
     scene.settle(*(failed(one.request_id, RUNNING) for one in claims))
     # 4 of 5 are spent: one more.
     granted = queue.renew(scene.connection, scene.holder, claims, NOON)
-    assert granted == [True, False, False, False]
+    assert granted == [claims[0], None, None, None]
     assert scene.used() == 5
     scene.check()
 
@@ -313,7 +315,7 @@ def test_a_renewal_keeps_what_is_to_be_left_alone(scene: Scene):
     careful = scene.runner(keep=4)
     claims = scene.claim(holder=careful).claims
     scene.settle(failed(claims[0].request_id, RUNNING), holder=careful)
-    assert queue.renew(scene.connection, careful, claims, NOON) == [False]
+    assert queue.renew(scene.connection, careful, claims, NOON) == [None]
 
 
 # Late, twice, and by the wrong hands
@@ -418,9 +420,9 @@ def test_a_runner_that_lost_its_request_cannot_attempt_it_again(scene: Scene):
     (claim,) = scene.claim().claims
     scene.crash()
     # It waits; then it is another's.
-    assert queue.renew(scene.connection, scene.holder, [claim], NOON) == [False]
+    assert queue.renew(scene.connection, scene.holder, [claim], NOON) == [None]
     scene.claimed(holder=scene.runner())
-    assert queue.renew(scene.connection, scene.holder, [claim], NOON) == [False]
+    assert queue.renew(scene.connection, scene.holder, [claim], NOON) == [None]
     assert scene.used() == 2
 
 
@@ -429,12 +431,12 @@ def test_a_late_answer_to_a_cancelled_request_leaves_no_half_result(scene: Scene
     job = scene.job(1)
     (one,) = scene.claimed()
     scene.crash()
-    jobs.cancel(scene.connection, job.id)
+    wishes.cancel(scene.connection, job.id)
     scene.settle(answered(one, "late"))
     try:
         assert (scene.state(one) is COMPLETED) == (scene.result(one) is not None)
     finally:
-        jobs.retry(scene.connection, job, cancelled=True)
+        wishes.retry(scene.connection, job, cancelled=True)
 
 
 # Twins: identical requests that share one answer
@@ -473,7 +475,7 @@ def test_twins_fail_with_a_leader_that_is_held_in_doubt(scene: Scene, twins):
 def test_twins_are_tried_again_with_their_leader(scene: Scene, twins):
     scene.claimed()
     scene.settle(failed(twins.first_id))
-    assert jobs.retry(scene.connection, twins) == 3
+    assert wishes.retry(scene.connection, twins) == 3
     assert scene.states(twins) == [PENDING] * 4
     scene.check()
     scene.claimed()
@@ -489,9 +491,9 @@ def test_twins_are_put_back_with_their_leader(scene: Scene, twins):
 
 
 def test_twins_are_cancelled_and_reopened_with_their_leader(scene: Scene, twins):
-    assert jobs.cancel(scene.connection, twins.id) == 4
+    assert wishes.cancel(scene.connection, twins.id) == 4
     assert scene.claimed(4) == []
-    assert jobs.retry(scene.connection, twins, cancelled=True) == 4
+    assert wishes.retry(scene.connection, twins, cancelled=True) == 4
     assert scene.claimed(4) == [twins.first_id, twins.first_id + 3]
 
 
@@ -508,9 +510,9 @@ def test_twins_cancelled_while_their_leader_ran_find_their_end(
 ):
     """Cancelled alone, they were left out when it came to its end."""
     scene.claimed()
-    jobs.cancel(scene.connection, twins.id)
+    wishes.cancel(scene.connection, twins.id)
     scene.settle(settlement(twins.first_id))
-    jobs.retry(scene.connection, twins, cancelled=True)
+    wishes.retry(scene.connection, twins, cancelled=True)
     for one in scene.claimed(4):
         scene.settle(answered(one))
     assert PENDING not in scene.states(twins)
@@ -522,7 +524,7 @@ def test_twins_cancelled_while_their_leader_ran_find_their_end(
 def test_cancelling_takes_back_what_waits_and_no_more(scene: Scene):
     job = scene.job(3)
     (one,) = scene.claimed()
-    assert jobs.cancel(scene.connection, job.id) == 2
+    assert wishes.cancel(scene.connection, job.id) == 2
     assert scene.states(job) == [RUNNING, CANCELLED, CANCELLED]
     scene.settle(answered(one))
     assert scene.states(job) == [COMPLETED, CANCELLED, CANCELLED]
@@ -533,7 +535,7 @@ def test_a_retry_reopens_what_failed_with_all_attempts_ahead(scene: Scene):
     job = scene.job(3)
     first, second, third = scene.claimed(3)
     scene.settle(answered(first), failed(second), failed(third, code="cut"))
-    assert jobs.retry(scene.connection, job) == 2
+    assert wishes.retry(scene.connection, job) == 2
     assert scene.states(job) == [COMPLETED, PENDING, PENDING]
     assert scene.result(second) is None
     assert scene.request(second).failures == 0
@@ -550,16 +552,16 @@ def test_a_retry_may_choose_by_error(scene: Scene):
             for one, code in zip(scene.claimed(3), "abc", strict=True)
         )
     )
-    assert jobs.retry(scene.connection, job, codes=["b", "x"]) == 2
+    assert wishes.retry(scene.connection, job, codes=["b", "x"]) == 2
     assert scene.states(job) == [FAILED, PENDING, FAILED, PENDING]
 
 
 def test_paid_answers_stay_whatever_is_retried(scene: Scene):
     job = scene.job(2)
     scene.settle(*map(answered, scene.claimed(2)))
-    assert jobs.retry(scene.connection, job) == 0
-    assert jobs.retry(scene.connection, job, cancelled=True) == 0
-    assert jobs.cancel(scene.connection, job.id) == 0
+    assert wishes.retry(scene.connection, job) == 0
+    assert wishes.retry(scene.connection, job, cancelled=True) == 0
+    assert wishes.cancel(scene.connection, job.id) == 0
     outcomes.put_back(scene.connection, [job.first_id])
     assert scene.states(job) == [COMPLETED, COMPLETED]
 
@@ -568,7 +570,7 @@ def test_a_retry_of_many_goes_in_pieces(scene: Scene):
     job = scene.job(501)
     big = scene.runner(quotas=[daily(2000)])
     scene.settle(*map(failed, scene.claimed(501, holder=big)), holder=big)
-    assert jobs.retry(scene.connection, job) == 501
+    assert wishes.retry(scene.connection, job) == 501
     assert set(scene.states(job)) == {PENDING}
 
 

@@ -15,7 +15,7 @@ from scene import (
 )
 
 from batch.core.model import Counts, RequestState
-from batch.store import jobs, reports
+from batch.store import jobs, reports, wishes
 from batch.store.runners import IN_DOUBT
 
 
@@ -127,7 +127,7 @@ def test_every_attempt_is_told_with_its_credit_and_its_cause(scene: Scene):
 
 def test_what_a_job_is_asked_with_may_change(scene: Scene):
     job = scene.job(1)
-    jobs.change(
+    wishes.change(
         scene.connection, job.id, model="openchat", params={"n": 1}, max_attempts=9
     )
     changed = scene.again(job.id)
@@ -136,14 +136,14 @@ def test_what_a_job_is_asked_with_may_change(scene: Scene):
         {"n": 1},
         9,
     )
-    jobs.change(scene.connection, job.id, model=None, params=None, max_attempts=None)
+    wishes.change(scene.connection, job.id, model=None, params=None, max_attempts=None)
     assert scene.again(job.id) == changed
 
 
 def test_jobs_are_listed_by_provider_and_by_what_is_asked_for(scene: Scene):
     one, two = scene.job(1), scene.job(1)
     connection = scene.connection
-    jobs.pause(connection, two.id, NOON)
+    wishes.pause(connection, two.id, NOON)
 
     def ids(**which) -> list[int]:
         return [job.id for job in jobs.listed(connection, **which)]

@@ -20,8 +20,8 @@ from scene import (
 )
 
 from batch.core.model import EntryState
-from batch.store import jobs, runners
-from batch.store.ledger import LONGEST_CALL
+from batch.store import jobs, runners, wishes
+from batch.store.counting import LONGEST_CALL
 from batch.store.runners import IN_DOUBT, MOST_DOUBTS, Orphan
 
 
@@ -85,7 +85,7 @@ def test_calls_in_flight_at_a_crash_may_be_held(scene: Scene):
     assert result.error_code == IN_DOUBT
     assert scene.claimed() == []
     # Until the user has them asked again.
-    assert jobs.retry(scene.connection, job, codes=[IN_DOUBT]) == 1
+    assert wishes.retry(scene.connection, job, codes=[IN_DOUBT]) == 1
     assert scene.claimed() == [one]
 
 
@@ -120,7 +120,7 @@ def test_a_retry_gives_it_as_many_crashes_again(scene: Scene):
     job = scene.job(1)
     for _ in range(MOST_DOUBTS):
         crash_in_flight(scene)
-    jobs.retry(scene.connection, job)
+    wishes.retry(scene.connection, job)
     assert crash_in_flight(scene).state is PENDING
 
 
@@ -174,7 +174,7 @@ def test_a_call_found_days_later_ended_as_late_as_any_call_can(scene: Scene):
     days_later = MIDNIGHT + 50 * HOUR
     scene.crash(now=days_later)
     assert {row.settled_at for row in scene.entries()} == {NOON + LONGEST_CALL}
-    assert len(scene.claimed(9, days_later, holder=scene.runner())) == 5
+    assert len(scene.claimed_in_turn(9, days_later, holder=scene.runner())) == 5
 
 
 def test_a_deleted_job_leaves_a_dead_runner_s_credits_to_be_settled(scene: Scene):

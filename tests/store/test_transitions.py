@@ -22,7 +22,7 @@ from scene import (
 )
 
 from batch.core.model import TRANSITIONS, RequestState
-from batch.store import jobs, outcomes, queue
+from batch.store import outcomes, queue, wishes
 from batch.store.engine import Database
 
 #: How a request comes into each state, from waiting.
@@ -31,7 +31,7 @@ WAYS: dict[RequestState, Callable[[Scene, int], object]] = {
     RUNNING: lambda scene, one: scene.claimed(),
     COMPLETED: lambda scene, one: (scene.claimed(), scene.settle(answered(one))),
     FAILED: lambda scene, one: (scene.claimed(), scene.settle(failed(one))),
-    CANCELLED: lambda scene, one: jobs.cancel(scene.connection, 1),
+    CANCELLED: lambda scene, one: wishes.cancel(scene.connection, 1),
 }
 
 
@@ -63,12 +63,12 @@ DEEDS: dict[str, Callable[[Scene, int], object]] = {
     "put back": lambda scene, one: outcomes.put_back(scene.connection, [one]),
     "crash": lambda scene, one: scene.crash(),
     "crash, held": lambda scene, one: scene.crash(hold=True),
-    "cancel": lambda scene, one: jobs.cancel(scene.connection, 1),
-    "retry": lambda scene, one: jobs.retry(scene.connection, scene.again(1)),
-    "retry cancelled": lambda scene, one: jobs.retry(
+    "cancel": lambda scene, one: wishes.cancel(scene.connection, 1),
+    "retry": lambda scene, one: wishes.retry(scene.connection, scene.again(1)),
+    "retry cancelled": lambda scene, one: wishes.retry(
         scene.connection, scene.again(1), cancelled=True
     ),
-    "pause": lambda scene, one: jobs.pause(scene.connection, 1, NOON),
+    "pause": lambda scene, one: wishes.pause(scene.connection, 1, NOON),
 }
 
 
@@ -116,7 +116,7 @@ def test_a_twin_goes_where_its_leader_goes(arena, deed):
                 if taken_back:
                     # Alone: its leader was running just then.
                     scene.claimed()
-                    jobs.cancel(connection, job.id)
+                    wishes.cancel(connection, job.id)
                     scene.settle(failed(one, PENDING, counts=False))
                 WAYS[leader](scene, one)
                 state = scene.state(twin)

@@ -1,0 +1,127 @@
+"""What an endpoint states of its own count: in headers, in a refusal, on request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from batch.core.quota import Quota, Unit, WindowKind
+from batch.core.waits import parse_wait
+
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,6})?", re.ASCII)
+#: As OpenAI and Groq write it: "(RPD): Limit 250".
+_BRACKETED = re.compile(
+    r"\((?P<what>[RT])P(?P<of>[DM])\):? Limit (?P<limit>\d{1,15})\b",
+    re.IGNORECASE | re.ASCII,
+)
+#: As Google does: "metric: …_free_tier_requests, limit: 20".
+_OF_METRIC = re.compile(
+    r"metric: (?P<metric>[\w./-]+), limit: (?P<limit>\d{1,15})\b",
+    re.IGNORECASE | re.ASCII,
+)
+_LIMIT = re.compile(r"\blimit:? (\d{1,15})\b", re.IGNORECASE | re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """What an endpoint said of one quota; None where it said nothing."""
+
+    #: The quota's name, and its scope.
+    quota: str
+    scope: str = ""
+    limit: int | None = None
+    remaining: int | None = None
+    resets_at: datetime | None = None
+    #: Where it was said: "headers", "refusal" or "balance".
+    source: str
+    #: When the call that brought it was reserved; the answer is of now.
+    asked_at: datetime
+
+    @property
+    def says_something(self) -> bool:
+        said = (self.limit, self.remaining, self.resets_at)
+        return any(one is not None for one in said)
+
+
+def in_headers(
+    quotas: Sequence[Quota],
+    headers: Mapping[str, str],
+    asked_at: datetime,
+    now: datetime,
+) -> list[Statement]:
+    """What these headers say of the quotas that name them."""
+    found = []
+    for quota in quotas:
+        signals = quota.signals
+        if not signals.names & headers.keys():
+            continue
+        wait = parse_wait(headers.get(signals.reset, ""), now)
+        statement = Statement(
+            quota=quota.name,
+            scope=quota.scope,
+            limit=number(headers.get(signals.limit)),
+            remaining=number(headers.get(signals.remaining)),
+            resets_at=None if wait is None else now + timedelta(seconds=wait),
+            source="headers",
+            asked_at=asked_at,
+        )
+        if statement.says_something:
+            found.append(statement)
+    return found
+
+
+def in_refusal(
+    quotas: Sequence[Quota],
+    named: WindowKind | None,
+    message: str,
+    asked_at: datetime,
+) -> list[Statement]:
+    """The limits that a refusal states, where it is told whose they are."""
+    found = []
+    for of_tokens, kind, limit in _limits(message):
+        kind = kind or named
+        meant = [
+            quota
+            for quota in quotas
+            if kind is not None
+            and quota.lasts(kind)
+            and (quota.unit is Unit.TOKENS) == of_tokens
+        ]
+        if len(meant) == 1 and limit > 0:
+            found.append(
+                Statement(
+                    quota=meant[0].name,
+                    scope=meant[0].scope,
+                    limit=limit,
+                    source="refusal",
+                    asked_at=asked_at,
+                )
+            )
+    return found
+
+
+def _limits(message: str) -> list[tuple[bool, WindowKind | None, int]]:
+    """Each limit: whether it is of tokens, of which window, how many."""
+    found: list[tuple[bool, WindowKind | None, int]] = []
+    for one in _BRACKETED.finditer(message):
+        kind = WindowKind.DAY if one["of"].upper() == "D" else WindowKind.MINUTE
+        found.append((one["what"].upper() == "T", kind, int(one["limit"])))
+    for one in _OF_METRIC.finditer(message):
+        found.append(("token" in one["metric"].lower(), None, int(one["limit"])))
+    alone = _LIMIT.findall(message)
+    if not found and len(alone) == 1 and "token" not in message.lower():
+        found.append((False, None, int(alone[0])))
+    return found
+
+
+def number(text: object) -> int | None:
+    """A count as headers and bodies have it; None for what is none."""
+    if isinstance(text, bool):
+        return None
+    if isinstance(text, int | float):
+        return int(text) if 0 <= text < 1e15 else None
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text.strip()):
+        return None
+    return int(float(text))

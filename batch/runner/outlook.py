@@ -1,0 +1,101 @@
+"""What the endpoint says beside its answers: its count, its balance, its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from batch.core.model import Claim, Reply
+from batch.core.statements import Statement, in_headers
+from batch.providers.balance import BalanceError
+from batch.providers.base import Endpoint, http_date
+from batch.runner import endings
+from batch.runner.trade import Trade
+from batch.store.evidence import Decision
+from batch.timekeeper import AGREEMENT, Timekeeper
+
+#: Seconds between questions for the time, while a step of the clock is open.
+ASK_AGAIN = 600.0
+
+
+class Outlook:
+    """Listens to the endpoint beside its answers, and asks it where that is free."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        trade: Trade,
+        clock: Timekeeper,
+        provider: str,
+        notify: Callable[[str], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._trade = trade
+        self._clock = clock
+        self._provider = provider
+        self._notify = notify
+        #: The step of the clock that the user has been told of.
+        self._told: timedelta | None = None
+        self._ask_at = float("-inf")
+        #: What was told of a balance that could not be read.
+        self._complaint = ""
+        #: What is written down of the clock.
+        self._believed: datetime | None = None
+
+    async def begin(self) -> None:
+        """Before the first call: is the clock to be believed, what is left?"""
+        await self._check_clock()
+        await self._read_balance()
+
+    def heard(self, claim: Claim, reply: Reply) -> list[Statement]:
+        """What the headers of a reply state of the quotas that the call counts in."""
+        headers = reply.headers
+        if not headers:
+            return []
+        if self._clock.is_in_question:
+            date = http_date(headers.get("date", ""))
+            if date is not None:
+                self._clock.hear(date)
+        quotas = [quota.of(claim.model) for quota in self._trade.holder.quotas]
+        return in_headers(quotas, headers, claim.reserved_at, self._clock.now())
+
+    async def look(self, *, refused: bool) -> None:
+        """After a transaction: has the clock stepped, was a call refused?"""
+        if self._clock.is_in_question or self._clock.booted_at != self._believed:
+            await self._check_clock()
+        if refused:
+            await self._read_balance()
+
+    async def _check_clock(self) -> None:
+        clock = self._clock
+        if clock.is_in_question and clock.monotonic() >= self._ask_at:
+            self._ask_at = clock.monotonic() + ASK_AGAIN
+            date = await self._endpoint.time()
+            if date is not None:
+                clock.hear(date)
+        news = clock.has_boot_clock and clock.booted_at != self._believed
+        if news and not clock.is_doubtful:
+            self._believed = clock.booted_at
+            await self._trade.believe_clock(clock.booted_at)
+        step = clock.step
+        if step is None:
+            if self._told is not None:
+                self._told = None
+                self._notify(endings.CLOCK_CONFIRMED)
+        elif self._told is None or abs(step - self._told) > AGREEMENT:
+            self._told = step
+            text = endings.clock_stepped(step, clock.now())
+            self._notify(text)
+            await self._trade.note(Decision.CLOCK, text)
+
+    async def _read_balance(self) -> None:
+        try:
+            said = await self._endpoint.balance(self._clock.now())
+        except BalanceError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                told = f"{self._provider}: {error}; quotas go by our own count."
+                self._notify(told)
+            return
+        if said is not None:
+            await self._trade.take_over_balance(said)

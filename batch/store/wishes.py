@@ -1,0 +1,120 @@
+"""What a user does to a job that is queued: pause, cancel, retry, change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, delete, func, select, update
+
+from batch.core.model import Job, RequestState
+from batch.store.runners import IN_DOUBT
+from batch.store.schema import ASIDE, entries, errors, jobs, requests, results
+
+
+def pause(connection: Connection, job_id: int, at: datetime | None) -> None:
+    """No request of this job is claimed any more; None: they are again."""
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(paused_at=at))
+
+
+def cancel(connection: Connection, job_id: int) -> int:
+    """Take back what waits; how many requests that were."""
+    return connection.execute(
+        update(requests)
+        .where(requests.c.job_id == job_id, requests.c.state == RequestState.PENDING)
+        .values(state=RequestState.CANCELLED)
+    ).rowcount
+
+
+def retry(
+    connection: Connection,
+    job: Job,
+    *,
+    codes: Sequence[str] = (),
+    cancelled: bool = False,
+) -> int:
+    """Reopen what failed (or was cancelled), with all attempts ahead; how many.
+
+    `codes`: only those that ended with one of these errors.
+    """
+    state = RequestState.CANCELLED if cancelled else RequestState.FAILED
+    chosen = select(requests.c.id).where(
+        requests.c.job_id == job.id, ASIDE, requests.c.state == state
+    )
+    if codes:
+        answer_of = func.coalesce(requests.c.same_as, requests.c.id)
+        chosen = chosen.join(results, results.c.request_id == answer_of).where(
+            results.c.error_code.in_(codes)
+        )
+    ids = list(connection.scalars(chosen))
+    for start in range(0, len(ids), 500):
+        _reopen(connection, ids[start : start + 500])
+    return len(ids)
+
+
+def change(
+    connection: Connection,
+    job_id: int,
+    *,
+    model: str | None,
+    params: dict[str, Any] | None,
+    max_attempts: int | None,
+) -> None:
+    """What the job's requests are asked with from now on."""
+    values: dict[str, Any] = {}
+    if model is not None:
+        values["model"] = model
+    if params is not None:
+        values["params"] = orjson.dumps(params).decode()
+    if max_attempts is not None:
+        values["max_attempts"] = max_attempts
+    if values:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def amend(connection: Connection, job_id: int, values: Mapping[str, Any]) -> None:
+    """Change how much a job gets and when: priority, daily_cap, due_at."""
+    if values:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+
+
+def _reopen(connection: Connection, ids: Sequence[int]) -> None:
+    these = requests.c.id.in_(ids)
+    asked_for_them = select(func.coalesce(requests.c.same_as, requests.c.id)).where(
+        these
+    )
+    answered = select(requests.c.id).where(
+        requests.c.id.in_(asked_for_them),
+        requests.c.state == RequestState.COMPLETED,
+    )
+    # A repetition whose original was answered meanwhile has its answer.
+    connection.execute(
+        update(requests)
+        .where(these, requests.c.same_as.in_(answered))
+        .values(state=RequestState.COMPLETED)
+    )
+    # What it crashed with before counts no more.
+    entries_of_them = select(entries.c.id).where(
+        entries.c.request_id.in_(asked_for_them)
+    )
+    connection.execute(
+        update(errors)
+        .where(errors.c.entry_id.in_(entries_of_them), errors.c.verdict == IN_DOUBT)
+        .values(verdict=f"{IN_DOUBT}, retried")
+    )
+    # Otherwise the original is asked again too, for it is what is asked.
+    closed = requests.c.state.in_([RequestState.FAILED, RequestState.CANCELLED])
+    connection.execute(
+        delete(results).where(
+            results.c.request_id.in_(
+                select(requests.c.id).where(requests.c.id.in_(asked_for_them), closed)
+            )
+        )
+    )
+    connection.execute(
+        update(requests)
+        .where(these | requests.c.id.in_(asked_for_them), closed)
+        .values(state=RequestState.PENDING, failures=0)
+    )
