@@ -21,6 +21,7 @@ from batch.cli import (
     jobs,
     results,
     run,
+    schedule,
     stage,
     status,
     submit,
@@ -50,6 +51,7 @@ app.command()(jobs.change)
 app.command()(jobs.delete)
 app.add_typer(accounts.quota, name="quota")
 app.add_typer(accounts.keys, name="keys")
+app.add_typer(schedule.schedule, name="schedule")
 app.command()(about.models)
 app.command()(about.providers)
 app.command()(about.config)
