@@ -99,7 +99,9 @@ def done_by(forecast: Forecast, zone: tzinfo, now: datetime) -> str:
     if done is None or done >= FOREVER:
         return "never"
     here = done.astimezone()
-    if here.date() == now.astimezone().date():
+    # Neither here nor where the quota counts is it another day by then.
+    places = (None, zone)
+    if all(done.astimezone(z).date() == now.astimezone(z).date() for z in places):
         sure = forecast.paced or not forecast.at_once
         return f"today about {here:%H:%M}" if sure else "today"
     return day(done, zone)
