@@ -16,7 +16,7 @@ def block(plan: Plan) -> str:
     command = " ".join([*variables, *map(_word, plan.command)])
     lines = [
         BEGIN,
-        "# By `quotabatch schedule`. What a run says at its end comes by cron's mail;",
+        "# By `quotabatch schedule`. What goes wrong comes by cron's mail;",
         "# what the machine sleeps through is left to the next time.",
         *(f"{_time(start)} {command}" for start in plan.starts),
         END,

@@ -125,7 +125,7 @@ class Systemd(Scheduler):
 class Cron(Scheduler):
     """The user's crontab."""
 
-    advice = ("What a run says comes by cron's mail, where the machine has mail.",)
+    advice = ("What goes wrong comes by cron's mail, where the machine has mail.",)
     otherwise = (
         "put in place by hand what `quotabatch schedule print --for cron` prints"
     )
