@@ -71,6 +71,10 @@ class Completion:
     finish_reason: str
     model: str | None = None
     usage: Mapping[str, Any] | None = None
+    #: What the model thought aloud, where the protocol keeps it apart.
+    reasoning: str | None = None
+    #: The functions that the model wants called, as the protocol has them.
+    tool_calls: list[dict[str, Any]] | None = None
     #: Those of its headers that were asked for, by lower-case name.
     headers: Mapping[str, str] = field(default_factory=dict)
 

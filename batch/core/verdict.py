@@ -90,6 +90,8 @@ def judge(failure: Failure, rules: Rules, now: datetime) -> Verdict:
         return _stop(StopCause.CONFIGURATION, "it would be so for every request")
     if failure.code == "unsendable":
         return _fail("it can never be sent")
+    if failure.code in ("content_filter", "length", "refusal"):
+        return _fail("the same question would end the same way")
     return _by_status(failure, failure.status or 0, now)
 
 

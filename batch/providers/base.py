@@ -34,6 +34,8 @@ REFUSAL_READ = 64 * 1024
 REFUSAL_WAIT = 2.0
 
 
+#: How long is waited for what comes behind an answer, its usage, seconds.
+AFTER_END = 5.0
 #: How long a question beside the calls may take, seconds.
 ASIDE_WAIT = 10.0
 
@@ -49,6 +51,9 @@ class Decoder(Protocol):
 
     def partial(self) -> str:
         """The text so far."""
+
+    def is_complete(self) -> bool:
+        """Whether the outcome is settled, however the connection ends."""
 
 
 class Endpoint(Protocol):
@@ -112,13 +117,15 @@ class Line:
 
     async def post(self, post: Post, decoder: Decoder, on_text: OnText | None) -> Reply:
         """Send it, and hand what comes back to the decoder."""
-        sent = SimpleNamespace(flag=False)
+        sent = SimpleNamespace(flag=False, response=None)
         try:
             reply = await self._exchange(post, decoder, on_text, sent)
         except Exception as error:
             # Not all that it raises is a ClientError; and nothing may leave this room.
             code, message = _named(error, sent.flag)
-            reply = _fault(code, message, decoder, sent=sent.flag)
+            reply = self._settled(decoder, sent.response) or _fault(
+                code, message, decoder, sent=sent.flag
+            )
         return self._without_key(reply) if isinstance(reply, Failure) else reply
 
     async def _exchange(
@@ -142,6 +149,7 @@ class Line:
                 refused = await self._refused(response)
                 if refused is not None:
                     return refused
+                sent.response = response
                 size = 0
                 veil = Veil(self._key)
                 async for data in response.content.iter_any():
@@ -149,7 +157,7 @@ class Line:
                     size += len(data)
                     if size > bounds.size:
                         response.close()
-                        return _fault(
+                        return self._settled(decoder, response) or _fault(
                             "too_long",
                             f"the answer is larger than {bounds.size:,} bytes",
                             decoder,
@@ -157,10 +165,28 @@ class Line:
                     text = decoder.feed(data)
                     if text and on_text is not None:
                         on_text(veil.feed(text))
-                reply = decoder.finish(
-                    framed=_is_framed(response), content_type=response.content_type
-                )
-                return replace(reply, headers=self._kept(response))
+                    if decoder.is_complete():
+                        ends_at = min(ends_at, loop.time() + AFTER_END)
+                        limit.reschedule(min(loop.time() + bounds.silence, ends_at))
+                return self._finished(decoder, response, framed=_is_framed(response))
+
+    def _finished(
+        self, decoder: Decoder, response: aiohttp.ClientResponse, *, framed: bool
+    ) -> Reply:
+        reply = decoder.finish(framed=framed, content_type=response.content_type)
+        return replace(reply, headers={**self._kept(response), **reply.headers})
+
+    def _settled(
+        self, decoder: Decoder, response: aiohttp.ClientResponse | None
+    ) -> Reply | None:
+        """The reply, where the connection broke only after its outcome was settled."""
+        if response is None:
+            return None
+        try:
+            reply = self._finished(decoder, response, framed=False)
+        except Exception:
+            return None
+        return reply if decoder.is_complete() else None
 
     def _kept(self, response: aiohttp.ClientResponse) -> dict[str, str]:
         found = response.headers

@@ -86,12 +86,17 @@ def error_in(body: Any) -> tuple[str | None, str] | None:
     return None
 
 
+def told(error: dict[str, Any]) -> tuple[str | None, str]:
+    """(code, message) of what is known to be an error."""
+    return _code(error), _message(error)
+
+
 def refusal(text: str, content_type: str = "") -> tuple[str | None, str]:
     """(code, message) of the body of an HTTP error, as much as can be told."""
     body = parsed(text)
     found = error_in(body)
     if found is None and isinstance(body, dict):
-        found = _code(body), _message(body)
+        found = told(body)
     if found is not None:
         return found
     if is_html(text, content_type):

@@ -96,6 +96,10 @@ class EspaiDecoder:
     def partial(self) -> str:
         return "".join(self._pieces)
 
+    def is_complete(self) -> bool:
+        # Nothing but the connection's own end marks the answer's.
+        return False
+
     def finish(self, *, framed: bool, content_type: str = "") -> Reply:
         self._pieces.append(self._stream.finish())
         text = redact("".join(self._pieces), self._key)

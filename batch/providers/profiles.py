@@ -22,7 +22,16 @@ from batch.providers.balance import Balance
 from batch.providers.tables import Reader
 
 SHIPPED = "profiles.toml"
-PROTOCOLS = ("espai",)
+PROTOCOLS = ("espai", "openai")
+ON_LENGTH = ("complete", "fail")
+#: The error codes of a protocol that has no shipped profile of its own name.
+ERRORS: Mapping[str, Mapping[str, Any]] = {
+    "openai": {
+        "exhausted": ["insufficient_quota"],
+        "refused": ["invalid_api_key"],
+        "rejected": ["context_length_exceeded", "content_policy_violation"],
+    }
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,11 @@ class Profile:
     pooled: bool = False
     #: espai: the field that carries the messages; it has been renamed before.
     message_field: str = "message"
+    #: openai: whether answers come as a stream, and with their usage.
+    stream: bool = True
+    stream_usage: bool = False
+    #: openai: whether an answer that reached its limit of tokens is one.
+    on_length: str = "complete"
     source: str = ""
     as_of: str = ""
     notes: str = ""
@@ -96,8 +110,9 @@ def merged(
         if not isinstance(table, Mapping):
             raise ConfigError(f"{where}: profiles.{name} must be a table")
         # The codes of an error are the protocol's: its own profile lists them.
-        protocol = tables.get(str(table.get("protocol")), {})
-        errors = {"errors": protocol["errors"]} if "errors" in protocol else {}
+        protocol = str(table.get("protocol"))
+        own = tables.get(protocol, {}).get("errors", ERRORS.get(protocol))
+        errors = {"errors": own} if own is not None else {}
         tables[name] = {**errors, **tables.get(name, {}), **table}
         origins[name] = f"{where}: profiles"
     return {name: _profile(name, t, origins[name]) for name, t in tables.items()}
@@ -119,6 +134,10 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
     connections = reader.text("connections", "fresh")
     if connections not in ("fresh", "pooled"):
         raise reader.error("connections", f"{connections!r} is not fresh or pooled")
+    openai = protocol == "openai"
+    on_length = reader.text("on_length", "complete") if openai else "complete"
+    if on_length not in ON_LENGTH:
+        raise reader.error("on_length", f"{on_length!r} is not complete or fail")
     quotas = allowance.quotas(reader)
     profile = Profile(
         name=name,
@@ -133,6 +152,9 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
         rules=_rules(reader),
         pooled=connections == "pooled",
         message_field=reader.text("message_field", "message"),
+        stream=reader.flag("stream", True) if openai else True,
+        stream_usage=reader.flag("stream_usage", False) if openai else False,
+        on_length=on_length,
         source=reader.text("source", ""),
         as_of=reader.text("as_of", ""),
         notes=reader.text("notes", ""),

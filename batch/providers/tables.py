@@ -36,6 +36,10 @@ class Reader:
             raise self.error(name, "must be a whole number")
         return value
 
+    def flag(self, name: str, default: bool) -> bool:
+        value: bool = self._take(name, bool, "true or false", default)
+        return value
+
     @property
     def is_empty(self) -> bool:
         return not self._table

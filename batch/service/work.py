@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +16,9 @@ from batch.core.model import Counts, Job
 from batch.errors import KeyRefusedError, UsageError
 from batch.keys import ANY_PROVIDER, Key
 from batch.providers.base import Endpoint
+from batch.providers.bounds import Bounds
 from batch.providers.espai import EspaiEndpoint
+from batch.providers.openai import OpenaiEndpoint
 from batch.providers.profiles import Profile
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
@@ -27,6 +29,11 @@ from batch.store.purse import Holder
 
 #: Which ending speaks for the run, where accounts ended differently.
 _GRAVITY = (130, 143, 129, 77, 78, 69, 75)
+#: By protocol.
+_ENDPOINTS: Mapping[str, Callable[[Profile, str | None, Bounds], Endpoint]] = {
+    "espai": EspaiEndpoint,
+    "openai": OpenaiEndpoint,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +246,8 @@ def _dead_runners(connection: Connection, service: Service) -> list[int]:
 
 def _endpoint(profile: Profile, key: Key | None, service: Service) -> Endpoint:
     secret = key.secret if key else None
-    return EspaiEndpoint(profile, secret, service.settings.bounds())
+    made = _ENDPOINTS[profile.protocol]
+    return made(profile, secret, service.settings.bounds())
 
 
 def _needed_key(service: Service, profile: Profile) -> Key | None:

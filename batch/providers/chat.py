@@ -1,0 +1,261 @@
+"""A chat completion as it comes in: chunk by chunk, or whole. No sockets here.
+
+It knows what servers make of OpenAI's format, not only what is documented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from batch.core.plain import redact
+from batch.providers import bodies
+
+#: Deeper than any real reply; what is deeper could not be stored.
+MAX_DEPTH = 50
+#: Reasons of an end that is none: the endpoint broke down (DeepSeek, Zhipu, vLLM).
+BROKEN = ("error", "insufficient_system_resource", "network_error", "abort")
+
+
+@dataclass(frozen=True, slots=True)
+class Error:
+    """What an endpoint says went wrong, in the middle of a reply."""
+
+    message: str
+    code: str | None = None
+    #: The HTTP status that its code is, if it is one.
+    status: int | None = None
+    #: Headers that it was told of itself, lower case (OpenRouter).
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Chat:
+    """The first choice of a chat completion, put together from its chunks."""
+
+    def __init__(self) -> None:
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self.calls: list[dict[str, Any]] = []
+        self._call_at: dict[Any, dict[str, Any]] = {}
+        self.finish_reason = ""
+        self.error: Error | None = None
+        self.model = ""
+        self.usage: dict[str, Any] | None = None
+        #: Whether anything of a completion was seen.
+        self.begun = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has its end, good or bad."""
+        return bool(self.finish_reason) or self.error is not None
+
+    @property
+    def text(self) -> str:
+        """UnicodeDecodeError for half a character."""
+        return _whole("".join(self._text))
+
+    @property
+    def text_so_far(self) -> str:
+        """The same, fit to be written down whatever it is."""
+        return writable("".join(self._text))
+
+    @property
+    def reasoning(self) -> str:
+        return writable("".join(self._reasoning))
+
+    @property
+    def refusal(self) -> str:
+        return writable("".join(self._refusal))
+
+    def take(self, body: Mapping[str, Any]) -> str:
+        """Take a chunk, or a whole reply; the text that it adds."""
+        choice = _first_choice(body)
+        error = error_of(body) or (error_of(choice) if choice.get("error") else None)
+        if error is not None:
+            self.fail(error)
+            return ""
+        self._note(body, choice)
+        if not choice:
+            return ""
+        self.begun = True
+        text = self._add(self._part(choice))
+        reason = choice.get("finish_reason")
+        if isinstance(reason, str) and reason.strip():
+            self.finish_reason = writable(reason.strip())
+            if self.finish_reason.casefold() in BROKEN:
+                self.fail(Error(f"it broke off ({reason.strip()})", reason.strip()))
+        return text
+
+    def fail(self, error: Error) -> None:
+        """It went wrong; what is said first is what counts."""
+        self.error = self.error or error
+
+    def _note(self, body: Mapping[str, Any], choice: Mapping[str, Any]) -> None:
+        model = body.get("model")
+        if isinstance(model, str) and not self.model:
+            self.model = writable(model)
+        # Groq and Moonshot have places of their own for it.
+        groq = body.get("x_groq")
+        for holder in (body, groq if isinstance(groq, dict) else {}, choice):
+            usage = holder.get("usage")
+            if isinstance(usage, dict) and usage:
+                self.usage = usage
+                return
+
+    def _part(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
+        delta, message = choice.get("delta"), choice.get("message")
+        if isinstance(delta, dict) and delta:
+            return delta
+        # In a stream, a message at the end would repeat what the chunks have said.
+        whole = isinstance(message, dict) and not (self._text or self.calls)
+        return message if whole and isinstance(message, dict) else {}
+
+    def _add(self, part: Mapping[str, Any]) -> str:
+        text, thoughts = _said(part.get("content"))
+        for name in ("reasoning_content", "reasoning"):
+            told = part.get(name)
+            if isinstance(told, str) and told:
+                thoughts += told
+                break
+        self._text += [text] if text else []
+        self._reasoning += [thoughts] if thoughts else []
+        refusal = part.get("refusal")
+        self._refusal += [refusal] if isinstance(refusal, str) else []
+        calls = part.get("tool_calls")
+        for fragment in calls if isinstance(calls, list) else []:
+            if isinstance(fragment, dict):
+                self._add_call(fragment)
+        function = part.get("function_call")
+        if isinstance(function, dict):
+            # What tool_calls were called before.
+            self._add_call({"index": "", "type": "function", "function": function})
+        return text
+
+    def _add_call(self, fragment: Mapping[str, Any]) -> None:
+        found = fragment.get("function")
+        function = found if isinstance(found, dict) else {}
+        own = fragment.get("id")
+        place = fragment.get("index")
+        if not isinstance(place, str | int | float):
+            place = own if isinstance(own, str) and own else None
+        last = self.calls[-1] if self.calls else None
+        call = last if place is None else self._call_at.get(place)
+        # Gemini gives several calls one index, or none; vLLM gives every fragment
+        # another id.
+        if call is None or (
+            function.get("name") and (place is None or (own and own != call.get("id")))
+        ):
+            call = {"function": {}}
+            self._call_at[place] = call
+            self.calls.append(call)
+        for name, value in fragment.items():
+            if name not in ("index", "function") and not call.get(name):
+                call[name] = value
+        _extend(call["function"], function)
+
+
+def error_of(body: Mapping[str, Any], *, surely: bool = False) -> Error | None:
+    """The error that a body, or an event, consists of; `surely`: that it is one."""
+    error = body.get("error")
+    if isinstance(error, dict) and any(error.values()):
+        return _error(error)
+    if isinstance(error, str) and error:
+        return _error({**body, "message": error})
+    bare = "choices" not in body and "message" in body and "code" in body
+    if surely or bare or error is True or bodies.error_in(body) is not None:
+        return _error(body)
+    return None
+
+
+def clean(value: Any, key: str | None, depth: int = 0) -> Any:
+    """A JSON value that can be stored, without the key."""
+    if depth > MAX_DEPTH:
+        return None
+    match value:
+        case str():
+            return redact(writable(value), key)
+        case dict():
+            return {
+                redact(writable(name), key): clean(one, key, depth + 1)
+                for name, one in value.items()
+            }
+        case list():
+            return [clean(one, key, depth + 1) for one in value]
+        case _:
+            return value
+
+
+def writable(text: str) -> str:
+    """The text with its halves of characters and its NULs replaced."""
+    if "\0" in text:
+        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _whole(text: str) -> str:
+    """Servers that count in UTF-16 cut a character in two, over two chunks."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    return text
+
+
+def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    choices = body.get("choices")
+    for choice in choices if isinstance(choices, list) else []:
+        if isinstance(choice, dict) and choice.get("index") in (0, None):
+            return choice
+    return {}
+
+
+def _said(content: Any) -> tuple[str, str]:
+    """(text, reasoning) of a content: a text, or a list of parts (Mistral)."""
+    if isinstance(content, str):
+        return content, ""
+    text = thoughts = ""
+    for part in content if isinstance(content, list) else []:
+        if isinstance(part, dict):
+            more = part.get("text")
+            text += more if isinstance(more, str) else ""
+            thinking = part.get("thinking")
+            thoughts += thinking if isinstance(thinking, str) else _said(thinking)[0]
+    return text, thoughts
+
+
+def _extend(function: dict[str, Any], fragment: Mapping[str, Any]) -> None:
+    for name, value in fragment.items():
+        known = function.get(name)
+        if name == "arguments" and isinstance(known, str) and isinstance(value, str):
+            function[name] = known + value
+        elif not known:
+            # Some repeat the name with every fragment.
+            function[name] = value
+
+
+def _error(body: Mapping[str, Any]) -> Error:
+    fields: dict[str, Any] = clean(dict(body), None)
+    code, message = bodies.told(fields)
+    kind = fields.get("type")
+    statuses = (_status(fields.get(name)) for name in ("code", "status", "status_code"))
+    metadata = fields.get("metadata")
+    told = metadata.get("headers") if isinstance(metadata, dict) else None
+    headers = told.items() if isinstance(told, dict) else ()
+    return Error(
+        message=message,
+        code=code or (kind if isinstance(kind, str) and kind else None),
+        status=next((one for one in statuses if one is not None), None),
+        headers={name.lower(): one for name, one in headers if isinstance(one, str)},
+    )
+
+
+def _status(code: Any) -> int | None:
+    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
+        code = int(code)
+    if isinstance(code, int) and 400 <= code <= 599:
+        return code
+    return None

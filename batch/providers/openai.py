@@ -1,0 +1,279 @@
+"""OpenAI's chat completions, as a stream of events or as one JSON object.
+
+Only a finish_reason makes an answer of what came; how the connection ended does not
+matter then.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from batch.core.model import Claim, Completion, Failure, Reply
+from batch.core.plain import plain, redact
+from batch.core.sse import Event, SseDecoder
+from batch.core.statements import Statement
+from batch.core.streams import NotTextError
+from batch.providers import bodies
+from batch.providers.balance import ask_balance
+from batch.providers.base import Line, OnText, Post
+from batch.providers.bounds import Bounds
+from batch.providers.chat import Chat, Error, clean, error_of, writable
+from batch.providers.profiles import Profile
+
+PATH = "/chat/completions"
+
+#: What is kept of a reply that is no stream of events, to tell a person; bytes.
+HEAD_KEPT = 2000
+#: Reasons of an end at the limit of tokens.
+LENGTH = ("length", "max_tokens")
+
+
+class OpenaiEndpoint:
+    """One key's way to a server of chat completions."""
+
+    def __init__(self, profile: Profile, key: str | None, bounds: Bounds) -> None:
+        self._profile = profile
+        self._key = key
+        self._url = profile.base_url.rstrip("/") + PATH
+        if not profile.stream:
+            # Its first byte comes when the answer is ready.
+            bounds = replace(bounds, first_byte=bounds.total)
+        self._line = Line(
+            pooled=profile.pooled, bounds=bounds, key=key, headers=profile.headers
+        )
+
+    async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
+        try:
+            body = self._body(claim)
+        except TypeError:
+            return Failure(
+                code="unsendable",
+                message="the request cannot be written as JSON",
+                sent=False,
+            )
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        post = Post(url=self._url, body=body, headers=headers)
+        decoder = OpenaiDecoder(
+            claim.model, self._key, fail_on_length=self._profile.on_length == "fail"
+        )
+        return await self._line.post(post, decoder, on_text)
+
+    async def time(self) -> datetime | None:
+        return await self._line.time(self._profile.base_url)
+
+    async def balance(self, now: datetime) -> Statement | None:
+        profile = self._profile
+        if profile.balance is None:
+            return None
+        return await ask_balance(
+            self._line, profile.balance, self._key, profile.quotas, now
+        )
+
+    async def close(self) -> None:
+        await self._line.close()
+
+    def _body(self, claim: Claim) -> bytes:
+        profile = self._profile
+        body: dict[str, Any] = {
+            **claim.params,
+            "messages": claim.messages,
+            "model": claim.model,
+            "stream": profile.stream,
+        }
+        if not profile.stream:
+            # Servers refuse it where there is no stream.
+            body.pop("stream_options", None)
+        elif profile.stream_usage:
+            options = claim.params.get("stream_options")
+            body["stream_options"] = {
+                **(options if isinstance(options, dict) else {}),
+                "include_usage": True,
+            }
+        return orjson.dumps(body)
+
+
+class OpenaiDecoder:
+    """Puts an answer together, and tells it from what is none.
+
+    What comes decides whether it is a stream or one object: servers may ignore what
+    was asked for, and mislabel what they send.
+    """
+
+    def __init__(
+        self, model: str, key: str | None = None, *, fail_on_length: bool = False
+    ) -> None:
+        self._model = model
+        self._key = key
+        self._fail_on_length = fail_on_length
+        self._sse = SseDecoder()
+        self._chat = Chat()
+        self._head = bytearray()
+        #: None until the first byte that is no blank.
+        self._is_stream: bool | None = None
+        #: [DONE] was seen.
+        self._done = False
+        self._garbled = False
+
+    def feed(self, data: bytes) -> str:
+        if self._is_stream is None:
+            self._head += data
+            start = bytes(self._head).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+            if not start:
+                return ""
+            self._is_stream = start not in (b"{", b"[", b"<")
+            data = bytes(self._head)
+        elif not self._is_stream or len(self._head) < HEAD_KEPT:
+            self._head += data
+        if not self._is_stream:
+            return ""
+        return "".join([self._take(event) for event in self._sse.feed(data)])
+
+    def partial(self) -> str:
+        return self._chat.text_so_far
+
+    def is_complete(self) -> bool:
+        return self._done or self._garbled or self._chat.is_settled
+
+    def finish(self, *, framed: bool, content_type: str = "") -> Reply:
+        if self._is_stream is None:
+            return self._failure("empty", "the answer is empty")
+        try:
+            if self._is_stream:
+                for event in self._sse.finish():
+                    self._take(event, last=True)
+            elif (failure := self._read_whole(framed, content_type)) is not None:
+                return failure
+        except NotTextError as error:
+            # At a cut, it is only the last character that is not whole.
+            if framed and not self.is_complete():
+                return self._failure("not_text", f"the answer is not text ({error})")
+        return self._outcome()
+
+    def _take(self, event: Event, *, last: bool = False) -> str:
+        data = event.data.strip()
+        if self._done or not data:
+            return ""
+        if data.startswith("[DONE]"):
+            self._done = True
+            return ""
+        body = _loaded(data)
+        if event.type == "error":
+            error = error_of(body, surely=True) if isinstance(body, dict) else None
+            self._chat.fail(error or Error(writable(data)))
+        elif isinstance(body, dict):
+            return self._chat.take(body)
+        elif data[0] in "{[" and not last:
+            # It may have been a part of the answer.
+            self._garbled = True
+        return ""
+
+    def _read_whole(self, framed: bool, content_type: str) -> Failure | None:
+        """Take the reply as one object; a Failure if it is none."""
+        try:
+            text = self._head.decode()
+        except UnicodeDecodeError as error:
+            if not framed:
+                return self._failure("unfinished", "the reply stopped before its end")
+            raise NotTextError(f"not UTF-8: {error.reason}") from None
+        body = _loaded(text.strip("\ufeff \t\r\n"))
+        if isinstance(body, dict):
+            self._chat.take(body)
+            return None
+        if bodies.is_html(text, content_type):
+            title = plain(bodies.html_title(text), 80, self._key)
+            named = f" ({title})" if title else ""
+            message = f"the endpoint sent an HTML page{named}, not an answer"
+            return replace(self._failure("html", message), partial=writable(text))
+        if not framed:
+            return self._failure("unfinished", "the reply stopped before its end")
+        said = plain(writable(text), 80, self._key)
+        return self._failure("garbled", f"the reply is no chat completion: {said}")
+
+    def _outcome(self) -> Reply:
+        chat = self._chat
+        reason = chat.finish_reason.casefold()
+        if chat.error is not None:
+            return self._reported(chat.error)
+        if self._garbled:
+            return self._failure("garbled", "an event of the stream is not JSON")
+        if not reason:
+            return self._unfinished()
+        if reason.startswith("content_filter") or reason == "sensitive":
+            return self._failure("content_filter", "the answer was filtered")
+        if reason in LENGTH and self._fail_on_length:
+            return self._failure("length", "the answer reached its limit of tokens")
+        try:
+            text = chat.text
+        except UnicodeDecodeError:
+            return self._failure("not_text", "the answer is not text (half of a pair)")
+        if "\0" in text:
+            return self._failure("not_text", "the answer is not text (a NUL character)")
+        if bodies.is_blank(text) and not chat.calls:
+            return self._empty()
+        return Completion(
+            text=redact(text, self._key),
+            finish_reason=plain(chat.finish_reason, 60, self._key),
+            model=plain(chat.model, 200, self._key) or self._model,
+            usage=clean(chat.usage, self._key),
+            reasoning=redact(chat.reasoning, self._key) or None,
+            tool_calls=clean(chat.calls, self._key) or None,
+        )
+
+    def _reported(self, error: Error) -> Failure:
+        code = None if error.code is None else plain(error.code, 60, self._key)
+        named = f" (code {code})" if code else ""
+        said = f"the endpoint reports: {plain(error.message, key=self._key)}{named}"
+        return replace(
+            self._failure("endpoint_error", said),
+            status=error.status or 200,
+            headers=error.headers,
+            endpoint_code=code,
+        )
+
+    def _unfinished(self) -> Failure:
+        said = "the answer stopped without a finish_reason"
+        if not self._chat.begun:
+            head = self._head[:HEAD_KEPT].decode("utf-8", "replace")
+            said = f"the reply holds no answer: {plain(writable(head), 120, self._key)}"
+        return self._failure("unfinished" if self._is_stream else "garbled", said)
+
+    def _empty(self) -> Failure:
+        chat = self._chat
+        if chat.refusal.strip():
+            said = plain(chat.refusal, key=self._key)
+            return self._failure("refusal", f"the model refuses: {said}")
+        message = "the answer is empty"
+        if chat.reasoning.strip():
+            message += f": {len(chat.reasoning):,} characters of reasoning and no text"
+        if chat.finish_reason.casefold() in LENGTH:
+            message += "; it reached its limit of tokens, which may be set too low"
+        return self._failure("empty", message)
+
+    def _failure(self, code: str, message: str) -> Failure:
+        return Failure(
+            code=code, message=message, sent=True, status=200, partial=self.partial()
+        )
+
+
+def _loaded(text: str) -> Any:
+    """The JSON of an event; an error may be wrapped in a list. None: it is none."""
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:
+            # It takes half a character, which the next event may complete.
+            body = json.loads(text, parse_int=_number)
+        except (ValueError, RecursionError):
+            return None
+    return body[0] if isinstance(body, list) and len(body) == 1 else body
+
+
+def _number(digits: str) -> int | float:
+    return int(digits) if len(digits) < 19 else float(digits)
