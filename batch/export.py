@@ -52,6 +52,9 @@ class Result:
     finished_at: str | None
     #: The row as it was read, one JSON object.
     input: str
+    reasoning: str | None = None
+    #: A JSON list.
+    tool_calls: str | None = None
 
 
 _HEAD = (
@@ -148,9 +151,20 @@ def _jsonl(results: Iterable[Result]) -> Iterator[bytes]:
                 "finished_at": one.finished_at,
                 # As it was read: no number loses a digit.
                 "input": orjson.Fragment(one.input),
+                **_beside(one),
             },
             option=orjson.OPT_APPEND_NEWLINE,
         )
+
+
+def _beside(one: Result) -> dict[str, Any]:
+    """What only some answers have."""
+    found: dict[str, Any] = {}
+    if one.reasoning is not None:
+        found["reasoning"] = one.reasoning
+    if one.tool_calls is not None:
+        found["tool_calls"] = orjson.Fragment(one.tool_calls)
+    return found
 
 
 def _csv(results: Iterable[Result], columns: Sequence[str]) -> Iterator[bytes]:

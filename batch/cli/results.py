@@ -109,6 +109,8 @@ def _request_as_json(report: RequestReport) -> dict[str, Any]:
         ],
         "completion": row.text,
         "finish_reason": row.finish_reason,
+        "reasoning": row.reasoning,
+        "tool_calls": row.tool_calls and orjson.Fragment(row.tool_calls),
         "error": row.error_code
         and {"code": row.error_code, "message": row.error_message},
         "finished_at": row.finished_at and row.finished_at.isoformat(),
@@ -140,6 +142,10 @@ def _request_lines(report: RequestReport) -> list[str]:
             lines.append(f"  {one.verdict}: {one.because}")
         if one.partial:
             lines.append(f"  it had come to: {one.partial}")
+    if row.reasoning is not None:
+        lines += ["", "reasoning:", row.reasoning]
+    if row.tool_calls is not None:
+        lines += ["", "tool calls:", row.tool_calls]
     if row.text is not None:
         lines += ["", f"answer ({row.finish_reason}):", row.text]
     return lines

@@ -64,4 +64,6 @@ def _result(row: AnyRow, job: Job) -> Result:
         usage=row.usage if done else None,
         finished_at=finished.isoformat(timespec="milliseconds") if finished else None,
         input=row.input,
+        reasoning=row.reasoning if done else None,
+        tool_calls=row.tool_calls if done else None,
     )

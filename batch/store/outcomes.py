@@ -165,6 +165,10 @@ def _complete(
                 "finish_reason": done.finish_reason,
                 "model": done.model,
                 "usage": orjson.dumps(done.usage).decode() if done.usage else None,
+                "reasoning": done.reasoning,
+                "tool_calls": orjson.dumps(done.tool_calls).decode()
+                if done.tool_calls
+                else None,
                 "finished_at": now,
             }
             for one in settlements

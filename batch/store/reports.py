@@ -141,6 +141,8 @@ _RESULT_COLUMNS = (
     results.c.finish_reason,
     results.c.model.label("answered_by"),
     results.c.usage,
+    results.c.reasoning,
+    results.c.tool_calls,
     results.c.error_code,
     results.c.error_message,
     results.c.finished_at,

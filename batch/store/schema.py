@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 #: The revision that this code reads and writes.
-REVISION = "0002"
+REVISION = "0003"
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -173,6 +173,9 @@ results = Table(
     Column("error_code", Text),
     Column("error_message", Text),
     Column("finished_at", Moment, nullable=False),
+    Column("reasoning", Text),
+    # A JSON list.
+    Column("tool_calls", Text),
 )
 
 runners = Table(
