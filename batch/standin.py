@@ -1,4 +1,5 @@
-"""The stand-in service: a real HTTP server on loopback that answers like ESP-AI.
+"""The stand-in service: a real HTTP server on loopback that answers like ESP-AI, and
+like OpenAI at /v1/chat/completions.
 
 It has a quota, latency and faults of its own, and counts the calls that it received:
 whoever wants to know the truth asks it, not us. It shares no code with the product.
@@ -17,6 +18,7 @@ from typing import Any
 
 from aiohttp import web
 
+from batch import standin_chat as chat
 from batch.clock import Clock, SystemClock
 from batch.errors import UsageError
 
@@ -33,6 +35,7 @@ FAULTS = {
     "stall": "half the answer, then silence",
     "latin1": "bytes that are not UTF-8",
     "redirect": "a redirect elsewhere",
+    "finish": "an end for this reason (finish:length), or for none; openai only",
 }
 
 Answer = Callable[[Mapping[str, Any]], str]
@@ -59,7 +62,7 @@ class Call:
 
 @dataclass(kw_only=True)
 class Standin:
-    """An ESP-AI platform of our own."""
+    """An ESP-AI platform of our own, and an OpenAI beside it: they share the quota."""
 
     #: Calls a day; None: no limit.
     limit: int | None = 200
@@ -94,6 +97,7 @@ class Standin:
         """Serve; the base URL to reach it by. Port 0: any free one."""
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/llm", self._llm)
+        app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/standin", self._report)
         app.router.add_post("/standin/next-day", self._jump)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -116,13 +120,8 @@ class Standin:
             self._runner = None
 
     async def _llm(self, request: web.Request) -> web.StreamResponse:
-        try:
-            body = await request.json()
-        except ValueError:
-            raise web.HTTPBadRequest(text="not JSON") from None
-        if not isinstance(body, dict):
-            raise web.HTTPBadRequest(text="not an object")
-        fault, outcome = self._receive(body)
+        body = await _body(request)
+        fault, outcome = self._receive(body, body.get("api_key"))
         match outcome:
             case "answered":
                 return await self._stream(request, self.answer(body))
@@ -133,11 +132,81 @@ class Standin:
             case _:
                 return await self._misbehave(request, body, fault)
 
-    def _receive(self, body: Mapping[str, Any]) -> tuple[str, str]:
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await _body(request)
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        fault, outcome = self._receive(body, key)
+        name, _, detail = fault.partition(":")
+        reply = chat.Reply(
+            number=len(self.calls),
+            model=str(body.get("model")),
+            prompt=chat.prompt_of(_messages(body)),
+            text="" if outcome == "empty" else self.answer(body),
+            finish_reason=(detail or None) if outcome == "finish" else "stop",
+        )
+        match outcome:
+            case "answered" | "empty" | "finish":
+                return await self._tell(request, body, reply)
+            case "refused" | "exhausted":
+                message = f"Rate limit reached: {self.limit} requests per day"
+                return _refusal(429, message, "rate_limit_exceeded", "requests")
+            case "bad_key":
+                message = "Incorrect API key provided"
+                kind = "invalid_request_error"
+                return _refusal(401, message, "invalid_api_key", kind)
+            case "http":
+                return _refusal(int(detail or 503), "try again later", None, "error")
+            case "error" | "late_error" | "cut" | "stall" | "latin1":
+                return await self._break_off(request, body, reply, name, detail)
+            case _:
+                return await self._misbehave(request, body, fault)
+
+    async def _tell(
+        self, request: web.Request, body: Mapping[str, Any], reply: chat.Reply
+    ) -> web.StreamResponse:
+        await self._wait(self.latency)
+        if not body.get("stream"):
+            return web.json_response(reply.whole())
+        options = body.get("stream_options") or {}
+        response = await self._begin(request, "text/event-stream")
+        for event in reply.contents(self.chunks):
+            await response.write(event)
+            await self._wait(self.pace)
+        for event in reply.ending(with_usage=bool(options.get("include_usage"))):
+            await response.write(event)
+        return response
+
+    async def _break_off(
+        self,
+        request: web.Request,
+        body: Mapping[str, Any],
+        reply: chat.Reply,
+        name: str,
+        detail: str,
+    ) -> web.StreamResponse:
+        said = chat.error("系统错误 (system error)", detail or "500", "server_error")
+        if name == "error" and not body.get("stream"):
+            return web.json_response(said)
+        events = reply.contents(self.chunks)
+        response = await self._begin(request, "text/event-stream")
+        if name != "error":
+            await response.write(b"".join(events[: 1 + len(events) // 2]))
+        match name:
+            case "stall":
+                await asyncio.Event().wait()
+            case "cut":
+                _cut(request)
+            case "latin1":
+                await response.write("data: déjà vu\n\n".encode("latin-1"))
+            case _:
+                await response.write(chat.event(said))
+        return response
+
+    def _receive(self, body: Mapping[str, Any], key: object) -> tuple[str, str]:
         """Count the call; the fault it meets, and what becomes of it."""
         number = len(self.calls) + 1
         fault = self.faults.get(number, self.always)
-        if self.keys and body.get("api_key") not in self.keys:
+        if self.keys and key not in self.keys:
             outcome = "bad_key"
         elif self.limit is not None and self.calls_today() >= self.limit:
             outcome = "refused"
@@ -177,6 +246,9 @@ class Standin:
                 return web.Response(text=page, content_type="text/html")
             case "empty":
                 return await self._stream(request, "")
+            case "finish":
+                # Only chat completions tell why they end.
+                return await self._stream(request, text)
             case "latin1":
                 return web.Response(body="déjà vu".encode("latin-1"))
             case "redirect":
@@ -207,9 +279,11 @@ class Standin:
         await response.write_eof()
         return response
 
-    async def _begin(self, request: web.Request) -> web.StreamResponse:
+    async def _begin(
+        self, request: web.Request, content_type: str = "text/plain"
+    ) -> web.StreamResponse:
         response = web.StreamResponse()
-        response.content_type = "text/plain"
+        response.content_type = content_type
         await response.prepare(request)
         return response
 
@@ -271,6 +345,16 @@ def parse_faults(scripts: Sequence[str]) -> tuple[dict[int, str], str]:
     return faults, always
 
 
+async def _body(request: web.Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except ValueError:
+        raise web.HTTPBadRequest(text="not JSON") from None
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text="not an object")
+    return body
+
+
 def _messages(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     found = body.get("message") or body.get("messages")
     return found if isinstance(found, list) and found else [{"content": ""}]
@@ -283,6 +367,10 @@ def _error(code: str, message: str) -> web.Response:
         {"success": False, "message": message, "code": number}, ensure_ascii=False
     )
     return web.Response(text=text)
+
+
+def _refusal(status: int, message: str, code: str | None, kind: str) -> web.Response:
+    return web.json_response(chat.error(message, code, kind), status=status)
 
 
 def _cut(request: web.Request) -> None:

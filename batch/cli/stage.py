@@ -37,7 +37,7 @@ def standin(
         ),
     ] = None,
 ) -> None:
-    """Serve a stand-in of the ESP-AI platform on loopback, until Ctrl-C.
+    """Serve a stand-in of the ESP-AI platform, and of OpenAI, until Ctrl-C.
 
     GET /standin tells the calls that it received; POST /standin/next-day lets its
     clock jump a day.

@@ -26,7 +26,8 @@ class Request:
 
     @property
     def prompt(self) -> str:
-        return str(self.body["message"][-1]["content"])
+        messages = self.body.get("message") or self.body["messages"]
+        return str(messages[-1]["content"])
 
 
 Script = Callable[[socket.socket, Request], None]
