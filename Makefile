@@ -17,9 +17,9 @@ demo: $(VENV)/.installed
 	@$(BIN)/quotabatch demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not long"
+	$(BIN)/python -m pytest -m "not long and not heavy"
 
-test-all: $(VENV)/.dev
+test-all: $(VENV)/.dev $(VENV)/.heavy
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
@@ -48,4 +48,11 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 	@echo "Installing the tools for tests and lint …"
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+# LiteLLM's proxy (700 MB) wants other versions than we do.
+$(VENV)/.heavy: pyproject.toml | $(BIN)/python
+	@echo "Installing a third party's server for the tests …"
+	@$(PYTHON) -m venv $(VENV)/litellm 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)/litellm
+	@$(PYTHON) -m pip --python $(VENV)/litellm/bin/python --disable-pip-version-check install -q 'litellm[proxy]>=1.106,<1.107'
 	@touch $@
