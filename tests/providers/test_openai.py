@@ -150,6 +150,11 @@ ANSWERS: dict[str, tuple[str, Completion]] = {
         stream("hi", finish_reason="length"),
         answer("hi", finish_reason="length"),
     ),
+    "an end that a later chunk leaves open": (
+        chunk("hi", "stop")
+        + event({"model": "", "choices": [{"delta": {}, "finish_reason": ""}]}),
+        answer("hi"),
+    ),
     "an end of another name": (
         stream("hi", finish_reason="eos"),
         answer("hi", finish_reason="eos"),
@@ -499,6 +504,13 @@ FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
         "the endpoint reports: out of memory",
         VerdictKind.RETRY,
     ),
+    "two errors": (
+        event({"error": {"message": "first", "code": 429}})
+        + event({"error": {"message": "then", "code": 401}}),
+        "endpoint_error",
+        "the endpoint reports: first (code 429)",
+        VerdictKind.RETRY,
+    ),
     "an error behind the end": (
         stream("hi").removesuffix(DONE) + event({"error": {"message": "late"}}),
         "endpoint_error",
@@ -802,3 +814,10 @@ def test_bytes_that_are_no_text_are_never_an_answer():
     failed(decoded(whole), "not_text")
     with pytest.raises(NotTextError, match="not UTF-8"):
         decoded(whole, [len(whole) - 1])
+
+
+def test_half_a_character_behind_the_end_does_no_harm():
+    tail = "data: 铁".encode()[:-1]
+    assert decoded((chunk("hi") + STOP).encode() + tail) == answer("hi")
+    failed(decoded(chunk("hi").encode() + tail), "not_text")
+    failed(decoded(chunk("hi").encode() + tail, framed=False), "unfinished")
