@@ -203,6 +203,15 @@ async def test_an_error_in_the_stream_counts_though_the_connection_breaks_then()
         assert failure(got, "endpoint_error", "so far").status == 429
 
 
+async def test_the_headers_that_an_error_tells_of_stand_beside_those_of_the_reply():
+    told = {"X-RateLimit-Reset": "1"}
+    error = {"code": 429, "message": "slow", "metadata": {"headers": told}}
+    headers = f"{SSE}Date: Mon, 23 Nov 2026 00:00:00 GMT\r\n"
+    got = await asked(reply(event({"error": error}).encode(), headers=headers))
+    kept = failure(got, "endpoint_error").headers
+    assert kept == {"date": "Mon, 23 Nov 2026 00:00:00 GMT", "x-ratelimit-reset": "1"}
+
+
 @pytest.mark.parametrize(
     ("script", "code"),
     [
