@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from batch import keys, presence
 from batch.clock import Clock, SystemClock
@@ -21,6 +21,9 @@ from batch.providers.profiles import Profile
 from batch.store import clocks, jobs
 from batch.store.engine import Database
 from batch.timekeeper import Timekeeper
+
+if TYPE_CHECKING:
+    from batch.providers.endpoints import Connect
 
 #: Rows deleted in one transaction, so that a run beside it is not held up.
 PIECE = 2000
@@ -34,6 +37,8 @@ class Service:
     clock: Clock = field(default_factory=SystemClock)
     #: From 0 to 1, for waits that must not fall into step.
     random: Callable[[], float] = random.random
+    #: The way to a provider; None: by its protocol, over the network.
+    connect: Connect | None = None
 
     def __enter__(self) -> Self:
         return self

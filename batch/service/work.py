@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,10 +15,7 @@ from batch import presence, whereabouts
 from batch.core.model import Counts, Job
 from batch.errors import KeyRefusedError, UsageError
 from batch.keys import ANY_PROVIDER, Key
-from batch.providers.base import Endpoint
-from batch.providers.bounds import Bounds
-from batch.providers.espai import EspaiEndpoint
-from batch.providers.openai import OpenaiEndpoint
+from batch.providers import endpoints
 from batch.providers.profiles import Profile
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
@@ -29,11 +26,6 @@ from batch.store.purse import Holder
 
 #: Which ending speaks for the run, where accounts ended differently.
 _GRAVITY = (130, 143, 129, 77, 78, 69, 75)
-#: By protocol.
-_ENDPOINTS: Mapping[str, Callable[[Profile, str | None, Bounds], Endpoint]] = {
-    "espai": EspaiEndpoint,
-    "openai": OpenaiEndpoint,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +173,8 @@ async def _runner(
         home, database = service.settings.home, service.settings.database
         whereabouts.claim(home.ledgers, account, str(database))
     lock = stack.enter_context(service.new_lock("runner"))
-    endpoint = _endpoint(profile, key, service)
+    made = service.connect or endpoints.connect
+    endpoint = made(profile, key.secret if key else None, service.settings.bounds())
     stack.push_async_callback(endpoint.close)
     holder = service.database.write(
         _begin, service, profile, fingerprint, lock.name, keep
@@ -242,12 +235,6 @@ def _dead_runners(connection: Connection, service: Service) -> list[int]:
         presence.forget(service.locks, row.lock)
         dead.append(row.id)
     return dead
-
-
-def _endpoint(profile: Profile, key: Key | None, service: Service) -> Endpoint:
-    secret = key.secret if key else None
-    made = _ENDPOINTS[profile.protocol]
-    return made(profile, secret, service.settings.bounds())
 
 
 def _needed_key(service: Service, profile: Profile) -> Key | None:

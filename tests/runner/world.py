@@ -23,6 +23,7 @@ from batch import config
 from batch.core.model import Claim, Job, Reply
 from batch.core.statements import Statement
 from batch.core.template import Template
+from batch.providers import endpoints
 from batch.providers.base import Endpoint, OnText
 from batch.runner import runner
 from batch.runner.values import Options
@@ -255,6 +256,7 @@ async def a_world(
     }
     service = Service(config.load(variables), clock, lambda: 0.5)
     world = World(service, clock, server)
+    service.connect = lambda *way: Watched(endpoints.connect(*way), world)
     answer = server.answer
 
     def answered(body: Mapping[str, Any]) -> str:
@@ -264,9 +266,7 @@ async def a_world(
         return answer(body)
 
     server.answer = answered
-    endpoint = work._endpoint
     with pytest.MonkeyPatch.context() as patch, service:
-        patch.setattr(work, "_endpoint", lambda *a: Watched(endpoint(*a), world))
         patch.setattr(runner, "NAP", nap)
         _let_time_stand_still(service.database, clock)
         try:

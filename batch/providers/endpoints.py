@@ -1,0 +1,21 @@
+"""Which room speaks which protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from batch.providers.base import Endpoint
+from batch.providers.bounds import Bounds
+from batch.providers.espai import EspaiEndpoint
+from batch.providers.openai import OpenaiEndpoint
+from batch.providers.profiles import Profile
+
+#: From a profile, a key and bounds to the way to the provider.
+Connect = Callable[[Profile, str | None, Bounds], Endpoint]
+
+ENDPOINTS: Mapping[str, Connect] = {"espai": EspaiEndpoint, "openai": OpenaiEndpoint}
+
+
+def connect(profile: Profile, key: str | None, bounds: Bounds) -> Endpoint:
+    """The way to a provider, in the protocol that its profile names."""
+    return ENDPOINTS[profile.protocol](profile, key, bounds)
