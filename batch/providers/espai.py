@@ -7,72 +7,33 @@ reply, as one JSON object. Source: its page of 2024-12-19, and its client's ways
 from __future__ import annotations
 
 import re
-from datetime import datetime
-
-import orjson
 
 from batch.core.model import Claim, Completion, Failure, Reply
 from batch.core.plain import plain, redact
-from batch.core.statements import Statement
 from batch.core.streams import TextStream
 from batch.providers import bodies
-from batch.providers.balance import ask_balance
-from batch.providers.base import Line, OnText, Post
+from batch.providers.base import OnText
 from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
+from batch.providers.way import Way
 
 PATH = "/llm"
 
 
-class EspaiEndpoint:
+class EspaiEndpoint(Way):
     """One key's way to an ESP-AI platform."""
 
     def __init__(self, profile: Profile, key: str | None, bounds: Bounds) -> None:
-        self._profile = profile
-        self._key = key
-        self._url = profile.base_url.rstrip("/") + PATH
-        self._line = Line(
-            pooled=profile.pooled, bounds=bounds, key=key, headers=profile.headers
-        )
+        super().__init__(profile, key, bounds, PATH)
 
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
-        try:
-            body = self._body(claim)
-        except TypeError:
-            return Failure(
-                code="unsendable",
-                message="the request cannot be written as JSON",
-                sent=False,
-            )
-        post = Post(
-            url=self._url, body=body, headers={"Content-Type": "application/json"}
-        )
-        decoder = EspaiDecoder(claim.model, self._key)
-        return await self._line.post(post, decoder, on_text)
-
-    async def time(self) -> datetime | None:
-        return await self._line.time(self._profile.base_url)
-
-    async def balance(self, now: datetime) -> Statement | None:
-        profile = self._profile
-        if profile.balance is None:
-            return None
-        return await ask_balance(
-            self._line, profile.balance, self._key, profile.quotas, now
-        )
-
-    async def close(self) -> None:
-        await self._line.close()
-
-    def _body(self, claim: Claim) -> bytes:
-        return orjson.dumps(
-            {
-                **claim.params,
-                self._profile.message_field: claim.messages,
-                "model": claim.model,
-                "api_key": self._key or "",
-            }
-        )
+        body = {
+            **claim.params,
+            self.profile.message_field: claim.messages,
+            "model": claim.model,
+            "api_key": self.key or "",
+        }
+        return await self.post(body, {}, EspaiDecoder(claim.model, self.key), on_text)
 
 
 class EspaiDecoder:

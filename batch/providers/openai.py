@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -16,14 +15,13 @@ import orjson
 from batch.core.model import Claim, Completion, Failure, Reply
 from batch.core.plain import plain, redact
 from batch.core.sse import Event, SseDecoder
-from batch.core.statements import Statement
 from batch.core.streams import NotTextError
 from batch.providers import bodies
-from batch.providers.balance import ask_balance
-from batch.providers.base import Line, OnText, Post
+from batch.providers.base import OnText
 from batch.providers.bounds import Bounds
 from batch.providers.chat import Chat, Error, clean, error_of, writable
 from batch.providers.profiles import Profile
+from batch.providers.way import Way
 
 PATH = "/chat/completions"
 
@@ -33,54 +31,24 @@ HEAD_KEPT = 2000
 LENGTH = ("length", "max_tokens")
 
 
-class OpenaiEndpoint:
+class OpenaiEndpoint(Way):
     """One key's way to a server of chat completions."""
 
     def __init__(self, profile: Profile, key: str | None, bounds: Bounds) -> None:
-        self._profile = profile
-        self._key = key
-        self._url = profile.base_url.rstrip("/") + PATH
         if not profile.stream:
             # Its first byte comes when the answer is ready.
             bounds = replace(bounds, first_byte=bounds.total)
-        self._line = Line(
-            pooled=profile.pooled, bounds=bounds, key=key, headers=profile.headers
-        )
+        super().__init__(profile, key, bounds, PATH)
 
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
-        try:
-            body = self._body(claim)
-        except TypeError:
-            return Failure(
-                code="unsendable",
-                message="the request cannot be written as JSON",
-                sent=False,
-            )
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        post = Post(url=self._url, body=body, headers=headers)
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         decoder = OpenaiDecoder(
-            claim.model, self._key, fail_on_length=self._profile.on_length == "fail"
+            claim.model, self.key, fail_on_length=self.profile.on_length == "fail"
         )
-        return await self._line.post(post, decoder, on_text)
+        return await self.post(self._body(claim), headers, decoder, on_text)
 
-    async def time(self) -> datetime | None:
-        return await self._line.time(self._profile.base_url)
-
-    async def balance(self, now: datetime) -> Statement | None:
-        profile = self._profile
-        if profile.balance is None:
-            return None
-        return await ask_balance(
-            self._line, profile.balance, self._key, profile.quotas, now
-        )
-
-    async def close(self) -> None:
-        await self._line.close()
-
-    def _body(self, claim: Claim) -> bytes:
-        profile = self._profile
+    def _body(self, claim: Claim) -> dict[str, Any]:
+        profile = self.profile
         body: dict[str, Any] = {
             **claim.params,
             "messages": claim.messages,
@@ -96,7 +64,7 @@ class OpenaiEndpoint:
                 **(options if isinstance(options, dict) else {}),
                 "include_usage": True,
             }
-        return orjson.dumps(body)
+        return body
 
 
 class OpenaiDecoder:

@@ -82,9 +82,25 @@ def record(
                 .values(used=windows.c.used + credits)
             )
     fill(connection, account_id, cost, now)
+    book(connection, account_id, cost, note, now)
+
+
+def book(
+    connection: Connection,
+    account_id: int,
+    cost: Cost,
+    note: str | None,
+    now: datetime,
+    *,
+    quota: str | None = None,
+    model: str | None = None,
+) -> None:
+    """Write an entry for what was spent elsewhere; `quota`: of this one alone."""
     connection.execute(
         insert(entries).values(
             account_id=account_id,
+            quota=quota,
+            model=model,
             calls=cost.calls,
             credits=cost.credits,
             tokens=cost.tokens,

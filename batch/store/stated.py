@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, update
 
-from batch.core.model import EntryState
 from batch.core.price import Cost
 from batch.core.quota import Quota, Unit, WindowKind
 from batch.core.standing import Standing
 from batch.core.statements import Statement
 from batch.core.windows import windows_touched
+from batch.store import ledger
 from batch.store.evidence import Decision, note
-from batch.store.schema import entries, windows
+from batch.store.schema import windows
 from batch.store.taking import fill
 from batch.store.windows import open_windows
 
@@ -114,20 +114,8 @@ def _book(
     )
     whose, _, name = quota.scope.partition(":")
     model = name if whose == "model" else None
-    connection.execute(
-        insert(entries).values(
-            account_id=account_id,
-            quota=quota.name,
-            model=model,
-            calls=cost.calls,
-            credits=cost.credits,
-            tokens=cost.tokens,
-            state=EntryState.SPENT,
-            reserved_at=now,
-            settled_at=now,
-            note=f"spent elsewhere, as the {said.source} stated",
-        )
-    )
+    told = f"spent elsewhere, as the {said.source} stated"
+    ledger.book(connection, account_id, cost, told, now, quota=quota.name, model=model)
     for standing in open_windows(connection, account_id, [quota], now):
         if standing.quota.kind in (WindowKind.ROLLING, WindowKind.FIRST_CALL):
             continue

@@ -1,0 +1,64 @@
+"""One key's way to a provider: what is the same in every protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from batch.core.model import Failure, Reply
+from batch.core.statements import Statement
+from batch.providers.balance import ask_balance
+from batch.providers.base import Decoder, Line, OnText, Post
+from batch.providers.bounds import Bounds
+from batch.providers.profiles import Profile
+
+
+class Way:
+    """A line to a profile's base_url, at the path of its protocol."""
+
+    def __init__(
+        self, profile: Profile, key: str | None, bounds: Bounds, path: str
+    ) -> None:
+        self.profile = profile
+        self.key = key
+        self._url = profile.base_url.rstrip("/") + path
+        self._line = Line(
+            pooled=profile.pooled, bounds=bounds, key=key, headers=profile.headers
+        )
+
+    async def post(
+        self,
+        body: Mapping[str, Any],
+        headers: Mapping[str, str],
+        decoder: Decoder,
+        on_text: OnText | None,
+    ) -> Reply:
+        """Send this as JSON, and hand what comes back to the decoder."""
+        try:
+            data = orjson.dumps(body)
+        except TypeError:
+            return Failure(
+                code="unsendable",
+                message="the request cannot be written as JSON",
+                sent=False,
+            )
+        sent = {"Content-Type": "application/json", **headers}
+        post = Post(url=self._url, body=data, headers=sent)
+        return await self._line.post(post, decoder, on_text)
+
+    async def time(self) -> datetime | None:
+        return await self._line.time(self.profile.base_url)
+
+    async def balance(self, now: datetime) -> Statement | None:
+        profile = self.profile
+        if profile.balance is None:
+            return None
+        return await ask_balance(
+            self._line, profile.balance, self.key, profile.quotas, now
+        )
+
+    async def close(self) -> None:
+        await self._line.close()
