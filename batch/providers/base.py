@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,6 +23,7 @@ from batch.core.plain import Veil, plain, redact
 from batch.core.statements import Statement
 from batch.providers import bodies
 from batch.providers.bounds import Bounds
+from batch.providers.faults import named
 
 OnText = Callable[[str], None]
 
@@ -122,7 +121,7 @@ class Line:
             reply = await self._exchange(post, decoder, on_text, sent)
         except Exception as error:
             # Not all that it raises is a ClientError; and nothing may leave this room.
-            code, message = _named(error, sent.flag)
+            code, message = named(error, sent=sent.flag)
             reply = self._settled(decoder, sent.response) or _fault(
                 code, message, decoder, sent=sent.flag
             )
@@ -210,7 +209,7 @@ class Line:
                 data = await _read_at_most(response, REFUSAL_READ, ASIDE_WAIT)
                 return response.status, data
         except Exception as error:
-            raise OSError(_named(error, sent=True)[1]) from None
+            raise OSError(named(error, sent=True)[1]) from None
 
     async def time(self, url: str) -> datetime | None:
         """The Date of a reply to a HEAD at the root of this URL."""
@@ -302,45 +301,6 @@ async def _on_headers_sent(
     # It fires just before the first byte is written: what did not get here has
     # provably not reached the endpoint.
     context.trace_request_ctx.flag = True
-
-
-def _named(error: Exception, sent: bool) -> tuple[str, str]:
-    """Our code and a sentence for what the HTTP client raised; most special first."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError() | ssl.SSLCertVerificationError():
-            return "certificate", "the endpoint's certificate is not trusted"
-        case aiohttp.ClientConnectorDNSError():
-            return "dns", f"cannot resolve {error.host}"
-        case aiohttp.ClientConnectorSSLError():
-            return "certificate", "the endpoint does not speak TLS as it should"
-        case aiohttp.ClientConnectorError():
-            number = error.os_error.errno
-            reason = os.strerror(number).lower() if number else "no connection"
-            return "connect", f"cannot connect to {error.host}:{error.port}: {reason}"
-        case aiohttp.ConnectionTimeoutError():
-            return "connect_timeout", "no connection within the time allowed"
-        case aiohttp.InvalidURL():
-            return "not_a_url", "base_url is not a URL"
-        case TimeoutError():
-            if not sent:
-                return "connect_timeout", "no connection within the time allowed"
-            return "timeout", "the endpoint fell silent"
-        case aiohttp.ClientPayloadError():
-            return "cut", "the answer was cut off before its end"
-        case aiohttp.ServerDisconnectedError():
-            return "dropped", "the endpoint closed the connection without a reply"
-        case aiohttp.ClientResponseError():
-            return "garbled", "what came back is not HTTP"
-        case aiohttp.ClientOSError() | OSError():
-            reason = error.strerror or "connection lost"
-            return ("dropped" if sent else "connect"), f"connection lost: {reason}"
-        case ValueError() if sent:
-            # NotTextError, and parse errors that are no ClientError (LineTooLong).
-            return "not_text", f"the answer is not text ({plain(str(error), 80)})"
-        case _ if sent:
-            return "garbled", f"the reply cannot be read ({type(error).__name__})"
-        case _:
-            return "unsendable", f"the request cannot be sent ({type(error).__name__})"
 
 
 def _is_framed(response: aiohttp.ClientResponse) -> bool:
