@@ -84,7 +84,17 @@ def test_a_refused_key_ends_the_run_with_the_first_call(stage: Stage):
     assert stage.counts(job) == {"total": 2, "pending": 2}
 
 
-@pytest.mark.parametrize("fault", ["cut", "error:500", "late_error", "http:503"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "cut",
+        "late_error",
+        *(
+            pytest.param(one, marks=pytest.mark.long)
+            for one in ("error:500", "http:503")
+        ),
+    ],
+)
 def test_what_broke_off_is_asked_again(stage: Stage, fault):
     served = stage.serve(faults={2: fault})
     configure(stage, served.url)

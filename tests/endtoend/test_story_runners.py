@@ -44,6 +44,7 @@ def test_six_runners_on_one_queue_spend_exactly_the_limit(
     assert (ledger["used"], ledger["reserved"], ledger["remaining"]) == (limit, 0, 0)
 
 
+@pytest.mark.long
 def test_twelve_processes_that_start_at_once_share_one_fresh_home(stage: Stage):
     started = []
     for n in range(12):

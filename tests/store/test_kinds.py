@@ -458,7 +458,7 @@ def test_a_cap_is_of_a_day_under_every_kind(scene: Scene, kind):
         st.tuples(st.integers(1, 3), st.integers(0, 40_000)), min_size=1, max_size=8
     ),
 )
-@settings(max_examples=60)
+@settings(max_examples=35)
 def test_a_call_is_granted_by_all_quotas_or_by_none(
     arena: Database, kinds, limits, story
 ):
