@@ -384,6 +384,7 @@ def test_a_models_own_quota_is_shown_by_model(stage: Stage):
     assert MODEL in stage.quick("quota").out
 
 
+@pytest.mark.long
 def test_the_history_has_a_bar_for_every_day(stage: Stage):
     served = stage.serve(limit=6)
     assert "Nothing" in stage.quick("quota", "--history").err
@@ -421,6 +422,7 @@ def test_the_history_tells_of_refusals(stage: Stage):
     assert "1 refused" in stage.quick("quota", "--history").out
 
 
+@pytest.mark.long
 def test_what_the_endpoint_taught_can_be_forgotten(stage: Stage):
     served = stage.serve(limit=3)
     stage.configure(limit=200)

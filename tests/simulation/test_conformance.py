@@ -20,6 +20,15 @@ PRICED = [("day",), ("month",), ("rolling",), ("first-call",), ("refill",), ("gr
 STEADY = ["day", "month", "rolling", "first-call", "refill"]
 
 every_kind = pytest.mark.parametrize("kinds", ALL, ids="+".join)
+#: Each kind alone in every run of the tests, pairs in the campaigns.
+each_kind_alone_first = pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(kinds, marks=[pytest.mark.long] if kinds in PAIRS else [])
+        for kinds in ALL
+    ],
+    ids="+".join,
+)
 every_kind_with_a_price = pytest.mark.parametrize("kinds", PRICED, ids="+".join)
 
 
@@ -27,7 +36,7 @@ every_kind_with_a_price = pytest.mark.parametrize("kinds", PRICED, ids="+".join)
 def test_no_endpoint_is_sent_more_than_its_limit(
     stories: Stories, together: Together, kinds
 ):
-    stories.play(together, a_small_plan, kinds, range(4))
+    stories.play(together, a_small_plan, kinds, range(2 if kinds in PAIRS else 4))
 
 
 @every_kind_with_a_price
@@ -37,7 +46,7 @@ def test_priced_calls_go_over_it_by_no_more_than_their_estimates_were_wrong(
     stories.play(together, a_priced_plan, kinds, range(2))
 
 
-@every_kind
+@each_kind_alone_first
 def test_processes_that_race_for_it_are_sent_no_more(
     stories: Stories, apart: Apart, kinds
 ):
