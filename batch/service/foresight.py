@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from batch.core import forecast
 from batch.core.forecast import Forecast, Outlook
 from batch.core.price import NOTHING_LEARNED, estimate
-from batch.core.quota import FOREVER, Quota, WindowKind
+from batch.core.quota import FOREVER, Quota
 from batch.core.quota import daily_cap as cap_of
 from batch.core.standing import Standing
 from batch.providers.profiles import Profile
@@ -102,17 +102,6 @@ def foresee_all(
         now=sum(one.now for one in found),
         at_once=all(one.at_once for one in found),
     )
-
-
-def grants_at(
-    connection: Connection, account_id: int, one: Standing, keep: int, now: datetime
-) -> datetime:
-    """When a window grants a call again; now, if it does."""
-    lacking = one.used + 1 - one.less(keep)
-    if one.quota.kind is WindowKind.ROLLING and lacking > 0:
-        back = counting.returned_at(connection, account_id, one.quota, lacking, now)
-        return max(one.grants_at(now, keep, 0), back)
-    return one.grants_at(now, keep)
 
 
 def pace(connection: Connection, account_id: int) -> float | None:

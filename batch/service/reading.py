@@ -17,7 +17,7 @@ from batch.errors import UnknownJobError
 from batch.service import foresight
 from batch.service.context import Service
 from batch.service.foresight import Ahead
-from batch.store import estimates, evidence, jobs, ledger, reports, windows
+from batch.store import counting, estimates, evidence, jobs, ledger, reports, windows
 from batch.store.schema import AnyRow
 
 #: Decisions of the ledger that are told of.
@@ -250,7 +250,7 @@ def _account(
         fingerprint=fingerprint,
         standings=standings,
         grants=[
-            foresight.grants_at(connection, known, one, service.settings["keep"], now)
+            counting.grants_at(connection, known, one, service.settings["keep"], now)
             for one in standings
         ],
         reserved=ledger.reserved(connection, known),

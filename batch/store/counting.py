@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 
 from batch.core.model import EntryState
-from batch.core.quota import FOREVER, Quota, Unit
-from batch.core.standing import drained
+from batch.core.quota import FOREVER, Quota, Unit, WindowKind
+from batch.core.standing import Standing, drained
 from batch.core.windows import Window
 from batch.store.schema import RESERVED, entries, errors, requests
 
@@ -84,6 +84,22 @@ def returned_at(
             return max(back, now) + timedelta(milliseconds=1)
     # The rest is in flight, or not even spent.
     return now + period
+
+
+def grants_at(
+    connection: Connection,
+    account_id: int,
+    one: Standing,
+    keep: int,
+    now: datetime,
+    amount: int = 1,
+) -> datetime:
+    """The earliest time at which this window no longer stands in the way."""
+    lacking = one.used + amount - one.less(keep)
+    if one.quota.kind is WindowKind.ROLLING and lacking > 0:
+        back = returned_at(connection, account_id, one.quota, lacking, now)
+        return max(one.grants_at(now, keep, 0), back)
+    return one.grants_at(now, keep, amount)
 
 
 def level(

@@ -225,14 +225,11 @@ class Purse:
         )
 
     def _grants_at(self, one: Standing, cost: Cost) -> datetime:
-        keep, now, quota = self._holder.keep, self._now, one.quota
-        amount = cost.of(quota.unit)
-        at = one.grants_at(now, keep, amount)
-        lacking = one.used + amount - one.less(keep)
-        if quota.kind is WindowKind.ROLLING and lacking > 0:
-            account_id = self._holder.account_id
-            back = counting.returned_at(
-                self._connection, account_id, quota, lacking, now
-            )
-            return max(one.grants_at(now, keep, 0), back)
-        return at
+        return counting.grants_at(
+            self._connection,
+            self._holder.account_id,
+            one,
+            self._holder.keep,
+            self._now,
+            cost.of(one.quota.unit),
+        )
