@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -135,13 +134,3 @@ def drained(level: float, limit: int, period: timedelta, elapsed: timedelta) -> 
     """What is left of a refill's level, which falls by `limit` a `period`."""
     rate = limit / period.total_seconds()
     return max(0.0, level - rate * max(0.0, elapsed.total_seconds()))
-
-
-def room(standings: Sequence[Standing], now: datetime, keep: int = 0) -> int:
-    """Credits that all of these windows grant together."""
-    return min(standing.room(now, keep) for standing in standings)
-
-
-def grants_at(standings: Sequence[Standing], now: datetime, keep: int = 0) -> datetime:
-    """The earliest time at which none of these windows stands in the way."""
-    return max(standing.grants_at(now, keep) for standing in standings)

@@ -120,14 +120,9 @@ def reserved(connection: Connection, account_id: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def accounts_of(
-    connection: Connection, provider: str | None = None
-) -> Sequence[AnyRow]:
+def accounts_of(connection: Connection) -> Sequence[AnyRow]:
     """The accounts that the ledger knows: id, provider, fingerprint."""
-    query = select(accounts).order_by(accounts.c.id)
-    if provider is not None:
-        query = query.where(accounts.c.provider == provider)
-    return connection.execute(query).all()
+    return connection.execute(select(accounts).order_by(accounts.c.id)).all()
 
 
 def spent_between(

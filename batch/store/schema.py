@@ -218,9 +218,6 @@ windows = Table(
     Column("stated_limit", Integer),
     # What was taken, what is still reserved included: the gate.
     Column("used", Integer, nullable=False),
-    # Of these, the ones that tell nothing of the window's own allowance: in flight
-    # when it opened, or refused together with another.
-    Column("carried", Integer, nullable=False),
     # The level of a refill without what is reserved, and of when it is.
     Column("level", Float, nullable=False, server_default="0"),
     Column("level_at", Moment),

@@ -79,17 +79,7 @@ def give_back(
                 windows.c.resets_at > reserved_at - quota.guard,
                 windows.c.starts_at < reserved_at + LONGEST_CALL,
             )
-            .values(
-                used=case((used > amount, used - amount), else_=0),
-                carried=case(
-                    (
-                        (windows.c.starts_at > reserved_at + quota.guard)
-                        & (windows.c.carried >= amount),
-                        windows.c.carried - amount,
-                    ),
-                    else_=windows.c.carried,
-                ),
-            )
+            .values(used=case((used > amount, used - amount), else_=0))
         )
 
 

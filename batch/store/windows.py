@@ -81,16 +81,6 @@ def recount(
             )
 
 
-def history(connection: Connection, account_id: int, most: int) -> Sequence[AnyRow]:
-    """The account's newest windows, newest first."""
-    return connection.execute(
-        select(windows)
-        .where(windows.c.account_id == account_id)
-        .order_by(windows.c.starts_at.desc(), windows.c.quota, windows.c.scope)
-        .limit(most)
-    ).all()
-
-
 def _open(
     connection: Connection, account_id: int, quota: Quota, now: datetime
 ) -> list[Standing]:
@@ -233,7 +223,6 @@ def _fresh(
         "limit": quota.limit,
         "stated_limit": before.stated_limit if before is not None else None,
         "used": carried,
-        "carried": carried,
         "level": 0.0,
         "level_at": None,
         "refusals": 0,

@@ -33,6 +33,8 @@ def _windows() -> None:
         windows.drop_constraint(
             "uq_windows_account_id_quota_resets_at_starts_at", type_="unique"
         )
+        # Nobody asks any more what a window had when it was opened.
+        windows.drop_column("carried")
         for column in (
             sa.Column("scope", sa.Text(), nullable=False, server_default=sa.text("''")),
             sa.Column("kind", sa.Text(), nullable=False, server_default="day"),

@@ -7,7 +7,7 @@ import pytest
 from quotas import MINUTE, by_minute, daily, utc
 
 from batch.core.quota import Quota
-from batch.core.standing import Standing, grants_at, room
+from batch.core.standing import Standing
 from batch.core.windows import window_at
 
 NOON = utc(2026, 3, 10, 12)
@@ -65,14 +65,3 @@ def test_a_window_both_closed_and_used_up_waits_for_its_reset():
     later = NOON + timedelta(minutes=15)
     one = standing(used=10, closed_until=later)
     assert one.grants_at(NOON) == MIDNIGHT + MINUTE
-
-
-def test_all_windows_must_grant():
-    day = standing(used=4)
-    minute = standing(by_minute(20), used=18)
-    assert room([day, minute], NOON) == 2
-    assert grants_at([day, minute], NOON) == NOON
-    full = standing(by_minute(20), used=20)
-    # 12:01 and the guard of two seconds.
-    assert grants_at([day, full], NOON) == NOON + timedelta(seconds=62)
-    assert grants_at([standing(used=10), full], NOON) == MIDNIGHT + MINUTE

@@ -102,9 +102,6 @@ def test_an_account_is_made_once(scene: Scene):
         "espai",
         "other",
     ]
-    assert [row.id for row in ledger.accounts_of(connection, "espai")] == [
-        scene.account_id
-    ]
 
 
 def test_a_limit_that_is_lowered_or_raised_holds_at_once(scene: Scene):
@@ -152,18 +149,6 @@ def test_looking_sees_what_opening_would_bring(scene: Scene):
         scene.connection, scene.account_id, scene.quotas, later
     )
     assert seen == [(one.starts_at, one.used) for one in opened] == [(TOMORROW, 2)]
-
-
-def test_the_history_shows_the_newest_windows_first(scene: Scene):
-    scene.job(9)
-    for days in range(3):
-        ids = scene.claimed_in_turn(days + 1, NOON + days * DAY)
-        scene.settle(*map(answered, ids))
-    rows = windows.history(scene.connection, scene.account_id, 2)
-    assert [(row.starts_at, row.used) for row in rows] == [
-        (TODAY + 2 * DAY, 3),
-        (TODAY + DAY, 2),
-    ]
 
 
 # At the reset
