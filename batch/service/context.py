@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import secrets
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from batch.errors import UnknownJobError, UsageError
 from batch.keys import Key, KeyRing
 from batch.providers.profiles import Profile
 from batch.store import clocks, jobs
-from batch.store.engine import Database
+from batch.store.engine import Database, one_thread
 from batch.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Service:
     random: Callable[[], float] = random.random
     #: The way to a provider; None: by its protocol, over the network.
     connect: Connect | None = None
+    #: Who carries out transactions beside an event loop.
+    writer: Callable[[], Executor] = one_thread
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +60,7 @@ class Service:
     @cached_property
     def database(self) -> Database:
         """The user's database; made, or migrated, at its first use."""
-        database = Database.open(self.settings.database)
+        database = Database.open(self.settings.database, self.writer)
         self._clear_up_submissions(database)
         return database
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -31,29 +31,38 @@ BUSY_TIMEOUT = 60_000
 LARGE_LOG = 4 * 1024 * 1024
 
 
+def one_thread() -> Executor:
+    """Where transactions are carried out beside an event loop.
+
+    One thread: within a process writers take turns here, not in SQLite's busy handler,
+    which polls.
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix="store")
+
+
 class Database:
     """One SQLite file with a writing and a reading engine.
 
     `transaction` and `reading` are for callers without an event loop; `run` takes a
-    writing transaction to the one writer thread.
+    writing transaction to the writer.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writer: Callable[[], Executor] = one_thread) -> None:
         self.path = path
         self._identity = _identity(path)
         self._log = path.with_name(path.name + "-wal")
         self._writing = _engine(path, "BEGIN IMMEDIATE")
         self._reading = _engine(path, "BEGIN")
-        # One thread: within a process writers take turns here, not in SQLite's busy
-        # handler, which polls.
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self._writer = writer()
 
     @classmethod
-    def open(cls, path: Path) -> Database:
+    def open(
+        cls, path: Path, writer: Callable[[], Executor] = one_thread
+    ) -> Database:
         """The database at this path, made or brought up to date where needed."""
         with _explained(path):
             migrate.prepare(path)
-            database = cls(path)
+            database = cls(path, writer)
             try:
                 with database._writing.connect() as connection:
                     migrate.upgrade(connection, path)
@@ -107,7 +116,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Like `write`, in the writer thread; cancelling does not cut it short."""
+        """Like `write`, by the writer; cancelling does not cut it short."""
         loop = asyncio.get_running_loop()
         call = loop.run_in_executor(
             self._writer, lambda: self.write(function, *args, **kwargs)
