@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 # environment could not get a pip of its own (Debian without python3-venv).
 PIP    := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install -q
 
+# As many tests at once as there are cores; what is left is shared out again.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
+
 .PHONY: help demo test test-all lint format bench clean
 help:
 	@echo "make demo      see the whole story in 20 seconds, on a stand-in service"
@@ -17,10 +20,10 @@ demo: $(VENV)/.installed
 	@$(BIN)/quotabatch demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not long and not heavy"
+	$(PYTEST) -m "not long and not heavy"
 
 test-all: $(VENV)/.dev $(VENV)/.heavy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,0 +1,30 @@
+"""No fault of the table is left without a test that plays it through."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from faults import FAULTS
+
+TESTS = Path(__file__).parent
+#: What cannot happen before there is a second kind of database.
+NOT_YET = {55, 56, 57}
+
+
+def test_every_fault_of_the_table_is_played_through():
+    played = {number for path in TESTS.rglob("test_*.py") for number in _marked(path)}
+    assert played - FAULTS.keys() == set()
+    assert FAULTS.keys() - played == NOT_YET
+
+
+def _marked(path: Path) -> Iterator[int]:
+    """The numbers of `pytest.mark.fault(...)` in a file."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "fault"
+        ):
+            yield from (ast.literal_eval(argument) for argument in node.args)
