@@ -9,6 +9,7 @@
       ConfigError                   exit 78   a setting, a profile, a job file
       KeyRefusedError               exit 77   no key, or one that cannot be read
       StoreError                    exit 1    the database cannot be used
+        DiskFullError               exit 74   it cannot grow
       LedgerElsewhereError          exit 78   this key's ledger is in another database
       ToolError                     exit 1    a program of this machine, as systemctl
 
@@ -95,6 +96,12 @@ class KeyRefusedError(QuotabatchError):
 
 class StoreError(QuotabatchError):
     """The database cannot be used as it is."""
+
+
+class DiskFullError(StoreError):
+    """There is no room to write in, or hardly any."""
+
+    exit_code = 74
 
 
 class LedgerElsewhereError(QuotabatchError):

@@ -6,7 +6,7 @@ try again, and nothing but the attempt stands inside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Protocol
@@ -26,11 +26,14 @@ from batch.core.model import (
 )
 from batch.core.price import Cost, Price, actual, answer_tokens
 from batch.core.verdict import Verdict, VerdictKind
-from batch.providers.base import Endpoint, OnText
+from batch.providers.base import CancelledUnsentError, Endpoint, OnText
 
 #: A reservation older than this is not used: it may belong to another window by now,
 #: as when the machine slept between the claim and the call.
 USE_WITHIN = timedelta(minutes=5)
+
+
+UNSENT = Failure(code="unsent", message="the call was not made", sent=False)
 
 
 class NoMoreAttemptsError(Exception):
@@ -40,11 +43,14 @@ class NoMoreAttemptsError(Exception):
 class Desk(Protocol):
     """What a worker asks of its runner."""
 
+    def begin(self, claim: Claim) -> None:
+        """Take note that its call is about to be made."""
+
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
         """Take note of a reply; the verdict on it, None for a completion."""
 
-    async def settle(self, settlement: Settlement) -> None:
-        """Return once this outcome is on disk."""
+    def settle(self, settlement: Settlement) -> Awaitable[None]:
+        """Take note of an outcome; what is returned is done once it is on disk."""
 
     async def renew(self, claim: Claim) -> Claim:
         """A credit for one more attempt; NoMoreAttemptsError where there is none."""
@@ -86,6 +92,11 @@ class Worker:
             else:
                 await self._desk.settle(_idle(claim))
             return
+        except CancelledUnsentError:
+            trial.unsent()
+            # Nobody waits for it any more, but it is known.
+            _ = self._desk.settle(trial.given_back())
+            raise
         await self._desk.settle(trial.outcome())
 
     async def _attempt_again(self, trial: _Trial) -> None:
@@ -119,6 +130,7 @@ class Worker:
         if self._clock.now() - claim.reserved_at > USE_WITHIN:
             trial.unsent()
             raise NoMoreAttemptsError
+        self._desk.begin(claim)
         reply = await self._endpoint.call(claim, self._listener(claim))
         trial.take(reply, self._desk.judge(claim, reply))
 
@@ -167,9 +179,7 @@ class _Trial:
 
     def unsent(self) -> None:
         """The credit at hand was not used."""
-        self._reply = Failure(
-            code="unsent", message="the call was not made", sent=False
-        )
+        self._reply = UNSENT
 
     def wait(self, random: float) -> float:
         """Seconds before the next attempt."""

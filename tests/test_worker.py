@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from batch.core.model import (
     Settlement,
 )
 from batch.core.verdict import Rules, Verdict, VerdictKind, judge
+from batch.providers.base import CancelledUnsentError
 from batch.worker import USE_WITHIN, NoMoreAttemptsError, Worker
 
 GOOD = Completion(text="好", finish_reason="stop")
@@ -71,6 +72,7 @@ class Desk:
     def __init__(self, clock: ManualClock, log: list[Any]) -> None:
         self._clock = clock
         self.log = log
+        self.begun: list[Claim] = []
         self.settled: list[Settlement] = []
         self.pauses: list[float] = []
         #: Credits left for further attempts.
@@ -78,15 +80,21 @@ class Desk:
         #: The pause that finds the run ending.
         self.ends_in_pause = 0
 
+    def begin(self, claim: Claim) -> None:
+        self.begun.append(claim)
+
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
         self.log.append("judge")
         if isinstance(reply, Completion):
             return None
         return judge(reply, RULES, self._clock.now())
 
-    async def settle(self, settlement: Settlement) -> None:
+    def settle(self, settlement: Settlement) -> Awaitable[None]:
         self.log.append(("settle", str(settlement.state), str(settlement.credit)))
         self.settled.append(settlement)
+        on_disk = asyncio.get_running_loop().create_future()
+        on_disk.set_result(None)
+        return on_disk
 
     async def renew(self, claim: Claim) -> Claim:
         self.log.append("renew")
@@ -148,6 +156,7 @@ async def test_an_answer_at_once_spends_the_claims_own_credit():
     trial = Trial(GOOD)
     last = await trial.work()
     assert trial.log == ["call", "judge", settled("completed", "spent")]
+    assert trial.desk.begun == trial.endpoint.claims
     assert last == Settlement(
         request_id=7,
         state=RequestState.COMPLETED,
@@ -407,3 +416,17 @@ async def test_nothing_streams_where_nobody_looks():
     trial.worker = worker
     await trial.work()
     assert trial.texts == []
+
+
+async def test_a_call_that_is_given_up_before_anything_was_sent_costs_nothing():
+    trial = Trial(CancelledUnsentError())
+    with pytest.raises(asyncio.CancelledError):
+        await trial.work()
+    assert trial.log == ["call", settled("pending", "released")]
+
+
+async def test_a_call_that_is_given_up_later_is_not_settled():
+    trial = Trial(asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await trial.work()
+    assert trial.log == ["call"]

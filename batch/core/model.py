@@ -38,8 +38,9 @@ TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
         {RequestState.COMPLETED, RequestState.FAILED, RequestState.PENDING}
     ),
     RequestState.COMPLETED: frozenset(),
-    RequestState.FAILED: frozenset({RequestState.PENDING}),
-    RequestState.CANCELLED: frozenset({RequestState.PENDING}),
+    # So is one whose request was failed, as in doubt, or cancelled in the meantime.
+    RequestState.FAILED: frozenset({RequestState.PENDING, RequestState.COMPLETED}),
+    RequestState.CANCELLED: frozenset({RequestState.PENDING, RequestState.COMPLETED}),
 }
 
 

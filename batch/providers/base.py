@@ -39,6 +39,10 @@ AFTER_END = 5.0
 ASIDE_WAIT = 10.0
 
 
+class CancelledUnsentError(asyncio.CancelledError):
+    """The call was given up before anything of it reached the endpoint."""
+
+
 class Decoder(Protocol):
     """The body of one reply, as it comes in; pure."""
 
@@ -59,7 +63,10 @@ class Endpoint(Protocol):
     """One account's way to its provider."""
 
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
-        """Make one attempt; `on_text` is told of the text as it streams in."""
+        """Make one attempt; `on_text` is told of the text as it streams in.
+
+        CancelledUnsentError where it is cancelled before anything was sent.
+        """
 
     async def time(self) -> datetime | None:
         """What the endpoint's clock says; it costs no call. None: it does not say."""
@@ -116,12 +123,18 @@ class Line:
 
     async def post(self, post: Post, decoder: Decoder, on_text: OnText | None) -> Reply:
         """Send it, and hand what comes back to the decoder."""
-        sent = SimpleNamespace(flag=False, response=None)
+        sent = SimpleNamespace(flag=False, response=None, ends_at=float("inf"))
         try:
             reply = await self._exchange(post, decoder, on_text, sent)
+        except asyncio.CancelledError:
+            if sent.flag:
+                raise
+            raise CancelledUnsentError from None
         except Exception as error:
             # Not all that it raises is a ClientError; and nothing may leave this room.
             code, message = named(error, sent=sent.flag)
+            if code == "timeout" and asyncio.get_running_loop().time() >= sent.ends_at:
+                message = f"no whole answer within {self._bounds.total:g} seconds"
             reply = self._settled(decoder, sent.response) or _fault(
                 code, message, decoder, sent=sent.flag
             )
@@ -136,7 +149,7 @@ class Line:
     ) -> Reply:
         loop = asyncio.get_running_loop()
         bounds = self._bounds
-        ends_at = loop.time() + bounds.total
+        ends_at = sent.ends_at = loop.time() + bounds.total
         async with asyncio.timeout(min(bounds.first_byte, bounds.total)) as limit:
             async with self._session.post(
                 post.url,
@@ -145,9 +158,13 @@ class Line:
                 allow_redirects=False,
                 trace_request_ctx=sent,
             ) as response:
+                # What a refusal says has bounds of its own.
+                deadline = limit.when()
+                limit.reschedule(None)
                 refused = await self._refused(response)
                 if refused is not None:
                     return refused
+                limit.reschedule(deadline)
                 sent.response = response
                 size = 0
                 veil = Veil(self._key)

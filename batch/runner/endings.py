@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from batch.core.model import Failure
 from batch.core.verdict import StopCause, Verdict
+from batch.errors import QuotabatchError
 from batch.runner.values import Ending
 from batch.store.runners import Orphan
 
@@ -59,6 +60,16 @@ def hopeless(provider: str, row: int, failure: Failure) -> Ending:
         exit_code=69,
         message=f"{row} calls in a row failed, the last with: {failure.message}. "
         "The run stopped to keep the credits that are left",
+    )
+
+
+def broken(error: Exception, calls: int) -> str:
+    """Something of ours does not work any more, and paid calls are still out."""
+    what = str(error) if isinstance(error, QuotabatchError) else type(error).__name__
+    flight = "the call" if calls == 1 else f"the {calls} calls"
+    return (
+        f"{what}. Waiting for {flight} in flight, which are paid for; Ctrl-C twice "
+        "gives them up."
     )
 
 

@@ -7,6 +7,7 @@ and the next transaction takes all of them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
@@ -21,6 +22,7 @@ from batch.core.model import (
 from batch.core.quota import FOREVER
 from batch.core.statements import in_refusal
 from batch.core.verdict import Rules, Verdict, VerdictKind, judge
+from batch.errors import StoreError
 from batch.providers.base import Endpoint
 from batch.runner import endings
 from batch.runner.outlook import Outlook
@@ -65,9 +67,11 @@ class Runner:
         price = None if trade.holder.is_flat else trade.holder.price
         self._worker = Worker(endpoint, self, clock, random, on_text, price)
         self._outlook = Outlook(endpoint, trade, clock, provider, notify)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Claim] = {}
         #: Requests that hold a slot: claimed, and no outcome of theirs is on its way.
         self._working: set[int] = set()
+        #: Those whose call is under way.
+        self._calling: set[int] = set()
         #: Failed for good since the last success, by transient failures only.
         self._given_up: list[int] = []
         self._ending: Ending | None = None
@@ -82,16 +86,10 @@ class Runner:
         try:
             await self._outlook.begin()
             await self._take_over()
-            while True:
-                await self._exchange()
-                if self._crash is not None:
-                    raise self._crash
-                if self._tasks:
-                    await self._nap(self._until_next_chance())
-                    continue
-                ending = await self._rest()
-                if ending is not None:
-                    return ending
+            return await self._work()
+        except Exception as error:
+            await self._finish_calls(error)
+            raise
         finally:
             await self._leave()
 
@@ -108,6 +106,9 @@ class Runner:
             task.cancel()
 
     # What the workers ask of their desk.
+
+    def begin(self, claim: Claim) -> None:
+        self._calling.add(claim.request_id)
 
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
         self.progress.streamed(claim.custom_id)
@@ -130,10 +131,11 @@ class Runner:
             self.drain(endings.hopeless(self._provider, self._pace.row, reply))
         return verdict
 
-    async def settle(self, settlement: Settlement) -> None:
+    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
+        self._calling.discard(settlement.request_id)
         if settlement.state is not RequestState.RUNNING:
             self._working.discard(settlement.request_id)
-        await self._tray.settle(settlement)
+        return self._tray.settle(settlement)
 
     async def renew(self, claim: Claim) -> Claim:
         if self._ending is not None:
@@ -149,6 +151,18 @@ class Runner:
             raise NoMoreAttemptsError
 
     # The loop.
+
+    async def _work(self) -> Ending:
+        while True:
+            await self._exchange()
+            if self._crash is not None:
+                raise self._crash
+            if self._tasks:
+                await self._nap(self._until_next_chance())
+                continue
+            ending = await self._rest()
+            if ending is not None:
+                return ending
 
     async def _exchange(self) -> None:
         """One transaction: what came of calls goes in, new claims come out."""
@@ -183,12 +197,12 @@ class Runner:
         for claim in claimed.claims:
             self._working.add(claim.request_id)
             task = asyncio.create_task(self._worker.work(claim))
-            self._tasks.add(task)
+            self._tasks[task] = claim
             task.add_done_callback(self._finished)
         progress.in_flight = len(self._working)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._tray.wake.set()
         if not task.cancelled():
             self._crash = self._crash or task.exception()
@@ -284,14 +298,38 @@ class Runner:
             self._notify(endings.in_doubt("An earlier run", orphans, hold=hold))
         return any(one.state is RequestState.PENDING for one in orphans)
 
+    async def _finish_calls(self, error: Exception) -> None:
+        """Something broke on our side: calls in flight are paid for, so wait for them.
+
+        A second signal ends this too.
+        """
+        self.drain(Ending(exit_code=1))
+        if self._under_way():
+            self._notify(endings.broken(error, len(self._under_way())))
+        while self._under_way():
+            # The database may be well, or well again.
+            with contextlib.suppress(Exception):
+                await self._exchange()
+            if self._under_way():
+                await self._nap(HEARTBEAT)
+
+    def _under_way(self) -> set[int]:
+        held = {claim.request_id for claim in self._tasks.values()}
+        return self._calling & held
+
     async def _leave(self) -> None:
         """Nothing stays with this runner, whatever ended it."""
+        claims = list(self._tasks.values())
         self.abort()
         if self._tasks:
             await asyncio.wait(self._tasks)
         # They failed only because everything did.
         given_up = self._given_up if self._ending is not None else []
-        orphans = await self._trade.leave(self._tray.take(), given_up)
+        batch = self._tray.take()
+        try:
+            orphans = await self._trade.leave(batch, given_up, self._calling)
+        except StoreError as error:
+            raise self._trade.keep(batch.settlements, claims, error) from None
         if orphans:
             hold = self._options.hold
             self._notify(endings.in_doubt("This run", orphans, hold=hold))

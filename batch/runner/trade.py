@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
 
 from batch.clock import Clock
-from batch.core.model import Claim
+from batch.core.model import Claim, EntryState, RequestState, Settlement
 from batch.core.statements import Statement
+from batch.errors import DiskFullError, StoreError
 from batch.runner.tray import Batch
 from batch.runner.values import Options
 from batch.store import (
@@ -18,8 +19,11 @@ from batch.store import (
     closures,
     evidence,
     jobs,
+    kept,
+    ledger,
     outcomes,
     queue,
+    room,
     runners,
     stated,
 )
@@ -28,6 +32,7 @@ from batch.store.evidence import Decision
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.runners import Orphan
+from batch.worker import UNSENT
 
 #: Seconds between the signs of life that a runner writes down.
 HEARTBEAT = 10.0
@@ -62,16 +67,58 @@ class Trade:
         self._beat_at = float("-inf")
 
     async def exchange(self, batch: Batch, slots: int) -> Traded:
-        """Record what gathered, and claim for the free slots, in one transaction."""
-        return await self._database.run(self._exchange, batch, slots)
+        """Record what gathered, and claim for the free slots, in one transaction.
+
+        DiskFullError where answers may not find room; it is made for those in hand.
+        """
+        if slots:
+            room.check(self._database.path)
+        try:
+            return await self._database.run(self._exchange, batch, slots)
+        except DiskFullError:
+            room.throw_off(self._database.path)
+            raise
 
     async def take_over(self) -> list[Orphan]:
         """Put back what runners held that died."""
         return await self._database.run(self._take_over)
 
-    async def leave(self, batch: Batch, given_up: Sequence[int]) -> list[Orphan]:
-        """Record the last outcomes, and let go of everything else."""
-        return await self._database.run(self._leave, batch, given_up)
+    async def leave(
+        self, batch: Batch, given_up: Sequence[int], calling: Collection[int]
+    ) -> list[Orphan]:
+        """Record the last outcomes, and let go of everything else.
+
+        `calling`: the requests whose calls were given up; no other was made.
+        """
+        try:
+            return await self._database.run(self._leave, batch, given_up, calling)
+        except DiskFullError:
+            room.throw_off(self._database.path)
+            return await self._database.run(self._leave, batch, given_up, calling)
+
+    def keep(
+        self,
+        settlements: Sequence[Settlement],
+        claims: Sequence[Claim],
+        why: StoreError,
+    ) -> StoreError:
+        """Keep the answers in hand beside the database; the error that says so."""
+        try:
+            found = kept.keep(self._database.path, settlements, claims)
+        except OSError as error:
+            lost = sum(one.completion is not None for one in settlements)
+            return type(why)(
+                f"{why}; {lost} answers in hand are lost: {error.strerror}"
+            )
+        if found is None:
+            return why
+        path, answers = found
+        where = kept.folder(self._database.path)
+        moved = "" if path.parent == where else f" once it is moved to {where}"
+        return type(why)(
+            f"{why}; answers in hand: {answers}, kept in {path}, which the next run "
+            f"with this database takes in{moved}"
+        )
 
     async def take_over_balance(self, said: Statement) -> None:
         """Go by the provider's own count, where it is stricter than ours."""
@@ -143,14 +190,33 @@ class Trade:
         return orphans
 
     def _leave(
-        self, connection: Connection, batch: Batch, given_up: Sequence[int]
+        self,
+        connection: Connection,
+        batch: Batch,
+        given_up: Sequence[int],
+        calling: Collection[int],
     ) -> list[Orphan]:
         now = self._clock.now()
         self._record(connection, batch, now)
+        # As where the reply to a commit was lost, and with it what was claimed.
+        holder = self.holder
+        held = ledger.unsettled(connection, holder.account_id, holder.runner_id)
+        uncalled = [_uncalled(one) for one in held if one not in calling]
+        outcomes.settle(connection, holder, uncalled, now)
         outcomes.put_back(connection, given_up)
-        return self._reap(connection, self.holder.runner_id)
+        return self._reap(connection, holder.runner_id)
 
     def _reap(self, connection: Connection, runner_id: int) -> list[Orphan]:
         return runners.reap(
             connection, runner_id, hold=self._options.hold, now=self._clock.now()
         )
+
+
+def _uncalled(request_id: int) -> Settlement:
+    """Its credit was reserved, and its call never made."""
+    return Settlement(
+        request_id=request_id,
+        state=RequestState.PENDING,
+        credit=EntryState.RELEASED,
+        failure=UNSENT,
+    )

@@ -97,6 +97,9 @@ class Tray:
 
     def put_back(self, batch: Batch) -> None:
         """It could not be recorded: keep it for another try, but for renewals."""
+        for _, granted in batch.renewals:
+            if not granted.done():
+                granted.set_result(None)
         self._outcomes[:0] = batch.outcomes
         self._refusals[:0] = batch.refusals
         self._statements[:0] = batch.statements

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import secrets
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from batch.core.model import Job
 from batch.errors import UnknownJobError, UsageError
 from batch.keys import Key, KeyRing
 from batch.providers.profiles import Profile
-from batch.store import clocks, jobs
+from batch.store import clocks, jobs, kept
 from batch.store.engine import Database, one_thread
 from batch.timekeeper import Timekeeper
 
@@ -62,6 +63,7 @@ class Service:
         """The user's database; made, or migrated, at its first use."""
         database = Database.open(self.settings.database, self.writer)
         self._clear_up_submissions(database)
+        self._take_in_answers(database)
         return database
 
     @cached_property
@@ -124,3 +126,15 @@ class Service:
             while not database.write(jobs.discard, job_id, PIECE):
                 pass
             presence.forget(self.locks, name)
+
+    def _take_in_answers(self, database: Database) -> None:
+        """Record the answers that the database could not take at the time."""
+        for path in kept.files(database.path):
+            # What belongs nowhere here may belong to a database that is put back
+            # later; doctor tells of it.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                answers, strangers = database.write(
+                    kept.take_in, path, self.clock.now()
+                )
+                if strangers < answers:
+                    path.unlink()

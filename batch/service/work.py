@@ -21,7 +21,7 @@ from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options, Progress
 from batch.service.context import Service
-from batch.store import clocks, jobs, ledger, realign, reports, runners
+from batch.store import clocks, jobs, ledger, realign, reports, room, runners
 from batch.store.purse import Holder
 
 #: Which ending speaks for the run, where accounts ended differently.
@@ -93,6 +93,8 @@ async def run(
     `narrowed` False: also on jobs of the same providers that come in meanwhile.
     """
     handle = handle if handle is not None else Run()
+    room.lay(service.settings.database)
+    room.check(service.settings.database)
     handle.started = service.clock.monotonic()
     handle.counts = _counts(service, chosen)
     known = {job.id for job in service.database.read(jobs.listed)}

@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from batch.errors import StoreError
+from batch.errors import DiskFullError, StoreError
 from batch.store import migrate
 
 P = ParamSpec("P")
@@ -56,9 +56,7 @@ class Database:
         self._writer = writer()
 
     @classmethod
-    def open(
-        cls, path: Path, writer: Callable[[], Executor] = one_thread
-    ) -> Database:
+    def open(cls, path: Path, writer: Callable[[], Executor] = one_thread) -> Database:
         """The database at this path, made or brought up to date where needed."""
         with _explained(path):
             migrate.prepare(path)
@@ -141,15 +139,29 @@ class Database:
                 return
         except OSError:
             return
-        # What was written is on disk already; folding can be done another time.
+        # What was written is on disk already; folding can be done another time, so
+        # nobody is waited for.
         with (
             contextlib.suppress(DatabaseError, sqlite3.Error),
-            self._writing.begin(),
-            self._reading.connect() as connection,
+            self._alone(),
+            contextlib.closing(self._reading.raw_connection()) as reading,
         ):
-            cursor = connection.connection.cursor()
-            cursor.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            cursor.close()
+            reading.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other writer can commit; sqlite3.OperationalError if one is."""
+        with contextlib.closing(self._writing.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout=0")
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                finally:
+                    cursor.execute("COMMIT")
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT}")
 
 
 def _engine(path: Path, begin: str) -> Engine:
@@ -193,15 +205,20 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(_explanation(path, str(error))) from error
+        raise _explained_error(path, str(error)) from error
     except OperationalError as error:
-        raise StoreError(_explanation(path, str(error.orig))) from error
+        raise _explained_error(path, str(error.orig)) from error
     except DatabaseError as error:
         if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
             error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError
         ):
-            raise StoreError(_explanation(path, str(error.orig))) from error
+            raise _explained_error(path, str(error.orig)) from error
         raise
+
+
+def _explained_error(path: Path, cause: str) -> StoreError:
+    kind = DiskFullError if "disk is full" in cause else StoreError
+    return kind(_explanation(path, cause))
 
 
 def _explanation(path: Path, cause: str) -> str:

@@ -120,6 +120,17 @@ def reserved(connection: Connection, account_id: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def unsettled(connection: Connection, account_id: int, runner_id: int) -> Sequence[int]:
+    """The requests that this runner holds credits for."""
+    return connection.scalars(
+        select(entries.c.request_id).where(
+            entries.c.account_id == account_id,
+            RESERVED,
+            entries.c.runner_id == runner_id,
+        )
+    ).all()
+
+
 def accounts_of(connection: Connection) -> Sequence[AnyRow]:
     """The accounts that the ledger knows: id, provider, fingerprint."""
     return connection.execute(select(accounts).order_by(accounts.c.id)).all()

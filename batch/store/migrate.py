@@ -31,6 +31,7 @@ def prepare(path: Path) -> None:
         if path.exists():
             _recognise(path)
         else:
+            _refuse_a_log_alone(path)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             _make(path)
     except OSError as error:
@@ -56,6 +57,17 @@ def _recognise(path: Path) -> None:
     if application != APPLICATION_ID:
         raise StoreError(
             f"{path} is a database of another program; name another with --db"
+        )
+
+
+def _refuse_a_log_alone(path: Path) -> None:
+    # SQLite would fold another database's log into the new one.
+    log = path.with_name(path.name + "-wal")
+    # In this order: whoever made the database meanwhile has made it before its log.
+    if log.exists() and not path.exists():
+        raise StoreError(
+            f"{path} is gone, but its log {log} is still there: put the database back, "
+            "or delete the log to start anew"
         )
 
 

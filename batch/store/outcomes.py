@@ -8,22 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-import orjson
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     bindparam,
     case,
     insert,
     literal,
-    literal_column,
     select,
     update,
 )
 
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
-from batch.store import closures, estimates, taking
+from batch.store import answers, closures, estimates, taking
 from batch.store.closures import Ended
 from batch.store.purse import Holder, Purpose
 from batch.store.queue import tally
@@ -46,7 +43,7 @@ def settle(
         return
     ended = _ended(connection, holder, settlements)
     if good:
-        _complete(connection, good, now)
+        answers.complete(connection, good, now)
         if holder.is_flat and not holder.has_refills:
             runner = {"b_runner": holder.runner_id, "now": now}
             spent = [{"b_request": one.request_id, **runner} for one in good]
@@ -56,8 +53,10 @@ def settle(
                 _settle_credit(connection, holder, one, now)
     for one in bad:
         _note_failure(connection, holder.runner_id, one)
-        _settle_credit(connection, holder, one, now)
-        _move(connection, holder.runner_id, one, now)
+        first = _settle_credit(connection, holder, one, now)
+        # After a commit whose reply was lost, it is all recorded once more.
+        counts = one.counts and first
+        _move(connection, holder.runner_id, one, now, counts=counts)
     closures.prove(connection, holder.account_id, holder.quotas, ended, now)
 
 
@@ -73,49 +72,11 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
             connection.execute(
                 results.delete().where(results.c.request_id == request_id)
             )
-            _twins(connection, request_id, RequestState.FAILED, RequestState.PENDING)
+            answers.move_twins(
+                connection, request_id, RequestState.FAILED, RequestState.PENDING
+            )
 
 
-def fail(
-    connection: Connection, request_id: int, one: Settlement, now: datetime
-) -> None:
-    """Write the error that a failed request, and its twins, end with."""
-    failure = one.failure
-    assert failure is not None
-    connection.execute(
-        _RESULT,
-        {
-            "request_id": request_id,
-            "error_code": failure.code,
-            "error_message": failure.message,
-            "finished_at": now,
-        },
-    )
-    _twins(connection, request_id, RequestState.PENDING, RequestState.FAILED)
-
-
-# As literals: a list of parameters cannot be bound for many rows at once.
-_OPEN: list[ColumnElement[str]] = [
-    literal_column(f"'{state}'") for state in ("running", "pending")
-]
-
-# A late answer of an attempt that was thought lost is taken too: it was paid for.
-_COMPLETE = (
-    update(requests)
-    .where(
-        requests.c.id == bindparam("b_request"),
-        requests.c.state.in_(_OPEN),
-    )
-    .values(state=RequestState.COMPLETED, runner_id=None)
-)
-_COMPLETE_TWINS = (
-    update(requests)
-    .where(
-        requests.c.same_as == bindparam("b_request"),
-        requests.c.state == RequestState.PENDING,
-    )
-    .values(state=RequestState.COMPLETED)
-)
 _NOW = bindparam("now", type_=Moment())
 _SPEND = (
     update(entries)
@@ -142,54 +103,6 @@ _ERROR_COLUMNS = [
     "because",
     "partial",
 ]
-# The first answer wins: whoever comes second changes nothing.
-_RESULT = insert(results).prefix_with("OR IGNORE", dialect="sqlite")
-
-
-def _complete(
-    connection: Connection, settlements: Sequence[Settlement], now: datetime
-) -> None:
-    ids = [{"b_request": one.request_id} for one in settlements]
-    moved = connection.execute(_COMPLETE, ids).rowcount
-    if moved < len(ids):
-        settlements = _still_wanted(connection, settlements)
-    if not settlements:
-        return
-    connection.execute(_COMPLETE_TWINS, ids)
-    connection.execute(
-        _RESULT,
-        [
-            {
-                "request_id": one.request_id,
-                "text": done.text,
-                "finish_reason": done.finish_reason,
-                "model": done.model,
-                "usage": orjson.dumps(done.usage).decode() if done.usage else None,
-                "reasoning": done.reasoning,
-                "tool_calls": orjson.dumps(done.tool_calls).decode()
-                if done.tool_calls
-                else None,
-                "finished_at": now,
-            }
-            for one in settlements
-            if (done := one.completion) is not None
-        ],
-    )
-
-
-def _still_wanted(
-    connection: Connection, settlements: Sequence[Settlement]
-) -> list[Settlement]:
-    """Those whose request is completed, by this answer or by one before it."""
-    ids = [one.request_id for one in settlements]
-    done = set(
-        connection.scalars(
-            select(requests.c.id).where(
-                requests.c.id.in_(ids), requests.c.state == RequestState.COMPLETED
-            )
-        )
-    )
-    return [one for one in settlements if one.request_id in done]
 
 
 def _note_failure(connection: Connection, runner_id: int, one: Settlement) -> None:
@@ -219,7 +132,8 @@ def _note_failure(connection: Connection, runner_id: int, one: Settlement) -> No
 
 def _settle_credit(
     connection: Connection, holder: Holder, one: Settlement, now: datetime
-) -> None:
+) -> bool:
+    """Whether there was a credit to settle: not where that was done before."""
     entry = connection.execute(
         select(entries, requests.c.job_id)
         .join(requests, requests.c.id == entries.c.request_id)
@@ -230,7 +144,7 @@ def _settle_credit(
         )
     ).first()
     if entry is None:
-        return
+        return False
     estimate = Cost(entry.calls, entry.credits, entry.tokens)
     released = one.credit is EntryState.RELEASED
     cost = estimate if released or one.cost is None else one.cost
@@ -264,7 +178,7 @@ def _settle_credit(
             .where(requests.c.id == one.request_id)
             .values(attempts=requests.c.attempts - 1)
         )
-        return
+        return True
     if holder.has_refills:
         model, job_id = entry.model, entry.job_id
         taking.fill(
@@ -279,6 +193,7 @@ def _settle_credit(
             cost=cost,
             size=one.size,
         )
+    return True
 
 
 def _ended(
@@ -299,7 +214,12 @@ def _ended(
 
 
 def _move(
-    connection: Connection, runner_id: int, one: Settlement, now: datetime
+    connection: Connection,
+    runner_id: int,
+    one: Settlement,
+    now: datetime,
+    *,
+    counts: bool,
 ) -> None:
     stays = one.state is RequestState.RUNNING
     moved = connection.execute(
@@ -312,18 +232,8 @@ def _move(
         .values(
             state=one.state,
             runner_id=runner_id if stays else None,
-            failures=requests.c.failures + (1 if one.counts else 0),
+            failures=requests.c.failures + (1 if counts else 0),
         )
     ).rowcount
     if moved and one.state is RequestState.FAILED:
-        fail(connection, one.request_id, one, now)
-
-
-def _twins(
-    connection: Connection, request_id: int, old: RequestState, new: RequestState
-) -> None:
-    connection.execute(
-        update(requests)
-        .where(requests.c.same_as == request_id, requests.c.state == old)
-        .values(state=new)
-    )
+        answers.fail(connection, one.request_id, one, now)

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from batch.core.model import EntryState, Failure, RequestState, Settlement
 from batch.core.price import Cost
-from batch.store import closures, outcomes, taking
+from batch.store import answers, closures, taking
+from batch.store.answers import IN_DOUBT
 from batch.store.closures import Ended
 from batch.store.counting import LONGEST_CALL
 from batch.store.schema import AnyRow, entries, errors, requests, runners
 
-IN_DOUBT = "in_doubt"
 #: After so many crashes with a request in flight, it is taken for their cause. It is
 #: more than `max_attempts`: a kill is seldom the fault of what was being asked.
 MOST_DOUBTS = 10
@@ -102,7 +102,7 @@ def reap(
             .values(state=state, runner_id=None)
         )
         if lost:
-            outcomes.fail(connection, row.id, _lost(row.id), now)
+            answers.fail(connection, row.id, _lost(row.id), now)
         if in_doubt:
             orphans.append(
                 Orphan(

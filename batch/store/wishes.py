@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Connection, delete, func, select, update
 
 from batch.core.model import Job, RequestState
-from batch.store.runners import IN_DOUBT
+from batch.store.answers import IN_DOUBT
 from batch.store.schema import ASIDE, entries, errors, jobs, requests, results
 
 

@@ -41,6 +41,7 @@ from scene import (
 from batch.core.model import Claim, Job, RequestState, Settlement
 from batch.core.windows import window_at
 from batch.store import closures, outcomes, queue, wishes
+from batch.store.answers import IN_DOUBT
 from batch.store.engine import Database
 from batch.store.purse import Holder
 
@@ -344,10 +345,11 @@ class Queue(RuleBasedStateMachine):
             case "idle":
                 self.scene.settle(idle(one.id), now=self.now, holder=one.holder)
             case "answered":
+                wanted = self._wants_an_answer(one.id)
                 settlement = self._answer(one.id)
                 self.scene.settle(settlement, now=self.now, holder=one.holder)
                 # Even where another's call is under way.
-                if before in (PENDING, RUNNING):
+                if wanted:
                     expected = COMPLETED
             case _:
                 settlement = OUTCOMES[word](one.id)
@@ -357,9 +359,16 @@ class Queue(RuleBasedStateMachine):
     def _answer(self, request_id: int) -> Settlement:
         """A new text; it is the answer, if the request still wants one."""
         text = f"answer {len(self.endpoint.calls)} to {request_id}"
-        if self.scene.state(request_id) in (PENDING, RUNNING):
+        if self._wants_an_answer(request_id):
             self.answers[request_id] = text
         return answered(request_id, text)
+
+    def _wants_an_answer(self, request_id: int) -> bool:
+        """Paid answers are taken, but for those to what was answered or refused."""
+        if self.scene.state(request_id) is not FAILED:
+            return self.scene.state(request_id) is not COMPLETED
+        result = self.scene.result(request_id)
+        return result is not None and result.error_code == IN_DOUBT
 
     def _end(self, one: Held, *, unsent_: bool = False) -> None:
         assert one.call is not None

@@ -16,7 +16,7 @@ from scene import (
 
 from batch.core.model import Counts, RequestState
 from batch.store import jobs, reports, wishes
-from batch.store.runners import IN_DOUBT
+from batch.store.answers import IN_DOUBT
 
 
 @pytest.fixture

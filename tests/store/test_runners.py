@@ -21,8 +21,9 @@ from scene import (
 
 from batch.core.model import EntryState
 from batch.store import jobs, runners, wishes
+from batch.store.answers import IN_DOUBT
 from batch.store.counting import LONGEST_CALL
-from batch.store.runners import IN_DOUBT, MOST_DOUBTS, Orphan
+from batch.store.runners import MOST_DOUBTS, Orphan
 
 
 @pytest.fixture(autouse=True)

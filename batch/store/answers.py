@@ -1,0 +1,148 @@
+"""The results of requests: answers and final errors, and the states they lead to.
+
+The first answer wins, and an identical request shares its leader's fate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+
+from batch.core.model import RequestState, Settlement
+from batch.store.schema import requests, results
+
+#: The code of a request whose run ended while it was being asked.
+IN_DOUBT = "in_doubt"
+
+# As literals: a list of parameters cannot be bound for many rows at once.
+_OPEN: list[ColumnElement[str]] = [
+    literal_column(f"'{state}'") for state in ("running", "pending")
+]
+
+# A late answer of an attempt that was thought lost is taken too: it was paid for.
+_COMPLETE = (
+    update(requests)
+    .where(
+        requests.c.id == bindparam("b_request"),
+        requests.c.state.in_(_OPEN),
+    )
+    .values(state=RequestState.COMPLETED, runner_id=None)
+)
+_COMPLETE_TWINS = (
+    update(requests)
+    .where(
+        requests.c.same_as == bindparam("b_request"),
+        requests.c.state == RequestState.PENDING,
+    )
+    .values(state=RequestState.COMPLETED)
+)
+# The first answer wins: whoever comes second changes nothing.
+_RESULT = insert(results).prefix_with("OR IGNORE", dialect="sqlite")
+
+
+def complete(
+    connection: Connection, settlements: Sequence[Settlement], now: datetime
+) -> None:
+    """Write these answers, and the states of their requests and twins."""
+    ids = [{"b_request": one.request_id} for one in settlements]
+    moved = connection.execute(_COMPLETE, ids).rowcount
+    if moved < len(ids):
+        _revive(connection, [one.request_id for one in settlements])
+        settlements = _still_wanted(connection, settlements)
+    if not settlements:
+        return
+    connection.execute(_COMPLETE_TWINS, ids)
+    connection.execute(
+        _RESULT,
+        [
+            {
+                "request_id": one.request_id,
+                "text": done.text,
+                "finish_reason": done.finish_reason,
+                "model": done.model,
+                "usage": orjson.dumps(done.usage).decode() if done.usage else None,
+                "reasoning": done.reasoning,
+                "tool_calls": orjson.dumps(done.tool_calls).decode()
+                if done.tool_calls
+                else None,
+                "finished_at": now,
+            }
+            for one in settlements
+            if (done := one.completion) is not None
+        ],
+    )
+
+
+def _revive(connection: Connection, ids: Sequence[int]) -> None:
+    """Complete those that were cancelled, or failed in doubt, while they were asked.
+
+    Their answers were paid for.
+    """
+    in_doubt = select(results.c.request_id).where(
+        results.c.request_id.in_(ids), results.c.error_code == IN_DOUBT
+    )
+    failed = (requests.c.state == RequestState.FAILED) & requests.c.id.in_(in_doubt)
+    cancelled = requests.c.state == RequestState.CANCELLED
+    revived = connection.scalars(
+        select(requests.c.id).where(requests.c.id.in_(ids), failed | cancelled)
+    ).all()
+    connection.execute(results.delete().where(results.c.request_id.in_(revived)))
+    connection.execute(
+        update(requests)
+        .where(requests.c.id.in_(revived) | requests.c.same_as.in_(revived))
+        .values(state=RequestState.COMPLETED)
+    )
+
+
+def _still_wanted(
+    connection: Connection, settlements: Sequence[Settlement]
+) -> list[Settlement]:
+    """Those whose request is completed, by this answer or by one before it."""
+    ids = [one.request_id for one in settlements]
+    done = set(
+        connection.scalars(
+            select(requests.c.id).where(
+                requests.c.id.in_(ids), requests.c.state == RequestState.COMPLETED
+            )
+        )
+    )
+    return [one for one in settlements if one.request_id in done]
+
+
+def fail(
+    connection: Connection, request_id: int, one: Settlement, now: datetime
+) -> None:
+    """Write the error that a failed request, and its twins, end with."""
+    failure = one.failure
+    assert failure is not None
+    connection.execute(
+        _RESULT,
+        {
+            "request_id": request_id,
+            "error_code": failure.code,
+            "error_message": failure.message,
+            "finished_at": now,
+        },
+    )
+    move_twins(connection, request_id, RequestState.PENDING, RequestState.FAILED)
+
+
+def move_twins(
+    connection: Connection, request_id: int, old: RequestState, new: RequestState
+) -> None:
+    connection.execute(
+        update(requests)
+        .where(requests.c.same_as == request_id, requests.c.state == old)
+        .values(state=new)
+    )

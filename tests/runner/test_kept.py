@@ -1,0 +1,213 @@
+"""What was paid for is kept, also where the database does not take it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import World, a_world
+
+from batch.errors import DiskFullError, StoreError
+from batch.service.context import Service
+from batch.store import kept, room
+
+
+def after_call(world: World, number: int, act: Callable[[], object]) -> None:
+    """Something happens while this call is being answered."""
+    world.on_call[number] = act
+
+
+def database(world: World) -> Path:
+    return world.service.settings.database
+
+
+def reopened(world: World) -> Service:
+    """The same home, as another process finds it."""
+    service = world.service
+    return Service(service.settings, service.clock, service.random, service.connect)
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("way", ["removed", "replaced", "folder removed"])
+async def test_answers_to_a_database_that_is_gone_are_kept_for_its_return(
+    tmp_path: Path, way: str
+):
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    async with a_world(tmp_path / "home") as world:
+        world.submit(20)
+        path = database(world)
+
+        def take_away() -> None:
+            for one in path.parent.glob(path.name + "*"):
+                if not one.is_dir():
+                    os.rename(one, aside / one.name)
+            if way == "replaced":
+                path.write_bytes((aside / path.name).read_bytes())
+
+        after_call(world, 6, take_away)
+        with pytest.raises(StoreError, match="removed or replaced") as error:
+            await world.run(concurrency=4)
+        # Nothing is asked that was not under way already.
+        calls = len(world.calls)
+        assert calls <= 6 + 4
+        assert "kept in" in str(error.value)
+        (file,) = kept.files(path)
+        in_hand = len(file.read_text().splitlines())
+        assert in_hand >= 1
+
+        for one in aside.iterdir():
+            os.replace(one, path.parent / one.name)
+        world.service = reopened(world)
+        with world.service:
+            done = world.statuses().get("completed", 0)
+            assert kept.files(path) == []
+            await world.run()
+            world.check()
+        assert done == calls
+        assert world.statuses() == {"completed": 20}
+        # No prompt that has its answer is asked again.
+        assert len(world.calls) == 20
+        assert world.entries() == {"spent": 20}
+
+
+async def test_answers_of_another_database_stay_where_they_are(tmp_path: Path):
+    async with a_world(tmp_path) as world:
+        world.submit(3)
+        path = database(world)
+
+        def lose() -> None:
+            for one in path.parent.glob(path.name + "*"):
+                if one.is_file():
+                    one.unlink()
+
+        after_call(world, 2, lose)
+        with pytest.raises(StoreError):
+            await world.run(concurrency=1)
+        files = kept.files(path)
+        assert len(files) == 1
+        world.service = reopened(world)
+        with world.service:
+            world.submit(["something else", "another"])
+            assert world.statuses() == {"pending": 2}
+        assert kept.files(path) == files
+
+
+def commits_that_fail(
+    world: World, patch: pytest.MonkeyPatch, numbers: set[int], *, before: bool
+) -> None:
+    """The disk reports an error at these transactions of the run."""
+    store = world.service.database
+    write = store.write
+    count = 0
+
+    def failing(function: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count in numbers and before:
+            raise StoreError("disk I/O error")
+        done = write(function, *args, **kwargs)
+        if count in numbers:
+            raise StoreError("disk I/O error")
+        return done
+
+    patch.setattr(store, "write", failing)
+
+
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("number", range(1, 14))
+@pytest.mark.parametrize("before", [True, False], ids=["lost", "unknown"])
+async def test_an_error_at_a_commit_costs_no_answer_and_no_credit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, before: bool
+):
+    """Also where the transaction is on disk, and only the word of it was lost."""
+    async with a_world(tmp_path) as world:
+        world.submit(5, max_attempts=1)
+        with monkeypatch.context() as patch:
+            commits_that_fail(world, patch, {number}, before=before)
+            # The last of them may find all done.
+            with contextlib.suppress(StoreError):
+                await world.run(concurrency=2)
+        await world.run()
+        world.check()
+        assert world.statuses() == {"completed": 5}
+        assert len(world.calls) == 5
+        assert world.entries()["spent"] == 5
+        assert world.used() == {"2026-03-02": 5}
+
+
+@pytest.mark.parametrize("number", range(3, 9))
+async def test_a_failed_attempt_that_is_recorded_twice_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+):
+    async with a_world(tmp_path, always="http:503") as world:
+        world.submit(1, max_attempts=9)
+        commits_that_fail(world, monkeypatch, {number}, before=False)
+        with pytest.raises(StoreError):
+            await world.run(concurrency=1)
+        [(failures, attempts)] = world.query("SELECT failures, attempts FROM requests")
+        assert failures == attempts == len(world.calls)
+
+
+@pytest.mark.fault(9)
+async def test_when_the_disk_is_full_the_ballast_makes_room_for_what_is_in_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async with a_world(tmp_path) as world:
+        world.submit(30)
+        store = world.service.database
+        write = store.write
+        ballast = room.ballast(store.path)
+
+        def on_a_full_disk(function: Any, *args: Any, **kwargs: Any) -> Any:
+            if len(world.calls) >= 8 and ballast.exists():
+                raise DiskFullError("the disk is full")
+            return write(function, *args, **kwargs)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "write", on_a_full_disk)
+            with pytest.raises(DiskFullError, match="the disk is full"):
+                await world.run(concurrency=4)
+        world.check()
+        assert not ballast.exists()
+        assert kept.files(store.path) == []
+        calls = len(world.calls)
+        assert calls < 30
+        assert world.statuses()["completed"] == calls
+
+        await world.run()
+        assert ballast.stat().st_blocks * 512 >= room.BALLAST
+        assert world.statuses() == {"completed": 30}
+        assert len(world.calls) == 30
+
+
+@pytest.mark.fault(9)
+@pytest.mark.parametrize("calls", [0, 5])
+async def test_no_call_is_made_that_might_find_the_disk_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+):
+    async with a_world(tmp_path) as world:
+        world.submit(12)
+        monkeypatch.setattr(
+            room, "free", lambda _: 1 << 40 if len(world.calls) < calls else 3 << 20
+        )
+        with pytest.raises(DiskFullError, match="nearly full"):
+            await world.run(concurrency=2)
+        world.check()
+        assert calls <= len(world.calls) <= calls + 2
+        assert world.statuses().get("completed", 0) == len(world.calls)
+
+
+async def test_a_fault_of_our_own_costs_no_answer_that_is_under_way(tmp_path: Path):
+    async with a_world(tmp_path) as world:
+        world.submit(6)
+        world.faults[2] = RuntimeError("bug")
+        with pytest.raises(RuntimeError, match=r"^bug$"):
+            await world.run(concurrency=4)
+        world.check()
+        # The one that broke never got out.
+        assert world.statuses()["completed"] == len(world.calls) > 0
