@@ -64,7 +64,7 @@ def record(
     db: Db = None,
 ) -> None:
     """Book N credits that were spent elsewhere with this key."""
-    with opened(db=db, provider=provider) as service:
+    with opened(makes=True, db=db, provider=provider) as service:
         from batch.service import upkeep
 
         account = upkeep.record(service, credits, note)

@@ -18,6 +18,7 @@ from batch.cli import (
     about,
     accounts,
     console,
+    doctor,
     jobs,
     results,
     run,
@@ -55,6 +56,7 @@ app.add_typer(schedule.schedule, name="schedule")
 app.command()(about.models)
 app.command()(about.providers)
 app.command()(about.config)
+app.command()(doctor.doctor)
 app.command()(stage.demo)
 app.command()(stage.standin)
 

@@ -33,14 +33,17 @@ BaseUrl = Annotated[
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's number or name.")]
 
 
-def opened(**flags: Any) -> Service:
-    """The services, under the settings that these flags win over."""
+def opened(*, makes: bool = False, **flags: Any) -> Service:
+    """The services, under the settings that these flags win over.
+
+    `makes`: the command makes the database that the user named.
+    """
     # Imported when a command runs: `--help` needs neither database nor network.
     from batch import config
     from batch.service.context import Service
 
     given = {name: _plain(value) for name, value in flags.items() if value is not None}
-    return Service(config.load(os.environ, given))
+    return Service(config.load(os.environ, given), makes=makes)
 
 
 def _plain(value: Any) -> Any:

@@ -112,7 +112,7 @@ def submit(
     }
     # Before anything is queued: with `>&-` the job's number could not be told.
     console.stdout()
-    with opened(db=db) as service:
+    with opened(makes=True, db=db) as service:
         from batch.service import submission
         from batch.service.ordering import make_order
 

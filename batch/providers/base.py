@@ -71,6 +71,9 @@ class Endpoint(Protocol):
     async def time(self) -> datetime | None:
         """What the endpoint's clock says; it costs no call. None: it does not say."""
 
+    async def reach(self) -> datetime | None:
+        """Like `time`; OSError, in a sentence, where no reply comes."""
+
     async def balance(self, now: datetime) -> Statement | None:
         """What the provider counts itself, where its profile says how to ask.
 
@@ -230,6 +233,14 @@ class Line:
 
     async def time(self, url: str) -> datetime | None:
         """The Date of a reply to a HEAD at the root of this URL."""
+        try:
+            return await self.reach(url)
+        except OSError:
+            # No clock to compare with, for whatever reason.
+            return None
+
+    async def reach(self, url: str) -> datetime | None:
+        """Like `time`; OSError, in a sentence, where no reply comes."""
         root = urlsplit(url)._replace(path="/", query="", fragment="").geturl()
         try:
             async with (
@@ -243,9 +254,8 @@ class Line:
                 # A cache says what time it was.
                 date = "" if "Age" in response.headers else response.headers.get("Date")
                 return http_date(date or "")
-        except Exception:
-            # No clock to compare with, for whatever reason.
-            return None
+        except Exception as error:
+            raise OSError(named(error, sent=True)[1]) from None
 
     async def _refused(self, response: aiohttp.ClientResponse) -> Failure | None:
         """The Failure that status and headers amount to; None: read the answer."""

@@ -52,6 +52,9 @@ class Way:
     async def time(self) -> datetime | None:
         return await self._line.time(self.profile.base_url)
 
+    async def reach(self) -> datetime | None:
+        return await self._line.reach(self.profile.base_url)
+
     async def balance(self, now: datetime) -> Statement | None:
         profile = self.profile
         if profile.balance is None:

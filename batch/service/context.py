@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from batch import keys, presence
 from batch.clock import Clock, SystemClock
-from batch.config import Settings
+from batch.config import DEFAULT, Settings
 from batch.core.model import Job
 from batch.errors import UnknownJobError, UsageError
 from batch.keys import Key, KeyRing
@@ -39,6 +39,8 @@ class Service:
     clock: Clock = field(default_factory=SystemClock)
     #: From 0 to 1, for waits that must not fall into step.
     random: Callable[[], float] = random.random
+    #: Whether a database that the user named is made where there is none.
+    makes: bool = True
     #: The way to a provider; None: by its protocol, over the network.
     connect: Connect | None = None
     #: Who carries out transactions beside an event loop.
@@ -61,7 +63,14 @@ class Service:
     @cached_property
     def database(self) -> Database:
         """The user's database; made, or migrated, at its first use."""
-        database = Database.open(self.settings.database, self.writer)
+        path = self.settings.database
+        named = self.settings.origins["db"] != DEFAULT
+        if named and not self.makes and not path.exists():
+            raise UsageError(
+                f"there is no database {path}: check --db or QUOTABATCH_DB; `submit` "
+                "makes one"
+            )
+        database = Database.open(path, self.writer)
         self._clear_up_submissions(database)
         self._take_in_answers(database)
         return database

@@ -40,6 +40,15 @@ def one_thread() -> Executor:
     return ThreadPoolExecutor(1, thread_name_prefix="store")
 
 
+def has_reset_bug(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite can lose the log's end where a checkpoint meets a writer.
+
+    3.7.0 to 3.51.2, but for 3.44.6, 3.50.7, and what came after them in their lines.
+    """
+    mended = (3, 44, 6) <= version < (3, 45) or (3, 50, 7) <= version < (3, 51)
+    return (3, 7) <= version < (3, 51, 3) and not mended
+
+
 class Database:
     """One SQLite file with a writing and a reading engine.
 

@@ -31,8 +31,10 @@ def check(database: Path) -> None:
 
 def free(database: Path) -> int | None:
     """Bytes that may still be written beside the database; None: unknown."""
+    # Its folder may not be there yet.
+    folder = next((one for one in database.absolute().parents if one.is_dir()), None)
     try:
-        found = os.statvfs(database.parent)
+        found = os.statvfs(folder or "/")
     except OSError:
         return None
     return found.f_bavail * found.f_frsize

@@ -27,7 +27,8 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def test_all_the_documented_commands_are_there():
     documented = (
         "submit, run, status, export, show, retry, cancel, pause, resume, delete, "
-        "quota, models, providers, config, demo, standin, keys"
+        "change, quota, models, providers, config, doctor, demo, standin, schedule, "
+        "keys"
     )
     assert set(documented.split(", ")) <= set(COMMANDS)
     assert {"keys set", "keys list", "keys remove", "quota record"} <= set(COMMANDS)
@@ -43,7 +44,7 @@ def test_every_command_and_all_its_parameters_have_a_help_text(name):
 
 
 def test_reading_commands_can_print_json():
-    reading = "status, quota, show, models, providers, config, keys list"
+    reading = "status, quota, show, models, providers, config, doctor, keys list"
     for name in reading.split(", "):
         options = [o for p in COMMANDS[name].params for o in p.opts]
         assert "--json" in options, name

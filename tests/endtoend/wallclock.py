@@ -29,8 +29,8 @@ def main() -> int:
     clock.shift = timedelta(seconds=float(sys.argv.pop(1)))
 
     class Wrong(context.Service):
-        def __init__(self, settings: Settings) -> None:
-            super().__init__(settings, clock=clock)
+        def __init__(self, settings: Settings, **more: bool) -> None:
+            super().__init__(settings, clock=clock, **more)
 
     # The faces open the house by this name.
     context.Service = Wrong  # type: ignore[misc]

@@ -60,6 +60,9 @@ class Watched:
         with self._world.clock.busy():
             return await self._endpoint.time()
 
+    async def reach(self) -> datetime | None:
+        return await self._endpoint.reach()
+
     async def balance(self, now: datetime) -> Statement | None:
         with self._world.clock.busy():
             return await self._endpoint.balance(now)

@@ -1,0 +1,268 @@
+"""What doctor looks at: each check says how things stand, and what to do about it.
+
+Nothing here costs a credit, or makes a database where there is none.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import resource
+import sqlite3
+import stat
+import zoneinfo
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from batch import presence
+from batch.core.plain import plain
+from batch.errors import KeyRefusedError, QuotabatchError
+from batch.keys import ANY_PROVIDER
+from batch.providers import endpoints
+from batch.providers.profiles import Profile
+from batch.service.context import Service
+from batch.store import audit, engine, kept, ledger, room, runners
+from batch.timekeeper import AGREEMENT
+
+
+class State(StrEnum):
+    """How things stand."""
+
+    OK = "ok"
+    NOTE = "note"  # worth knowing
+    WRONG = "wrong"  # something has to be done
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of doctor's report."""
+
+    check: str
+    state: State
+    text: str
+    #: What to do; empty where nothing has to be.
+    advice: str = ""
+
+
+Check = Callable[[Service], Iterator[Finding]]
+
+
+def examine(service: Service) -> Iterator[Finding]:
+    """Everything that can be looked at without the network."""
+    for check in (_home, _database, _books, _sqlite, _disk, _zones, _keys, _limits):
+        yield from _guarded(check, service)
+
+
+async def examine_endpoint(service: Service) -> list[Finding]:
+    """The way to the provider, and its clock beside ours; it costs no call."""
+    profile = service.settings.profile()
+    try:
+        key = service.key(profile)
+    except KeyRefusedError:
+        key = None
+    way = service.connect or endpoints.connect
+    endpoint = way(profile, key.secret if key else None, service.settings.bounds())
+    try:
+        date = await endpoint.reach()
+    except OSError as error:
+        text = f"{profile.base_url} cannot be reached: {error}"
+        advice = "check the network, and base_url in config.toml"
+        return [
+            Finding("endpoint", State.WRONG, text, advice),
+            *_guarded(_clock, service),
+        ]
+    finally:
+        await endpoint.close()
+    there = [Finding("endpoint", State.OK, f"{profile.base_url} answers")]
+    if date is None:
+        return [*there, *_guarded(_clock, service)]
+    off = (service.clock.now() - date).total_seconds()
+    if abs(off) <= AGREEMENT.total_seconds():
+        text = f"this machine's clock and {profile.name}'s agree to {abs(off):.0f} s"
+        return [*there, Finding("clock", State.OK, text)]
+    way_off = "ahead of" if off > 0 else "behind"
+    text = f"this machine's clock is {abs(off):,.0f} s {way_off} {profile.name}'s"
+    advice = "set it right (NTP): quotas are counted by the clock"
+    return [*there, Finding("clock", State.WRONG, text, advice)]
+
+
+def _guarded(check: Check, service: Service) -> Iterator[Finding]:
+    """What a check finds; what stops it is a finding too."""
+    try:
+        yield from check(service)
+    except QuotabatchError as error:
+        yield Finding(check.__name__.strip("_"), State.WRONG, str(error))
+
+
+def _home(service: Service) -> Iterator[Finding]:
+    home = service.settings.home
+    seen = dict.fromkeys([home.config, home.data, service.settings.database.parent])
+    open_ones = [path for path in seen if path.is_dir() and _is_open(path)]
+    for path in open_ones:
+        text = f"other users of this machine can look into {path}"
+        yield Finding("home", State.NOTE, text, f"chmod 700 {path}")
+    if not open_ones:
+        yield Finding("home", State.OK, ", ".join(str(path) for path in seen))
+
+
+def _database(service: Service) -> Iterator[Finding]:
+    path = service.settings.database
+    if not path.exists():
+        yield Finding("database", State.OK, f"{path}: none yet, `submit` makes one")
+        return
+    damage = service.database.read(audit.damage)
+    if damage is not None:
+        yield Finding(
+            "database",
+            State.WRONG,
+            f"{path} is damaged: {damage}",
+            "restore a backup, or save what `sqlite3 FILE .recover` finds",
+        )
+        return
+    size = path.stat().st_size / room.MIB
+    yield Finding("database", State.OK, f"{path}: sound, {size:,.1f} MB")
+    if _is_open(path):
+        text = f"other users of this machine can read {path}"
+        yield Finding("database", State.NOTE, text, f"chmod 600 {path}*")
+    for file in kept.files(path):
+        yield Finding(
+            "database",
+            State.WRONG,
+            f"{file} keeps answers to requests that are not in this database",
+            "put the database back that they belong to, or delete the file",
+        )
+
+
+def _books(service: Service) -> Iterator[Finding]:
+    if not service.settings.database.exists():
+        return
+    now = service.time.now()
+    with service.database.reading() as connection:
+        if audit.damage(connection) is not None:
+            return
+        wrong = audit.findings(connection)
+        for account in ledger.accounts_of(connection):
+            profile = service.settings.profiles.get(account.provider)
+            quotas = profile.quotas if profile else ()
+            wrong += audit.undercounted(connection, account.id, quotas, now)
+        calls = audit.orphans(connection)
+        alive = [
+            row.pid
+            for row in runners.live(connection)
+            if presence.is_alive(service.locks, row.lock)
+        ]
+    advice = "export what is answered, and submit the rest into a new database (--db)"
+    for finding in wrong:
+        yield Finding("books", State.WRONG, plain(finding, 300), advice)
+    if not wrong:
+        text = "queue and ledger agree, every call has its entry"
+        yield Finding("books", State.OK, text)
+    if alive:
+        names = ", ".join(str(pid) for pid in alive)
+        yield Finding("runners", State.OK, f"at work: process {names}")
+    elif calls:
+        text = f"{calls:,} calls were in flight when a run was killed"
+        advice = "`quotabatch run` takes them over"
+        yield Finding("runners", State.NOTE, text, advice)
+
+
+def _sqlite(service: Service) -> Iterator[Finding]:
+    version = sqlite3.sqlite_version
+    if engine.has_reset_bug(sqlite3.sqlite_version_info):
+        yield Finding(
+            "sqlite",
+            State.OK,
+            f"{version}; it can lose the end of its log where a checkpoint meets a "
+            "writer, so checkpoints are made only while nobody can write",
+        )
+    else:
+        yield Finding("sqlite", State.OK, version)
+
+
+def _disk(service: Service) -> Iterator[Finding]:
+    path = service.settings.database
+    left = room.free(path)
+    if left is None:
+        return
+    text = f"{left // room.MIB:,} MB free beside {path}"
+    if left < room.LOW:
+        advice = f"free space: no call is made below {room.LOW // room.MIB} MB"
+        yield Finding("disk", State.WRONG, text, advice)
+    else:
+        yield Finding("disk", State.OK, text)
+
+
+def _zones(service: Service) -> Iterator[Finding]:
+    used = {str(q.zone) for p in service.settings.profiles.values() for q in p.quotas}
+    where = next((path for path in zoneinfo.TZPATH if Path(path).is_dir()), None)
+    package = importlib.metadata.version("tzdata")
+    source = where or f"the package tzdata {package}"
+    # Profiles with a zone that does not exist are refused where they are read.
+    yield Finding("zones", State.OK, f"{', '.join(sorted(used))}, from {source}")
+
+
+def _keys(service: Service) -> Iterator[Finding]:
+    settings = service.settings
+    names = {settings.profile().name: settings.profile()}
+    if settings.database.exists():
+        with service.database.reading() as connection:
+            for account in ledger.accounts_of(connection):
+                profile = settings.profiles.get(account.provider)
+                if profile is not None:
+                    names[profile.name] = profile
+    for profile in names.values():
+        yield from _key(service, profile)
+    ring = service.keyring
+    if ring.exposed():
+        text = f"other users of this machine can read {ring.path}"
+        yield Finding("keys", State.WRONG, text, f"chmod 600 {ring.path}")
+
+
+def _key(service: Service, profile: Profile) -> Iterator[Finding]:
+    key = service.key(profile)
+    if key is not None:
+        name = service.fingerprint(profile)
+        text = f"{profile.name}: from {key.origin}, fingerprint {name}"
+        yield Finding("keys", State.OK, text)
+    elif profile.key_env is None:
+        yield Finding("keys", State.OK, f"{profile.name}: none needed")
+    else:
+        yield Finding(
+            "keys",
+            State.WRONG,
+            f"no key for {profile.name}",
+            f"`quotabatch keys set {profile.name}`, or set {profile.key_env} or "
+            f"{ANY_PROVIDER}",
+        )
+
+
+def _limits(service: Service) -> Iterator[Finding]:
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = service.settings["concurrency"] + 64
+    if most != resource.RLIM_INFINITY and most < wanted:
+        yield Finding(
+            "limits",
+            State.WRONG,
+            f"{most:,} files may be open at once, this concurrency may want {wanted:,}",
+            f"`ulimit -n {wanted}` before the run, or a smaller --concurrency",
+        )
+
+
+def _clock(service: Service) -> Iterator[Finding]:
+    """Without the endpoint's: the wall clock beside the time since the start."""
+    if not service.settings.database.exists() or service.time.step is None:
+        text = "nothing speaks against this machine's clock"
+        yield Finding("clock", State.OK, text)
+        return
+    seconds = service.time.step.total_seconds()
+    yield Finding(
+        "clock",
+        State.WRONG,
+        f"this machine's clock was set by {seconds:+,.0f} s, which nothing confirms",
+        "set it right, or say `run --trust-clock`",
+    )
+
+
+def _is_open(path: Path) -> bool:
+    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
