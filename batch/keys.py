@@ -93,6 +93,12 @@ class KeyRing:
             return False
         return bool(mode & (stat.S_IRWXG | stat.S_IRWXO))
 
+    def warning(self) -> str:
+        """What to tell of a key file that others can read; empty: they cannot."""
+        if not self.exposed():
+            return ""
+        return f"Warning: others can read {self.path}: chmod 600 {self.path}"
+
     def store(self, provider: str, secret: str) -> None:
         """Keep this key in the file, for this user's eyes only."""
         secret = checked(secret, "the input")

@@ -116,9 +116,8 @@ def list_keys(json: Json = False) -> None:
                 rows.append(
                     {"provider": name, "fingerprint": shown, "origin": key.origin}
                 )
-        if service.keyring.exposed():
-            path = service.keyring.path
-            console.note(f"Warning: others can read {path}: chmod 600 {path}")
+        if warning := service.keyring.warning():
+            console.note(warning)
         if json:
             console.as_json(rows)
             return

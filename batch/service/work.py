@@ -169,6 +169,8 @@ async def _runner(
 ) -> Runner:
     _check_keep(profile, keep)
     key = _needed_key(service, profile)
+    if warning := service.keyring.warning():
+        notify(warning)
     fingerprint = service.fingerprint(profile)
     if not separate_ledger:
         account = f"{profile.name}:{fingerprint}"

@@ -145,6 +145,22 @@ def test_what_others_can_read_is_reported(stage: Stage):
     )
 
 
+@pytest.mark.fault(54)
+@pytest.mark.parametrize("words", [("run",), ("keys", "list"), ("doctor",)])
+def test_a_key_file_that_others_can_read_is_told_of(stage: Stage, words):
+    stage.serve()
+    stage.submit(["eins"])
+    del stage.env["ESPAI_API_KEY"]
+    assert stage.quick("keys", "set", stdin=b"sk-another-key-of-mine\n").code == 0
+    file = stage.home / "keys.json"
+    before = stage.quick(*words)
+    file.chmod(0o640)
+    stage.submit(["zwei"])
+    after = stage.quick(*words)
+    assert str(file) not in before.err
+    assert f"chmod 600 {file}" in after.out + after.err
+
+
 def test_a_clock_that_is_off_is_told_by_how_much(stage: Stage):
     stage.serve()
     done = stage.run("doctor", "--json", later=timedelta(hours=3))
