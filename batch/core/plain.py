@@ -35,15 +35,27 @@ def printable(text: str) -> str:
     )
 
 
-def redact(text: str, key: str | None) -> str:
-    """The text without the key, which some endpoints repeat."""
+def redact(text: str, key: str | None, *, cut: bool = False) -> str:
+    """The text without the key, which some endpoints repeat.
+
+    `cut`: its end is missing, and may have gone through the key.
+    """
     if not key or len(key) < _SHORTEST_KEY:
         return text
     # Some write a slash in JSON as PHP does.
     for form in (key, key.replace("/", "\\/")):
         if form in text:
             text = text.replace(form, "[key]")
+        begun = _begun(text, form) if cut else 0
+        if begun >= _SHORTEST_KEY:
+            text = text[:-begun] + "[key]"
     return text
+
+
+def _begun(text: str, key: str) -> int:
+    """How much of the key the text ends with."""
+    sizes = range(min(len(key) - 1, len(text)), 0, -1)
+    return next((size for size in sizes if key.startswith(text[-size:])), 0)
 
 
 class Veil:
@@ -56,9 +68,6 @@ class Veil:
     def feed(self, text: str) -> str:
         """What may be shown by now: an end that could begin the key is held back."""
         text = redact(self._held + text, self._key)
-        for size in range(min(len(self._key) - 1, len(text)), 0, -1):
-            if self._key.startswith(text[-size:]):
-                self._held = text[-size:]
-                return text[:-size]
-        self._held = ""
-        return text
+        shown = len(text) - _begun(text, self._key)
+        self._held = text[shown:]
+        return text[:shown]

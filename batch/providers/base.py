@@ -303,7 +303,7 @@ class Line:
             message=redact(failure.message, self._key),
             endpoint_code=None if code is None else redact(code, self._key),
             headers={k: redact(v, self._key) for k, v in failure.headers.items()},
-            partial=redact(failure.partial, self._key),
+            partial=redact(failure.partial, self._key, cut=True),
         )
 
 

@@ -63,7 +63,7 @@ class EspaiDecoder:
 
     def finish(self, *, framed: bool, content_type: str = "") -> Reply:
         self._pieces.append(self._stream.finish())
-        text = redact("".join(self._pieces), self._key)
+        text = redact("".join(self._pieces), self._key, cut=not framed)
         failure = _error_reply(text, framed, self._key) or _not_an_answer(
             text, content_type, self._key
         )

@@ -186,11 +186,12 @@ class OpenaiDecoder:
         if bodies.is_blank(text) and not chat.calls:
             return self._empty()
         return Completion(
-            text=redact(text, self._key),
+            # Its limit of tokens may have gone through the key.
+            text=redact(text, self._key, cut=True),
             finish_reason=plain(chat.finish_reason, 60, self._key),
             model=plain(chat.model, 200, self._key) or self._model,
             usage=clean(chat.usage, self._key),
-            reasoning=redact(chat.reasoning, self._key) or None,
+            reasoning=redact(chat.reasoning, self._key, cut=True) or None,
             tool_calls=clean(chat.calls, self._key) or None,
         )
 

@@ -205,7 +205,10 @@ class Runner:
         del self._tasks[task]
         self._tray.wake.set()
         if not task.cancelled():
-            self._crash = self._crash or task.exception()
+            # Each is asked for: asyncio would print what nobody has looked at, and a
+            # key may stand in it.
+            error = task.exception()
+            self._crash = self._crash or error
 
     def _count(self, settlement: Settlement) -> None:
         progress = self.progress

@@ -21,7 +21,7 @@ from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options, Progress
 from batch.service.context import Service
-from batch.store import clocks, jobs, ledger, realign, reports, room, runners
+from batch.store import audit, clocks, jobs, ledger, realign, reports, room, runners
 from batch.store.purse import Holder
 
 #: Which ending speaks for the run, where accounts ended differently.
@@ -95,6 +95,9 @@ async def run(
     handle = handle if handle is not None else Run()
     room.lay(service.settings.database)
     room.check(service.settings.database)
+    # A damaged page is noticed only where it is read: an answer to be stored there
+    # would be paid for in vain.
+    service.database.read(audit.refuse_damage, service.settings.database)
     handle.started = service.clock.monotonic()
     handle.counts = _counts(service, chosen)
     known = {job.id for job in service.database.read(jobs.listed)}

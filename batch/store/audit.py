@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import Connection, Select, and_, func, or_, select
 
 from batch.core.model import EntryState, RequestState
 from batch.core.quota import FIXED, Quota
 from batch.core.windows import Window
+from batch.errors import StoreError
 from batch.store import counting
 from batch.store.schema import entries, jobs, requests, results, runners
 from batch.store.windows import standings
@@ -26,6 +28,16 @@ def damage(connection: Connection) -> str | None:
     """What SQLite finds wrong with the file; None: nothing."""
     first = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     return None if first == "ok" else str(first)
+
+
+def refuse_damage(connection: Connection, path: Path) -> None:
+    """StoreError where the database cannot be relied on; 0.7 s for a million rows."""
+    found = damage(connection)
+    if found is not None:
+        raise StoreError(
+            f"{path} is damaged: restore a backup, or save what `sqlite3 FILE "
+            f".recover` finds ({found})"
+        )
 
 
 def findings(connection: Connection) -> list[str]:

@@ -60,6 +60,7 @@ class Database:
         self.path = path
         self._identity = _identity(path)
         self._log = path.with_name(path.name + "-wal")
+        self._has_left = False
         self._writing = _engine(path, "BEGIN IMMEDIATE")
         self._reading = _engine(path, "BEGIN")
         self._writer = writer()
@@ -133,11 +134,28 @@ class Database:
     def _still_ours(self) -> None:
         # SQLite goes on committing into a file that was deleted or replaced, and
         # every such answer would be lost.
-        if _identity(self.path) != self._identity:
-            raise StoreError(
-                f"{self.path} was removed or replaced while it was in use: stopped; "
-                "put it back, or start again with what is there now"
-            )
+        now = _identity(self.path)
+        if now == self._identity:
+            return
+        if now is not None:
+            self._take_back_the_log()
+        raise StoreError(
+            f"{self.path} was removed or replaced while it was in use: stopped; "
+            "put it back, or start again with what is there now"
+        )
+
+    def _take_back_the_log(self) -> None:
+        """Another file stands at our path: SQLite would fold our log into that one."""
+        if self._has_left:
+            return
+        self._has_left = True
+        # Into the file that we have open, wherever it is now.
+        with contextlib.suppress(DatabaseError, sqlite3.Error):
+            self._fold()
+        with contextlib.suppress(OSError):
+            os.rename(self._log, self.path.with_name(f"{self._log.name}.of-another"))
+        with contextlib.suppress(OSError):
+            self.path.with_name(self.path.name + "-shm").unlink()
 
     def _fold_log(self) -> None:
         # Checkpoints only while no writer can commit (BEGIN IMMEDIATE on another
@@ -150,8 +168,11 @@ class Database:
             return
         # What was written is on disk already; folding can be done another time, so
         # nobody is waited for.
+        with contextlib.suppress(DatabaseError, sqlite3.Error):
+            self._fold()
+
+    def _fold(self) -> None:
         with (
-            contextlib.suppress(DatabaseError, sqlite3.Error),
             self._alone(),
             contextlib.closing(self._reading.raw_connection()) as reading,
         ):
