@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; leave with its exit code."""
+    _fill_gaps()
     # The command line is imported here, so that importing this file costs nothing.
     from batch.cli.app import call
 
     sys.exit(call())
+
+
+def _fill_gaps() -> None:
+    """Have descriptors 0 to 2, lest a file of ours be taken for one of them.
+
+    What is written to a closed output is then an error, where the system can say so.
+    """
+    for number, device in enumerate(("/dev/null", "/dev/full", "/dev/full")):
+        try:
+            os.fstat(number)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.open(device, os.O_RDONLY if number == 0 else os.O_WRONLY)
 
 
 if __name__ == "__main__":

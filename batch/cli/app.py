@@ -5,8 +5,10 @@ A command parses, calls a service, and shows; rules and SQL are further down.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+import os
 import sys
 import traceback
 from typing import Annotated
@@ -101,19 +103,39 @@ def call() -> int:
         return _misused(error)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(None, "interrupted", 130)
+    except MemoryError:
+        return _short_of_memory()
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return _failed(error, "too many files are open: see `ulimit -n`", 1)
         if error.errno == errno.ENOSPC:
             console.silence_stdout()
         return _failed(error, f"{error.strerror}: {error.filename or 'output'}", 1)
     except Exception as error:
+        if any(sign in str(error) for sign in _NO_MEMORY):
+            return _short_of_memory()
         # Its text may hold anything, so only its kind is shown.
         kind = type(error).__name__
         return _failed(error, f"unexpected {kind}; --debug before the command tells", 1)
     return code if isinstance(code, int) else 0
 
 
+#: What libraries and threads say that find none.
+_NO_MEMORY = ("cannot allocate memory", "failed to map segment", "start new thread")
+
+
+def _short_of_memory() -> int:
+    # Written as it is: to show it nicely takes memory too.
+    with contextlib.suppress(OSError):
+        os.write(2, b"Error: out of memory: nothing is lost, free some and run again\n")
+    return 1
+
+
 def _failed(error: BaseException | None, message: str, code: int) -> int:
-    console.error(message)
+    try:
+        console.error(message)
+    except (MemoryError, ImportError):
+        return _short_of_memory()
     if error is not None and "--debug" in sys.argv[1:2]:
         frames = traceback.format_tb(error.__traceback__)
         sys.stderr.write("".join(frames) + type(error).__name__ + "\n")

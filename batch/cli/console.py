@@ -11,6 +11,7 @@ from typing import IO, Any, ParamSpec, TypeVar
 import orjson
 from rich.console import Console
 
+from batch.core.plain import printable
 from batch.errors import QuotabatchError
 
 P = ParamSpec("P")
@@ -33,7 +34,7 @@ def note(text: str) -> None:
     """Tell the user something by the way."""
     if sys.stderr is None:
         return
-    err().print(text, markup=False)
+    err().print(printable(text), markup=False)
 
 
 def agrees(question: str) -> bool:
@@ -47,11 +48,14 @@ def error(text: str) -> None:
     """Say what went wrong: one line, `Error: …`."""
     if sys.stderr is not None:
         err().print("[bold red]Error:[/] ", end="")
-        err().print(text, markup=False)
+        err().print(printable(text), markup=False)
 
 
 def data(text: str) -> None:
     """Print a line of the command's output."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        # Names in it are a dataset's, which may have come from anywhere.
+        text = printable(text)
     stdout().write(text.encode() + b"\n")
     stdout().flush()
 

@@ -10,14 +10,13 @@ import asyncio
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import typer
 
-from batch import config
+from batch import config, zones
 from batch.cli import accounts, console, run, status, submit, words
 from batch.clock import ShiftedClock
 from batch.places import carried
@@ -44,7 +43,7 @@ async def _story(folder: Path) -> None:
     clock = ShiftedClock()
     standin = Standin(
         limit=LIMIT,
-        zone=ZoneInfo(ZONE),
+        zone=zones.zone(ZONE) or UTC,
         latency=0.15,
         pace=0.02,
         answer=_answer,
@@ -79,7 +78,7 @@ async def _acts(
 
     window = reading.longest(reading.account_reports(service)[0].standings)
     clock.jump_to(window.resets_at + window.quota.guard + timedelta(minutes=9))
-    _say(f"The next day: it is {words.moment(clock.now(), ZoneInfo(ZONE))}.")
+    _say(f"The next day: it is {words.moment(clock.now(), standin.zone)}.")
     _prompt("run")
     second = await _run(service)
     _exit(second)

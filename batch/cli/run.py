@@ -91,7 +91,7 @@ def run(
         in_doubt=in_doubt,
         timeout=timeout,
     ) as service:
-        from batch.service import deadlines, work
+        from batch.service import deadlines, limits, work
 
         chosen = work.chosen_jobs(service, wanted or [])
         if not chosen:
@@ -102,6 +102,8 @@ def run(
             work.trust_clock(service)
         for warning in deadlines.late(service, chosen):
             console.note(words.late(warning, service.time.now()))
+        # Without descriptors there would be no loop either.
+        limits.ensure_files(service.settings["concurrency"])
         running = watched(
             service,
             chosen,

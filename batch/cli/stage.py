@@ -42,16 +42,14 @@ def standin(
     GET /standin tells the calls that it received; POST /standin/next-day lets its
     clock jump a day.
     """
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
+    from batch import zones
     from batch.errors import UsageError
     from batch.standin import Standin, parse_faults
 
     faults, always = parse_faults(fault or [])
-    try:
-        place = ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise UsageError(f"--zone {zone!r} is not a time zone") from None
+    place = zones.zone(zone)
+    if place is None:
+        raise UsageError(f"--zone {zone!r} is not a time zone")
     service = Standin(
         limit=limit,
         zone=place,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from batch import zones
 from batch.core.price import ONE_CREDIT_A_CALL, Price
 from batch.core.quota import (
     DAY,
@@ -161,12 +161,10 @@ def _zone(reader: Reader) -> tzinfo:
     name = reader.text("zone", "UTC")
     if name == "UTC":
         return UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise reader.error(
-            "zone", f"{name!r} is not a time zone such as Asia/Shanghai"
-        ) from None
+    found = zones.zone(name)
+    if found is None:
+        raise reader.error("zone", f"{name!r} is not a time zone such as Asia/Shanghai")
+    return found
 
 
 def _reset(reader: Reader) -> time:

@@ -6,7 +6,6 @@ Nothing here costs a credit, or makes a database where there is none.
 from __future__ import annotations
 
 import importlib.metadata
-import resource
 import sqlite3
 import stat
 import zoneinfo
@@ -21,6 +20,7 @@ from batch.errors import KeyRefusedError, QuotabatchError
 from batch.keys import ANY_PROVIDER
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
+from batch.service import limits
 from batch.service.context import Service
 from batch.store import audit, engine, kept, ledger, room, runners
 from batch.timekeeper import AGREEMENT
@@ -238,15 +238,9 @@ def _key(service: Service, profile: Profile) -> Iterator[Finding]:
 
 
 def _limits(service: Service) -> Iterator[Finding]:
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = service.settings["concurrency"] + 64
-    if most != resource.RLIM_INFINITY and most < wanted:
-        yield Finding(
-            "limits",
-            State.WRONG,
-            f"{most:,} files may be open at once, this concurrency may want {wanted:,}",
-            f"`ulimit -n {wanted}` before the run, or a smaller --concurrency",
-        )
+    told = limits.short_of_files(service.settings["concurrency"])
+    if told:
+        yield Finding("limits", State.WRONG, told)
 
 
 def _clock(service: Service) -> Iterator[Finding]:
