@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
+from email.utils import format_datetime
 from typing import Any
 
 from aiohttp import web
@@ -100,6 +101,7 @@ class Standin:
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_get("/standin", self._report)
         app.router.add_post("/standin/next-day", self._jump)
+        app.on_response_prepare.append(self._date)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         try:
@@ -314,6 +316,10 @@ class Standin:
     async def _jump(self, _request: web.Request) -> web.Response:
         self.next_day()
         return web.json_response({"today": self._today()})
+
+    async def _date(self, _request: web.Request, response: web.StreamResponse) -> None:
+        # As any service tells the time that it counts by.
+        response.headers["Date"] = format_datetime(self._now(), usegmt=True)
 
     def _now(self) -> datetime:
         return self.clock.now() + self.shift

@@ -35,6 +35,8 @@ class Timekeeper:
         #: Whether the wall clock has nothing to be compared with but the endpoint's:
         #: the machine has started anew since it was last believed.
         self.is_doubtful = is_doubtful
+        #: Whether the endpoint told another time than the wall clock, and is believed.
+        self.is_off = False
         #: Whether there is a clock to compare with; where somebody plays with all of
         #: them at once, there is none.
         self.has_boot_clock = 0 <= clock.boot() < LONGEST_UPTIME
@@ -45,6 +47,16 @@ class Timekeeper:
         if self.step is None:
             return self._clock.now()
         return self.booted_at + timedelta(seconds=self._clock.boot())
+
+    @property
+    def start(self) -> datetime:
+        """When the machine started, by the time that `now` tells."""
+        return self._booted_at() if self.step is None else self.booted_at
+
+    def adopt(self, start: datetime) -> None:
+        """Another process of this boot has found out when it was."""
+        self.is_doubtful = False
+        self.booted_at = start
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
@@ -77,13 +89,14 @@ class Timekeeper:
 
     def believe(self) -> None:
         """Go by the wall clock as it is now."""
-        self.is_doubtful = False
+        self.is_doubtful = self.is_off = False
         self.booted_at = self._booted_at()
 
     def hear(self, date: datetime) -> bool:
         """What the endpoint's clock says; whether it confirms a step that was open."""
         agrees = abs(date - self._clock.now()) <= AGREEMENT
         if self.is_doubtful and not agrees:
+            self.is_off = True
             self.booted_at = date - timedelta(seconds=self._clock.boot())
         self.is_doubtful = False
         if self.step is None or not agrees:

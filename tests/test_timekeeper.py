@@ -85,6 +85,7 @@ def test_a_clock_that_goes_on_is_believed():
 
 
 @pytest.mark.parametrize("jump", [DAY, -DAY, HOUR, 31 * SECOND, -31 * SECOND])
+@pytest.mark.fault(42, 43)
 def test_a_step_is_not_believed_and_the_time_goes_on(jump):
     machine = Clocks()
     keeper = Timekeeper(machine)
@@ -201,6 +202,7 @@ def test_the_user_may_say_that_the_clock_is_right():
         max_size=25,
     )
 )
+@pytest.mark.fault(42, 43)
 def test_the_time_is_never_further_off_than_tolerance_and_agreement_allow(story):
     """Whatever happens to the wall clock, as long as nobody says that it is right."""
     machine = Clocks()
@@ -221,6 +223,7 @@ def test_the_time_is_never_further_off_than_tolerance_and_agreement_allow(story)
 
 
 @given(st.lists(st.integers(-90_000, 90_000), max_size=20))
+@pytest.mark.fault(42, 43)
 def test_without_an_endpoint_no_steps_move_the_time_by_more_than_the_tolerance(steps):
     machine = Clocks()
     keeper = Timekeeper(machine)
@@ -299,11 +302,14 @@ def remember(service: Service) -> None:
         )
 
 
-def test_the_first_process_of_all_believes_its_clock(tmp_path):
+def test_the_first_process_of_all_asks_before_it_believes_its_clock(tmp_path):
     machine = Clocks()
     with a_process(tmp_path, machine) as service:
-        assert not service.time.is_in_question
+        assert service.time.is_in_question
         assert service.time.now() == machine.now()
+        service.time.hear(machine.now() + HOUR)
+        assert not service.time.is_doubtful
+        assert service.time.now() == machine.now() + HOUR
 
 
 def test_a_step_between_two_processes_is_not_believed(tmp_path):
@@ -389,4 +395,4 @@ def test_looking_remembers_nothing(tmp_path):
     for _ in range(2):
         with a_process(tmp_path, machine) as service:
             assert service.time.is_doubtful
-            assert service.database.read(clocks.is_known)
+            assert service.database.read(clocks.seen, "boot-1") is None

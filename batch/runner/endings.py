@@ -36,16 +36,28 @@ def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
 
 def clock_stepped(step: timedelta, now: datetime) -> str:
     """The wall clock was set, and nothing says that it is right."""
-    hours, seconds = divmod(abs(round(step.total_seconds())), 3600)
-    parts = [(hours, "h"), (seconds // 60, "min"), (seconds % 60, "s")]
-    # The two coarsest that say something.
-    stretch = " ".join([f"{n:,} {unit}" for n, unit in parts if n][:2])
     way = "ahead" if step > timedelta(0) else "back"
     return (
-        f"This machine's clock jumped {way} by {stretch}, which "
+        f"This machine's clock jumped {way} by {_stretch(step)}, which "
         "neither the time since its start nor the endpoint's clock confirms: quotas go "
         f"by {now:%Y-%m-%d %H:%M} UTC. If the clock is right, say `run --trust-clock`."
     )
+
+
+def clock_is_off(step: timedelta, now: datetime) -> str:
+    """The endpoint tells another time than the wall clock does."""
+    way = "ahead of" if step > timedelta(0) else "behind"
+    return (
+        f"This machine's clock is {_stretch(step)} {way} the endpoint's: quotas go by "
+        f"{now:%Y-%m-%d %H:%M} UTC. If the clock is right, say `run --trust-clock`."
+    )
+
+
+def _stretch(step: timedelta) -> str:
+    """The two coarsest units that say something."""
+    hours, seconds = divmod(abs(round(step.total_seconds())), 3600)
+    parts = [(hours, "h"), (seconds // 60, "min"), (seconds % 60, "s")]
+    return " ".join([f"{n:,} {unit}" for n, unit in parts if n][:2])
 
 
 def hopeless(provider: str, row: int, failure: Failure) -> Ending:

@@ -14,6 +14,8 @@ from batch.runner.trade import Trade
 from batch.store.evidence import Decision
 from batch.timekeeper import AGREEMENT, Timekeeper
 
+#: Seconds before the time is asked for again, where the first reply did not tell it.
+ASK_ANEW = (0.5, 1.5)
 #: Seconds between questions for the time, while a step of the clock is open.
 ASK_AGAIN = 600.0
 
@@ -45,6 +47,13 @@ class Outlook:
     async def begin(self) -> None:
         """Before the first call: is the clock to be believed, what is left?"""
         await self._check_clock()
+        for pause in ASK_ANEW:
+            if not self._clock.is_doubtful:
+                break
+            # A machine that has started anew may be days off: it is worth a wait.
+            await self._clock.sleep(pause)
+            self._ask_at = float("-inf")
+            await self._check_clock()
         await self._read_balance()
 
     def heard(self, claim: Claim, reply: Reply) -> list[Statement]:
@@ -84,7 +93,8 @@ class Outlook:
                 self._notify(endings.CLOCK_CONFIRMED)
         elif self._told is None or abs(step - self._told) > AGREEMENT:
             self._told = step
-            text = endings.clock_stepped(step, clock.now())
+            tell = endings.clock_is_off if clock.is_off else endings.clock_stepped
+            text = tell(step, clock.now())
             self._notify(text)
             await self._trade.note(Decision.CLOCK, text)
 

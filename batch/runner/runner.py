@@ -85,7 +85,6 @@ class Runner:
         """Work until the queue is dry, the credits are gone, or something stops it."""
         try:
             await self._outlook.begin()
-            await self._take_over()
             return await self._work()
         except Exception as error:
             await self._finish_calls(error)
@@ -166,6 +165,9 @@ class Runner:
 
     async def _exchange(self) -> None:
         """One transaction: what came of calls goes in, new claims come out."""
+        if self._trade.beat_is_due():
+            # Also in mid-run: what a dead one holds may be what others wait for.
+            await self._take_over()
         batch = self._tray.take(renewals=self._calls_left())
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.

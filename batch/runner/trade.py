@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from batch.clock import Clock
 from batch.core.model import Claim, EntryState, RequestState, Settlement
 from batch.core.statements import Statement
 from batch.errors import DiskFullError, StoreError
@@ -23,6 +22,7 @@ from batch.store import (
     ledger,
     outcomes,
     queue,
+    realign,
     room,
     runners,
     stated,
@@ -32,8 +32,11 @@ from batch.store.evidence import Decision
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.runners import Orphan
+from batch.timekeeper import TOLERANCE, Timekeeper
 from batch.worker import UNSENT
 
+#: Starts of the machine that differ by less are the same: two clocks are read.
+SAME = timedelta(seconds=0.5)
 #: Seconds between the signs of life that a runner writes down.
 HEARTBEAT = 10.0
 
@@ -55,7 +58,7 @@ class Trade:
         holder: Holder,
         provider: str,
         options: Options,
-        clock: Clock,
+        clock: Timekeeper,
         dead_runners: Callable[[Connection], Sequence[int]],
     ) -> None:
         self._database = database
@@ -65,6 +68,8 @@ class Trade:
         self._clock = clock
         self._dead_runners = dead_runners
         self._beat_at = float("-inf")
+        #: The machine's start that entries were dated by when it was last looked at.
+        self._dated_by: datetime | None = None
 
     async def exchange(self, batch: Batch, slots: int) -> Traded:
         """Record what gathered, and claim for the free slots, in one transaction.
@@ -138,6 +143,7 @@ class Trade:
         return self._clock.monotonic() - self._beat_at >= HEARTBEAT
 
     def _exchange(self, connection: Connection, batch: Batch, slots: int) -> Traded:
+        self._date(connection)
         # The time is read here, past any wait for the database's lock.
         now = self._clock.now()
         holder = self.holder
@@ -155,6 +161,33 @@ class Trade:
             active=True,
         )
         return Traded(renewed, queue.claim(connection, holder, ready, slots, now))
+
+    def _date(self, connection: Connection) -> None:
+        """See to it that all entries of this boot are dated by one clock.
+
+        Another may be believed now, by this process or by one beside it. What was
+        booked by a clock that nobody had confirmed is moved to where it belongs: how
+        long ago it was is known. So it is where the clock was merely corrected.
+        """
+        clock = self._clock
+        if not clock.has_boot_clock:
+            return
+        boot_id, start, confirmed = clock.boot_id(), clock.start, not clock.is_doubtful
+        row = clocks.dated(connection, boot_id)
+        if row is not None:
+            by = start - row.booted_at
+            if abs(by) < SAME:
+                self._dated_by = row.booted_at
+                if row.confirmed or not confirmed:
+                    return
+            elif self._dated_by not in (None, row.booted_at):
+                self._dated_by = row.booted_at
+                clock.adopt(row.booted_at)
+                return
+            elif abs(by) <= TOLERANCE or not row.confirmed:
+                realign.move(connection, row.booted_at - SAME, by, clock.now())
+        self._dated_by = start
+        clocks.date_by(connection, boot_id, start, confirmed=confirmed)
 
     def _record(self, connection: Connection, batch: Batch, now: datetime) -> None:
         """What came of calls, and what the endpoint said of its count."""
@@ -184,6 +217,7 @@ class Trade:
             stated.take_over(connection, holder.account_id, quotas, said, now)
 
     def _take_over(self, connection: Connection) -> list[Orphan]:
+        self._date(connection)
         orphans: list[Orphan] = []
         for runner_id in self._dead_runners(connection):
             orphans += self._reap(connection, runner_id)
@@ -196,6 +230,7 @@ class Trade:
         given_up: Sequence[int],
         calling: Collection[int],
     ) -> list[Orphan]:
+        self._date(connection)
         now = self._clock.now()
         self._record(connection, batch, now)
         # As where the reply to a commit was lost, and with it what was claimed.

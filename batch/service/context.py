@@ -81,9 +81,8 @@ class Service:
         clock = self.clock
         with self.database.reading() as connection:
             seen = clocks.seen(connection, clock.boot_id())
-            is_known = clocks.is_known(connection)
         if seen is None:
-            return Timekeeper(clock, is_doubtful=is_known)
+            return Timekeeper(clock, is_doubtful=True)
         if clock.boot() < (seen.seen_at - seen.booted_at).total_seconds() - 60:
             # Where starts have no names: it has started anew.
             return Timekeeper(clock, is_doubtful=True)

@@ -135,7 +135,9 @@ def trust_clock(service: Service) -> None:
     now, boot_id = service.time.now(), service.time.boot_id()
     with service.database.transaction() as connection:
         if service.time.has_boot_clock:
-            clocks.believe(connection, boot_id, service.time.booted_at, now)
+            booted_at = service.time.booted_at
+            clocks.believe(connection, boot_id, booted_at, now)
+            clocks.date_by(connection, boot_id, booted_at, confirmed=True)
         realign.realign(connection, now)
 
 

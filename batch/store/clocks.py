@@ -6,17 +6,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
-from batch.store.schema import AnyRow, clocks
+from batch.store.schema import AnyRow, clocks, datings
 
 
 def seen(connection: Connection, boot_id: str) -> AnyRow | None:
     """How the clocks of this start of the machine stood when they were believed."""
     return connection.execute(select(clocks).where(clocks.c.boot == boot_id)).first()
-
-
-def is_known(connection: Connection) -> bool:
-    """Whether any start of a machine has been seen before."""
-    return connection.execute(select(clocks.c.boot).limit(1)).first() is not None
 
 
 def believe(
@@ -26,4 +21,19 @@ def believe(
     connection.execute(delete(clocks).where(clocks.c.boot == boot_id))
     connection.execute(
         insert(clocks).values(boot=boot_id, booted_at=booted_at, seen_at=now)
+    )
+
+
+def dated(connection: Connection, boot_id: str) -> AnyRow | None:
+    """By which clock the entries of this boot are dated, if there are any."""
+    return connection.execute(select(datings).where(datings.c.boot == boot_id)).first()
+
+
+def date_by(
+    connection: Connection, boot_id: str, booted_at: datetime, *, confirmed: bool
+) -> None:
+    """From now on, date the entries of this boot so."""
+    connection.execute(delete(datings).where(datings.c.boot == boot_id))
+    connection.execute(
+        insert(datings).values(boot=boot_id, booted_at=booted_at, confirmed=confirmed)
     )

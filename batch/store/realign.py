@@ -4,13 +4,42 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, delete, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    case,
+    delete,
+    literal,
+    select,
+    type_coerce,
+    update,
+)
 
 from batch.core.quota import FOREVER
-from batch.store.schema import Moment, entries, windows
+from batch.store.schema import Moment, accounts, entries, windows
 
 #: What lies further ahead than this was written by a clock that was wrong.
 AHEAD = timedelta(seconds=90)
+
+
+def move(connection: Connection, since: datetime, by: timedelta, now: datetime) -> None:
+    """Date anew what was booked since then, by a clock that was so much behind.
+
+    Every window is counted anew from it.
+    """
+    stretch = by // timedelta(milliseconds=1)
+    reserved = type_coerce(entries.c.reserved_at, BigInteger)
+    settled = type_coerce(entries.c.settled_at, BigInteger)
+    connection.execute(
+        update(entries)
+        .where(entries.c.reserved_at >= since)
+        .values(
+            reserved_at=type_coerce(reserved + stretch, Moment()),
+            settled_at=type_coerce(settled + stretch, Moment()),
+        )
+    )
+    realign(connection, now)
+    connection.execute(update(accounts).values(quotas=None))
 
 
 def realign(connection: Connection, now: datetime) -> None:

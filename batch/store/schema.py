@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 
 #: The revision that this code reads and writes.
-REVISION = "0003"
+REVISION = "0004"
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -343,4 +343,14 @@ clocks = Table(
     # When this boot was, by the wall clock; wall time less time since boot.
     Column("booted_at", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
+)
+
+#: When each boot was, by the wall clock that its entries are dated by, and whether an
+#: endpoint has confirmed it.
+datings = Table(
+    "datings",
+    metadata,
+    Column("boot", Text, primary_key=True),
+    Column("booted_at", Moment, nullable=False),
+    Column("confirmed", Boolean, nullable=False),
 )

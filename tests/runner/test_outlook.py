@@ -36,7 +36,8 @@ def evidence(world: World) -> list[str]:
 # A wall clock that jumps
 
 
-@pytest.mark.parametrize("by", [DAY, -DAY, 40 * DAY, HOUR * 13], ids=str)
+@pytest.mark.parametrize("by", [DAY, -DAY, 40 * DAY, 366 * DAY, HOUR * 13], ids=str)
+@pytest.mark.fault(42, 43)
 async def test_a_clock_that_jumps_in_mid_run_brings_no_call_more(tmp_path, by):
     async with a_telling_world(tmp_path, limit=5) as world:
         world.submit(20)
@@ -51,6 +52,7 @@ async def test_a_clock_that_jumps_in_mid_run_brings_no_call_more(tmp_path, by):
         assert evidence(world).count("clock") == 1
 
 
+@pytest.mark.fault(42)
 async def test_a_run_after_the_jump_makes_no_call_either(tmp_path):
     async with a_telling_world(tmp_path, limit=5) as world:
         world.submit(20)
@@ -63,6 +65,7 @@ async def test_a_run_after_the_jump_makes_no_call_either(tmp_path):
         assert len(world.calls) == 5
 
 
+@pytest.mark.fault(42)
 async def test_a_clock_that_jumps_between_two_runs_brings_no_call_more(tmp_path):
     async with a_telling_world(tmp_path, limit=5) as world:
         world.submit(20)
@@ -76,6 +79,7 @@ async def test_a_clock_that_jumps_between_two_runs_brings_no_call_more(tmp_path)
         assert len(steps_told(world)) == 1
 
 
+@pytest.mark.fault(42, 43)
 async def test_the_days_of_a_long_run_are_the_services_though_the_clock_is_wrong(
     tmp_path,
 ):
@@ -124,6 +128,7 @@ async def test_a_service_that_comes_round_is_believed_and_the_user_is_told(tmp_p
         assert [note for note in world.notes if "agrees" in note] == world.notes[1:]
 
 
+@pytest.mark.fault(42)
 async def test_without_a_word_of_the_service_a_jump_is_not_believed(tmp_path):
     async with a_telling_world(tmp_path, limit=5) as world:
         world.standin.says = None

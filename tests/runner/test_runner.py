@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from aiohttp import web
@@ -107,6 +108,7 @@ async def test_the_naps_of_a_night_are_short(tmp_path):
         assert max(world.clock.slept) <= 30
 
 
+@pytest.mark.fault(44)
 async def test_no_call_is_made_near_a_reset_that_another_clock_may_see_otherwise(
     tmp_path,
 ):
@@ -202,6 +204,7 @@ async def test_further_attempts_are_calls_as_well(tmp_path):
         assert world.statuses() == {"pending": 5}
 
 
+@pytest.mark.fault(44)
 async def test_a_call_in_flight_at_the_reset_counts_on_both_sides(tmp_path):
     start = RESET - timedelta(minutes=2)
     async with a_world(tmp_path, limit=3, start=start, latency=200.0) as world:
@@ -214,6 +217,7 @@ async def test_a_call_in_flight_at_the_reset_counts_on_both_sides(tmp_path):
         assert outcome.endings["espai"].resets_at == OPENS + timedelta(days=1)
 
 
+@pytest.mark.fault(44)
 async def test_calls_in_flight_at_the_reset_count_on_both_sides_all_of_them(tmp_path):
     start = RESET - timedelta(minutes=10)
     async with a_world(tmp_path, limit=9, start=start, latency=250.0) as world:
@@ -229,6 +233,7 @@ async def test_calls_in_flight_at_the_reset_count_on_both_sides_all_of_them(tmp_
         assert tomorrow + across == 9
 
 
+@pytest.mark.fault(44)
 async def test_a_call_close_to_the_reset_counts_on_both_sides(tmp_path):
     start = RESET - timedelta(seconds=30)
     async with a_world(tmp_path, limit=4, start=start) as world:
@@ -281,6 +286,7 @@ class Patient(Standin):
         return web.Response(status=429, headers={"Retry-After": "120"})
 
 
+@pytest.mark.fault(35)
 async def test_no_call_is_made_before_the_time_that_the_endpoint_asks_for(tmp_path):
     faults = {5: "http:429"}
     async with a_world(tmp_path, kind=Patient, faults=faults) as world:
@@ -296,6 +302,7 @@ async def test_no_call_is_made_before_the_time_that_the_endpoint_asks_for(tmp_pa
 # What stops a run.
 
 
+@pytest.mark.fault(39)
 async def test_a_refused_key_stops_the_run_after_one_call(tmp_path):
     async with a_world(tmp_path, keys=frozenset({"another"})) as world:
         world.submit(20)
@@ -321,6 +328,7 @@ async def test_an_http_refusal_of_the_key_stops_it_as_well(tmp_path, status):
 
 
 @pytest.mark.parametrize("fault", ["http:404", "http:405", "redirect"])
+@pytest.mark.fault(40)
 async def test_a_wrong_address_stops_the_run_after_one_call(tmp_path, fault):
     async with a_world(tmp_path, always=fault) as world:
         world.submit(20)
@@ -332,6 +340,7 @@ async def test_a_wrong_address_stops_the_run_after_one_call(tmp_path, fault):
         assert "base_url" in outcome.endings["espai"].message
 
 
+@pytest.mark.fault(39)
 async def test_a_key_that_is_refused_in_mid_run_lets_the_others_finish(tmp_path):
     faults = {6: "http:401"}
     async with a_world(tmp_path, latency=10.0, faults=faults) as world:
@@ -344,6 +353,7 @@ async def test_a_key_that_is_refused_in_mid_run_lets_the_others_finish(tmp_path)
         assert len(world.calls) == 7
 
 
+@pytest.mark.fault(37)
 async def test_a_service_that_is_down_takes_no_more_than_ten_calls(tmp_path):
     async with a_world(tmp_path, always="http:503") as world:
         world.submit(20)
@@ -358,6 +368,7 @@ async def test_a_service_that_is_down_takes_no_more_than_ten_calls(tmp_path):
 
 
 @pytest.mark.parametrize("fault", ["html", "cut", "empty", "error", "latin1", "drop"])
+@pytest.mark.fault(37)
 async def test_a_service_that_answers_nonsense_takes_no_more_either(tmp_path, fault):
     async with a_world(tmp_path, always=fault) as world:
         world.submit(20)
@@ -368,6 +379,7 @@ async def test_a_service_that_answers_nonsense_takes_no_more_either(tmp_path, fa
         assert world.statuses() == {"pending": 20}
 
 
+@pytest.mark.fault(37)
 async def test_a_service_that_goes_down_takes_no_more_than_the_row_and_those_in_flight(
     tmp_path,
 ):
@@ -381,6 +393,7 @@ async def test_a_service_that_goes_down_takes_no_more_than_the_row_and_those_in_
         assert len(world.calls) <= 8 + 10 + 3
 
 
+@pytest.mark.fault(23)
 async def test_a_service_that_is_not_there_costs_nothing(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -399,6 +412,7 @@ async def test_a_service_that_is_not_there_costs_nothing(tmp_path):
         assert world.clock.now() - NOON < timedelta(seconds=10)
 
 
+@pytest.mark.fault(23)
 async def test_a_network_that_comes_back_is_waited_for(tmp_path):
     async with a_world(tmp_path, latency=10.0) as world:
         world.submit(9)
@@ -438,6 +452,7 @@ async def test_a_used_up_quota_ends_the_run_and_closes_the_window(tmp_path):
         assert len(world.calls) == 13
 
 
+@pytest.mark.fault(36)
 async def test_a_quota_that_should_have_much_left_is_asked_for_once_more(tmp_path):
     async with a_world(tmp_path, limit=4, config_toml=DAILY_20) as world:
         world.submit(20)
@@ -459,6 +474,7 @@ async def test_a_quota_that_should_have_much_left_is_asked_for_once_more(tmp_pat
         assert len(world.calls) == 6
 
 
+@pytest.mark.fault(36)
 async def test_no_more_calls_than_those_in_flight_meet_a_used_up_quota(tmp_path):
     async with a_world(tmp_path, limit=9, config_toml=DAILY_20, latency=1.0) as world:
         world.submit(20)
@@ -481,25 +497,28 @@ async def test_a_used_up_quota_is_waited_for(tmp_path):
         assert len(world.calls) == 10 + 2 * 2
 
 
+#: The service's day begins eight hours after ours.
+LATER = ZoneInfo("Etc/GMT+8")
+
+
 async def test_a_fresh_window_that_is_refused_is_tried_with_growing_pauses(tmp_path):
-    # The service's day begins eight hours after ours.
-    async with a_world(tmp_path, limit=20, ahead=-8 * HOUR, nap=900.0) as world:
+    async with a_world(tmp_path, limit=20, zone=LATER, nap=900.0) as world:
         world.submit(30)
         outcome = await world.run(concurrency=1, wait=True)
         world.check()
         assert outcome.exit_code == 0
         assert world.statuses() == {"completed": 30}
-        refused = [c.at + 8 * HOUR for c in world.calls if c.outcome == "refused"]
+        refused = [c.at for c in world.calls if c.outcome == "refused"]
         assert [at - OPENS for at in refused] == [
             timedelta(minutes=minutes) for minutes in (0, 15, 45, 105, 225, 465)
         ]
         # It is 11:46 when the next one is answered: 7 h 45 min and another 4 h.
-        resumed = world.calls[20 + len(refused)].at + 8 * HOUR
+        resumed = world.calls[20 + len(refused)].at
         assert resumed - OPENS == timedelta(minutes=705)
 
 
 async def test_a_reset_that_comes_later_than_assumed_is_found(tmp_path):
-    async with a_world(tmp_path, limit=20, ahead=-8 * HOUR, nap=900.0) as world:
+    async with a_world(tmp_path, limit=20, zone=LATER, nap=900.0) as world:
         world.submit(30)
         assert (await world.run(concurrency=4, wait=True)).exit_code == 0
         world.check()
@@ -631,6 +650,7 @@ async def test_a_prompt_that_never_succeeds_fails_alone(tmp_path, max_attempts):
         assert len(world.calls) == 7 + max_attempts
 
 
+@pytest.mark.fault(38)
 async def test_a_prompt_that_is_rejected_fails_after_one_call(tmp_path):
     async with a_world(tmp_path, faults={3: "http:400"}) as world:
         world.submit(8)
@@ -895,6 +915,7 @@ async def test_a_sleeping_run_ends_at_the_first_word(tmp_path):
         assert world.clock.now() == NOON + HOUR
 
 
+@pytest.mark.fault(47)
 async def test_a_run_that_is_stopped_at_once_names_what_is_in_doubt(tmp_path):
     async with a_world(tmp_path, latency=10.0) as world:
         world.submit(20)
@@ -1096,6 +1117,7 @@ async def test_a_service_that_was_down_takes_no_attempts_from_the_next_run(tmp_p
 
 
 @pytest.mark.parametrize("seed", range(16))
+@pytest.mark.fault(25, 27, 30, 32, 37)
 async def test_whatever_happens_no_credit_and_no_answer_goes_astray(tmp_path, seed):
     random = Random(seed)
     limit = random.randint(5, 12)
