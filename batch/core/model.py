@@ -80,6 +80,14 @@ class Completion:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class NamedLimit:
+    """A limit as a refusal states it, by an id of the endpoint's own (Gemini)."""
+
+    id: str
+    limit: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """What one bad attempt brought: facts only, no judgement."""
@@ -93,6 +101,10 @@ class Failure:
     headers: Mapping[str, str] = field(default_factory=dict)
     #: The endpoint's own error code, as text.
     endpoint_code: str | None = None
+    #: Its own kind of error, which some state beside a code that says less.
+    endpoint_type: str | None = None
+    #: The limits that it names by an id.
+    limits: tuple[NamedLimit, ...] = ()
     #: The text that came before the failure, bounded.
     partial: str = ""
 

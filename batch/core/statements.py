@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from batch.core.model import NamedLimit
 from batch.core.quota import Quota, Unit, WindowKind
 from batch.core.waits import parse_wait
 
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,6})?", re.ASCII)
 #: As OpenAI and Groq write it: "(RPD): Limit 250".
 _BRACKETED = re.compile(
-    r"\((?P<what>[RT])P(?P<of>[DM])\):? Limit (?P<limit>\d{1,15})\b",
+    r"\((?P<what>[RT])P(?P<of>[DM])\):? Limit (?P<limit>\d{1,15})\b"
+    r"(?:, Used (?P<used>\d{1,15})\b)?",
     re.IGNORECASE | re.ASCII,
 )
 #: As Google does: "metric: …_free_tier_requests, limit: 20".
@@ -77,24 +79,27 @@ def in_refusal(
     named: WindowKind | None,
     message: str,
     asked_at: datetime,
+    limits: Sequence[NamedLimit] = (),
 ) -> list[Statement]:
     """The limits that a refusal states, where it is told whose they are."""
     found = []
-    for of_tokens, kind, limit in _limits(message):
-        kind = kind or named
+    for one in _by_id(limits) or _limits(message):
+        kind = one.kind or named
         meant = [
             quota
             for quota in quotas
             if kind is not None
             and quota.lasts(kind)
-            and (quota.unit is Unit.TOKENS) == of_tokens
+            and (quota.unit is Unit.TOKENS) == one.of_tokens
         ]
-        if len(meant) == 1 and limit > 0:
+        if len(meant) == 1 and one.limit > 0:
+            left = None if one.used is None else max(0, one.limit - one.used)
             found.append(
                 Statement(
                     quota=meant[0].name,
                     scope=meant[0].scope,
-                    limit=limit,
+                    limit=one.limit,
+                    remaining=left,
                     source="refusal",
                     asked_at=asked_at,
                 )
@@ -102,17 +107,39 @@ def in_refusal(
     return found
 
 
-def _limits(message: str) -> list[tuple[bool, WindowKind | None, int]]:
-    """Each limit: whether it is of tokens, of which window, how many."""
-    found: list[tuple[bool, WindowKind | None, int]] = []
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """A limit that a refusal states."""
+
+    of_tokens: bool
+    #: None: it does not say of which window.
+    kind: WindowKind | None
+    limit: int
+    used: int | None = None
+
+
+def _by_id(limits: Sequence[NamedLimit]) -> list[_Limit]:
+    """Google's: "GenerateRequestsPerDayPerProjectPerModel-FreeTier"."""
+    kinds = {"perday": WindowKind.DAY, "perminute": WindowKind.MINUTE}
+    return [
+        _Limit("token" in one.id.lower(), kind, one.limit)
+        for one in limits
+        for word, kind in kinds.items()
+        if word in one.id.lower() and one.limit is not None
+    ]
+
+
+def _limits(message: str) -> list[_Limit]:
+    found: list[_Limit] = []
     for one in _BRACKETED.finditer(message):
         kind = WindowKind.DAY if one["of"].upper() == "D" else WindowKind.MINUTE
-        found.append((one["what"].upper() == "T", kind, int(one["limit"])))
+        used = int(one["used"]) if one["used"] else None
+        found.append(_Limit(one["what"].upper() == "T", kind, int(one["limit"]), used))
     for one in _OF_METRIC.finditer(message):
-        found.append(("token" in one["metric"].lower(), None, int(one["limit"])))
+        found.append(_Limit("token" in one["metric"].lower(), None, int(one["limit"])))
     alone = _LIMIT.findall(message)
     if not found and len(alone) == 1 and "token" not in message.lower():
-        found.append((False, None, int(alone[0])))
+        found.append(_Limit(False, None, int(alone[0])))
     return found
 
 

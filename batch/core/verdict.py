@@ -1,19 +1,21 @@
 """What a failure means for the request, the account and the run.
 
 One pure function from facts to a Verdict. The evidence is weighed in this order: the
-endpoint's own error code, the limit that its words name, its status, its wait.
+endpoint's own error code, the limit that it names, its status, its wait.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 
+from batch.core import limits
+from batch.core.limits import Named
 from batch.core.model import Failure
 from batch.core.quota import WindowKind
-from batch.core.waits import stated_wait
+from batch.core.statements import number
+from batch.core.waits import stated_wait, stated_waits
 
 
 class VerdictKind(StrEnum):
@@ -30,15 +32,29 @@ class StopCause(StrEnum):
 
     KEY = "key"  # the key was refused
     CONFIGURATION = "configuration"  # a wrong URL, model, certificate
+    PLAN = "plan"  # not on the plan, or not paid for: no wait helps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """A provider's own error codes, as its profile lists them."""
+    """A provider's own error codes, or kinds of error, as its profile lists them."""
 
+    #: The quota is gone until its reset.
     exhausted: frozenset[str] = frozenset()
+    #: The key is wrong.
     refused: frozenset[str] = frozenset()
+    #: This request will never be answered.
     rejected: frozenset[str] = frozenset()
+    #: The plan does not have it, or money is owed: no wait helps.
+    barred: frozenset[str] = frozenset()
+    #: It passes, whatever its status says.
+    transient: frozenset[str] = frozenset()
+    #: The same, told by words of the message.
+    transient_words: frozenset[str] = frozenset()
+    #: The headers that state a limit, lower case.
+    limit_headers: frozenset[str] = frozenset()
+    #: Of times that it states without one.
+    zone: tzinfo = UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +69,13 @@ class Verdict:
     cause: StopCause | None = None
     #: Whether the endpoint has more calls in flight than it can take.
     overload: bool = False
-    #: The kind of window whose limit the refusal names, if it names one (EXHAUSTED).
+    #: The kind of window whose limit the refusal names, if it names one.
     named: WindowKind | None = None
+    #: Whether that limit is of tokens; None: it does not say.
+    tokens: bool | None = None
+    #: Seconds that it asks to wait beside the limit that it names (EXHAUSTED): to be
+    #: believed only where credits come back one by one.
+    pause: float | None = None
     #: The evidence that decided, for a person.
     because: str = ""
 
@@ -62,13 +83,6 @@ class Verdict:
 #: A stated wait beyond this is a quota's, not a pause.
 LONGEST_PAUSE = 300.0
 
-_DAILY = r"per.?day|daily|\bRPD\b|\bTPD\b|每日|今日|当日|每天"
-_MONTHLY = r"per.?month|monthly|每月|本月|/ ?month"
-_GONE = r"额度(?:不足|已用|用完|用尽)|insufficient[ _]credits"
-_DAY = re.compile(_DAILY, re.IGNORECASE)
-_MONTH = re.compile(_MONTHLY, re.IGNORECASE)
-#: What names a limit that no pause helps against.
-_LONG = re.compile(f"{_DAILY}|{_MONTHLY}|{_GONE}", re.IGNORECASE)
 _MAY_BE_QUOTA = frozenset({402, 403, 429})
 _OVERLOAD = frozenset({429, 503, 529})
 _CONFIGURATION = frozenset({404, 405, 410})
@@ -78,47 +92,71 @@ _TRANSIENT = frozenset({408, 409, 425})
 
 def judge(failure: Failure, rules: Rules, now: datetime) -> Verdict:
     """The verdict on one failed attempt."""
-    code = failure.endpoint_code
-    if code is not None:
-        if code in rules.exhausted:
-            return _exhausted(failure, now, f"its code {code} says so")
-        if code in rules.refused:
-            return _stop(StopCause.KEY, f"its code {code} says so")
-        if code in rules.rejected:
-            return _fail(f"its code {code} says so")
+    by_code = _by_code(failure, rules, now)
+    if by_code is not None:
+        return by_code
     if failure.code in ("redirect", "certificate", "not_a_url", "encoded"):
         return _stop(StopCause.CONFIGURATION, "it would be so for every request")
     if failure.code == "unsendable":
         return _fail("it can never be sent")
     if failure.code in ("content_filter", "length", "refusal"):
         return _fail("the same question would end the same way")
-    return _by_status(failure, failure.status or 0, now)
+    return _by_status(failure, rules, failure.status or 0, now)
 
 
-def _by_status(failure: Failure, status: int, now: datetime) -> Verdict:
-    speaks_of_quotas = failure.code == "endpoint_error" or status in _MAY_BE_QUOTA
-    if speaks_of_quotas and (found := _LONG.search(failure.message)):
-        return _exhausted(failure, now, f"it names the limit: {found[0]!r}")
+def _by_code(failure: Failure, rules: Rules, now: datetime) -> Verdict | None:
+    for code in (failure.endpoint_code, failure.endpoint_type):
+        if code is None:
+            continue
+        because = f"its code {code} says so"
+        if code in rules.exhausted:
+            return _exhausted(failure, rules, limits.named(failure), now, because)
+        if code in rules.refused:
+            return _stop(StopCause.KEY, because)
+        if code in rules.barred:
+            return _stop(StopCause.PLAN, because)
+        if code in rules.rejected:
+            return _fail(because)
+        if code in rules.transient:
+            return _retry(failure, rules, now, because)
+    found = [word for word in rules.transient_words if word in failure.message]
+    if found:
+        return _retry(failure, rules, now, f"{found[0]!r} passes")
+    return None
+
+
+def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Verdict:
+    named = None
+    if failure.code == "endpoint_error" or status in _MAY_BE_QUOTA:
+        if _is_off_plan(failure, rules):
+            return _stop(StopCause.PLAN, "it states a limit of 0")
+        named = limits.named(failure)
+        if named is not None and not named.is_short:
+            because = f"it names the limit: {named.words!r}"
+            return _exhausted(failure, rules, named, now, because)
     by_status = f"its status is {status}"
     if status in (401, 403):
         return _stop(StopCause.KEY, by_status)
     if status == 402:
-        return _exhausted(failure, now, by_status)
+        return _exhausted(failure, rules, named, now, by_status)
     if status in _CONFIGURATION:
         return _stop(StopCause.CONFIGURATION, by_status)
     if status in _REJECTED and status not in _TRANSIENT:
         return _fail(by_status)
-    wait = stated_wait(failure.headers, failure.message, now)
-    if wait is not None and wait > LONGEST_PAUSE:
-        if status == 429:
-            return _exhausted(failure, now, f"its wait of {wait:,.0f} s is a quota's")
-        wait = LONGEST_PAUSE
-    return Verdict(
-        kind=VerdictKind.RETRY,
-        wait=wait,
-        overload=status in _OVERLOAD,
-        because="nothing says that it would fail again",
-    )
+    if named is not None:
+        return _retry(
+            failure, rules, now, f"it names a short limit: {named.words!r}", named
+        )
+    wait = stated_wait(failure.headers, failure.message, now, rules.zone)
+    if wait is not None and wait > LONGEST_PAUSE and status == 429:
+        because = f"its wait of {wait:,.0f} s is a quota's"
+        return _exhausted(failure, rules, None, now, because)
+    return _retry(failure, rules, now, "nothing says that it would fail again")
+
+
+def _is_off_plan(failure: Failure, rules: Rules) -> bool:
+    stated = (number(failure.headers.get(name)) for name in rules.limit_headers)
+    return limits.has_none_at_all(failure) or 0 in stated
 
 
 def _stop(cause: StopCause, because: str) -> Verdict:
@@ -129,21 +167,43 @@ def _fail(because: str) -> Verdict:
     return Verdict(kind=VerdictKind.FAIL, because=because)
 
 
-def _exhausted(failure: Failure, now: datetime, because: str) -> Verdict:
-    wait = stated_wait(failure.headers, failure.message, now)
+def _retry(
+    failure: Failure,
+    rules: Rules,
+    now: datetime,
+    because: str,
+    named: Named | None = None,
+) -> Verdict:
+    waits = stated_waits(failure.headers, failure.message, now, rules.zone)
+    return Verdict(
+        kind=VerdictKind.RETRY,
+        wait=min(waits[0], LONGEST_PAUSE) if waits else None,
+        overload=(failure.status or 0) in _OVERLOAD,
+        named=named.kind if named else None,
+        tokens=named.tokens if named else None,
+        because=because,
+    )
+
+
+def _exhausted(
+    failure: Failure,
+    rules: Rules,
+    named: Named | None,
+    now: datetime,
+    because: str,
+) -> Verdict:
+    waits = stated_waits(failure.headers, failure.message, now, rules.zone)
     # Seconds of wait beside a day's limit are not believed: several providers send
-    # them with every refusal.
+    # them with every refusal. Of several waits the longest is the quota's.
+    wait = max(waits, default=None)
     believed = wait is not None and wait > LONGEST_PAUSE
     if wait is not None and not believed:
         because += f"; its wait of {wait:,.0f} s is not believed beside that"
-    named = None
-    if _MONTH.search(failure.message):
-        named = WindowKind.MONTH
-    elif _DAY.search(failure.message):
-        named = WindowKind.DAY
     return Verdict(
         kind=VerdictKind.EXHAUSTED,
         resets_at=now + timedelta(seconds=wait) if believed and wait else None,
-        named=named,
+        named=named.kind if named else None,
+        tokens=named.tokens if named else None,
+        pause=None if believed else wait,
         because=because,
     )

@@ -21,9 +21,9 @@ import aiohttp
 from batch.core.model import Claim, Failure, Reply
 from batch.core.plain import Veil, plain, redact
 from batch.core.statements import Statement
-from batch.providers import bodies
 from batch.providers.bounds import Bounds
 from batch.providers.faults import named
+from batch.providers.refusals import refused
 
 OnText = Callable[[str], None]
 
@@ -164,9 +164,9 @@ class Line:
                 # What a refusal says has bounds of its own.
                 deadline = limit.when()
                 limit.reschedule(None)
-                refused = await self._refused(response)
-                if refused is not None:
-                    return refused
+                refusal = await self._refused(response)
+                if refusal is not None:
+                    return refusal
                 limit.reschedule(deadline)
                 sent.response = response
                 size = 0
@@ -284,16 +284,13 @@ class Line:
         wait = min(REFUSAL_WAIT, self._bounds.silence / 2)
         data = await _read_at_most(response, REFUSAL_READ, wait)
         text = data.decode("utf-8", "replace")
-        code, message = bodies.refusal(text, response.content_type)
-        reason = plain(response.reason or "", 60, key)
-        said = f": {plain(message, key=key)}" if message.strip() else ""
-        return Failure(
-            code=f"http_{response.status}",
-            message=f"HTTP {response.status} {reason}".strip() + said,
-            sent=True,
-            status=response.status,
-            headers={k.lower(): v for k, v in response.headers.items()},
-            endpoint_code=None if code is None else plain(code, 60, key),
+        return refused(
+            response.status,
+            response.headers,
+            text,
+            reason=response.reason or "",
+            content_type=response.content_type,
+            key=key,
         )
 
     def _without_key(self, failure: Failure) -> Failure:

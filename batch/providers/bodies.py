@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+
+from batch.core.model import NamedLimit
+from batch.core.statements import number
 
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
@@ -18,6 +23,16 @@ _BLANKS = re.compile(r"[\s\u200b-\u200f\u2060\ufeff]*")
 _OF_ERRORS = frozenset(
     {"error", "success", "message", "code", "status", "type", "detail", "request_id"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What an error says beside its code and message."""
+
+    type: str | None = None
+    #: Headers that it tells of, lower case.
+    headers: Mapping[str, str] = field(default_factory=dict)
+    limits: tuple[NamedLimit, ...] = ()
 
 
 def is_blank(text: str) -> bool:
@@ -65,7 +80,8 @@ def error_in(body: Any) -> tuple[str | None, str] | None:
 
     `{"success": false, "message", "code"}` (ESP-AI), `{"error": {…}}` and
     `{"error": "…"}` (OpenAI and kin), the same wrapped in a list (Gemini),
-    `{"object": "error", …}` (vLLM).
+    `{"object": "error", …}` (vLLM), `{"success": false, "errors": [{…}]}`
+    (Cloudflare).
     """
     if isinstance(body, list) and len(body) == 1:
         (body,) = body
@@ -78,6 +94,8 @@ def error_in(body: Any) -> tuple[str | None, str] | None:
         return _code(error), _message(error)
     if isinstance(error, str) and error and body.keys() <= _OF_ERRORS:
         return _code(body), error
+    if body.get("success") is False and (first := _first_of_errors(body)):
+        return _code(first), _message(first)
     failed = body.get("success") is False or body.get("object") == "error"
     if failed and (
         body.keys() & {"message", "msg", "code"} or body.keys() <= _OF_ERRORS
@@ -96,12 +114,62 @@ def refusal(text: str, content_type: str = "") -> tuple[str | None, str]:
     body = parsed(text)
     found = error_in(body)
     if found is None and isinstance(body, dict):
-        found = told(body)
+        found = told(_first_of_errors(body) or body)
     if found is not None:
         return found
     if is_html(text, content_type):
         return None, html_title(text) or "an HTML page"
     return None, text
+
+
+def beside(body: Any) -> Beside:
+    """What an error object in any shape says beside its code and message."""
+    if isinstance(body, list) and len(body) == 1:
+        (body,) = body
+    if not isinstance(body, dict):
+        return Beside()
+    inner = body.get("error")
+    error = inner if isinstance(inner, dict) else _first_of_errors(body) or body
+    kind = error.get("type")
+    # OpenRouter repeats its headers there.
+    metadata = error.get("metadata")
+    told_of = metadata.get("headers") if isinstance(metadata, dict) else None
+    headers = {
+        name.lower(): str(value)
+        for name, value in (told_of.items() if isinstance(told_of, dict) else ())
+        if isinstance(value, str | int) and not isinstance(value, bool)
+    }
+    details = error.get("details")
+    limits: list[NamedLimit] = []
+    for detail in details if isinstance(details, list) else []:
+        if isinstance(detail, dict):
+            limits += _violations(detail)
+            # Google's code of an ErrorInfo: "API_KEY_INVALID".
+            kind = kind or detail.get("reason")
+            wait = detail.get("retryDelay")
+            if isinstance(wait, str):
+                headers.setdefault("retry-after", wait)
+    return Beside(
+        type=kind if isinstance(kind, str) and kind else None,
+        headers=headers,
+        limits=tuple(limits),
+    )
+
+
+def _violations(detail: Mapping[str, Any]) -> list[NamedLimit]:
+    """Google's QuotaFailure."""
+    found = detail.get("violations")
+    return [
+        NamedLimit(one["quotaId"], number(one.get("quotaValue")))
+        for one in (found if isinstance(found, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("quotaId"), str)
+    ]
+
+
+def _first_of_errors(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    errors = body.get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else errors
+    return first if isinstance(first, dict) and first else None
 
 
 def _code(body: dict[str, Any]) -> str | None:

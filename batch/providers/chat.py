@@ -11,6 +11,7 @@ from typing import Any
 
 from batch.core.plain import redact
 from batch.providers import bodies
+from batch.providers.bodies import Beside
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
@@ -26,8 +27,7 @@ class Error:
     code: str | None = None
     #: The HTTP status that its code is, if it is one.
     status: int | None = None
-    #: Headers that it was told of itself, lower case (OpenRouter).
-    headers: Mapping[str, str] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
 
 
 class Chat:
@@ -242,14 +242,11 @@ def _error(body: Mapping[str, Any]) -> Error:
     code, message = bodies.told(fields)
     kind = fields.get("type")
     statuses = (_status(fields.get(name)) for name in ("code", "status", "status_code"))
-    metadata = fields.get("metadata")
-    told = metadata.get("headers") if isinstance(metadata, dict) else None
-    headers = told.items() if isinstance(told, dict) else ()
     return Error(
         message=message,
         code=code or (kind if isinstance(kind, str) and kind else None),
         status=next((one for one in statuses if one is not None), None),
-        headers={name.lower(): one for name, one in headers if isinstance(one, str)},
+        beside=bodies.beside({"error": fields}),
     )
 
 

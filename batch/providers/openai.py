@@ -202,8 +202,10 @@ class OpenaiDecoder:
         return replace(
             self._failure("endpoint_error", said),
             status=error.status or 200,
-            headers=error.headers,
+            headers=error.beside.headers,
             endpoint_code=code,
+            endpoint_type=plain(error.beside.type or "", 60, self._key) or None,
+            limits=error.beside.limits,
         )
 
     def _unfinished(self) -> Failure:

@@ -27,6 +27,13 @@ def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
             message=f"{provider} refused the key ({failure.message}): set the right "
             f"one with `quotabatch keys set {provider}`, then run again",
         )
+    if verdict.cause is StopCause.PLAN:
+        return Ending(
+            exit_code=78,
+            message=f"{provider}: {failure.message}; {verdict.because}, and no wait "
+            "helps, so the run stopped: ask another model, or see to the account's "
+            "plan and balance",
+        )
     return Ending(
         exit_code=78,
         message=f"{provider}: {failure.message}; no request of this run can succeed, "

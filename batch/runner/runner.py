@@ -15,12 +15,13 @@ from batch.core.model import (
     Claim,
     Completion,
     EntryState,
+    Failure,
     Reply,
     RequestState,
     Settlement,
 )
 from batch.core.quota import FOREVER
-from batch.core.statements import in_refusal
+from batch.core.statements import Statement, in_refusal
 from batch.core.verdict import Rules, Verdict, VerdictKind, judge
 from batch.errors import StoreError
 from batch.providers.base import Endpoint
@@ -119,16 +120,22 @@ class Runner:
         now = self._clock.now()
         verdict = judge(reply, self._rules, now)
         self._pace.failed(verdict, now)
+        if verdict.named is not None:
+            self._tray.state(self._limits_in(claim, reply, verdict))
         if verdict.kind is VerdictKind.EXHAUSTED:
             self._tray.refuse(Refusal(claim.model, reply.message, verdict))
-            named = [quota.of(claim.model) for quota in self._trade.holder.quotas]
-            said = in_refusal(named, verdict.named, reply.message, claim.reserved_at)
-            self._tray.state(said)
         elif verdict.kind is VerdictKind.STOP:
             self.drain(endings.stopped(self._provider, reply, verdict))
         elif self._pace.is_hopeless(reply):
             self.drain(endings.hopeless(self._provider, self._pace.row, reply))
         return verdict
+
+    def _limits_in(
+        self, claim: Claim, refusal: Failure, verdict: Verdict
+    ) -> list[Statement]:
+        quotas = [quota.of(claim.model) for quota in self._trade.holder.quotas]
+        at, named = claim.reserved_at, verdict.named
+        return in_refusal(quotas, named, refusal.message, at, refusal.limits)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[None]:
         self._calling.discard(settlement.request_id)

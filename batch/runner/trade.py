@@ -203,6 +203,8 @@ class Trade:
                 refusal.message,
                 now,
                 named=verdict.named,
+                tokens=verdict.tokens,
+                pause=verdict.pause,
                 because=verdict.because,
             )
         self._take_over_statements(connection, batch.statements, now)

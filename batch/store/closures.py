@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select, update
 
-from batch.core.quota import FOREVER, HOUR, Quota, WindowKind
+from batch.core.quota import FOREVER, HOUR, Quota, Unit, WindowKind
 from batch.core.standing import Standing
 from batch.store import counting, resets
 from batch.store.counting import LONGEST_CALL
@@ -44,15 +44,20 @@ def close(
     now: datetime,
     *,
     named: WindowKind | None = None,
+    tokens: bool | None = None,
+    pause: float | None = None,
     because: str = "",
 ) -> None:
     """The endpoint says that a quota is used up: believe it.
 
     Until the time that it states; else until the window's reset. But where the reset
     may be elsewhere than assumed, or our own count shows much left, one call is tried
-    again after a pause, which grows with every refusal.
+    again after a pause, which grows with every refusal. `pause`: the seconds that it
+    asks for, which are true where credits come back one by one.
     """
-    quota = _meant(connection, account_id, quotas, named, now)
+    quota = _meant(connection, account_id, quotas, named, tokens, now)
+    if until is None and pause is not None and quota.kind is WindowKind.REFILL:
+        until = now + timedelta(seconds=pause)
     for standing in open_windows(connection, account_id, [quota], now):
         if standing.is_closed(now) and until is None:
             # One of several calls that were refused together: no new evidence.
@@ -149,11 +154,13 @@ def _meant(
     account_id: int,
     quotas: Sequence[Quota],
     named: WindowKind | None,
+    tokens: bool | None,
     now: datetime,
 ) -> Quota:
     """The quota that a refusal is about: the one named, else the fullest long one."""
     ours = [quota for quota in quotas if not quota.scope.startswith("job:")]
     of_kind = [quota for quota in ours if named is not None and quota.lasts(named)]
+    of_unit = [quota for quota in of_kind if (quota.unit is Unit.TOKENS) == tokens]
     longest = max(quota.length for quota in ours)
     long = [quota for quota in ours if quota.length >= min(HOUR, longest)]
 
@@ -162,7 +169,7 @@ def _meant(
         full = max(one.used / max(1, one.limit) for one in found)
         return full, quota.length
 
-    return max(of_kind or long, key=fullness)
+    return max(of_unit or of_kind or long, key=fullness)
 
 
 def _believed(

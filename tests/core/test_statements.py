@@ -281,7 +281,7 @@ def refused(quotas: tuple[Quota, ...], message: str) -> dict[str, int | None]:
     verdict = judge(failure, Rules(), NOW)
     found = in_refusal(quotas, verdict.named, message, ASKED)
     assert all(one.source == "refusal" for one in found)
-    assert all((one.remaining, one.resets_at) == (None, None) for one in found)
+    assert all(one.resets_at is None for one in found)
     return {one.quota: one.limit for one in found}
 
 
@@ -321,6 +321,19 @@ def test_a_refusal_that_names_two_limits_mixes_them_up_for_nobody():
         "limit: 250000, model: flash. GenerateRequestsPerDay"
     )
     assert refused(GEMINI, text).items() <= {"rpd": 20, "tpd": 250_000}.items()
+
+
+def test_a_refusal_that_states_what_was_used_states_what_is_left():
+    text = GROQ_SAYS.format(
+        what="tokens per day (TPD)", limit=200_000, wait="1h34m52.896s"
+    )
+    (found,) = in_refusal(GROQ, WindowKind.DAY, text, ASKED)
+    assert found.remaining == 1496  # 200000 - 198504
+    beyond = text.replace("198504", "200100")
+    (found,) = in_refusal(GROQ, WindowKind.DAY, beyond, ASKED)
+    assert found.remaining == 0
+    (found,) = in_refusal(GROQ, WindowKind.DAY, text.replace("Used", "Got"), ASKED)
+    assert found.remaining is None
 
 
 def days(*quotas: Quota) -> tuple[Quota, ...]:

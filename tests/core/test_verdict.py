@@ -60,9 +60,11 @@ def retry(wait: float | None = None, *, overload: bool = False) -> Verdict:
     return Verdict(kind=VerdictKind.RETRY, wait=wait, overload=overload)
 
 
-def exhausted(seconds: float | None = None, named: WindowKind | None = None) -> Verdict:
+def exhausted(
+    seconds: float | None = None, named: WindowKind | None = None, **more: Any
+) -> Verdict:
     at = None if seconds is None else NOW + timedelta(seconds=seconds)
-    return Verdict(kind=VerdictKind.EXHAUSTED, resets_at=at, named=named)
+    return Verdict(kind=VerdictKind.EXHAUSTED, resets_at=at, named=named, **more)
 
 
 DAY, MONTH = WindowKind.DAY, WindowKind.MONTH
@@ -85,7 +87,7 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
         # Then what its words name.
         (
             failure(429, "Rate limit reached for requests per day (RPD)"),
-            exhausted(named=DAY),
+            exhausted(named=DAY, tokens=False),
         ),
         (failure(429, "Limit: 50 per-day"), exhausted(named=DAY)),
         (
@@ -93,7 +95,7 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
             exhausted(named=DAY),
         ),
         (failure(429, "monthly allowance"), exhausted(named=MONTH)),
-        (failure(429, "TPD: 100000"), exhausted(named=DAY)),
+        (failure(429, "TPD: 100000"), exhausted(named=DAY, tokens=True)),
         (failure(403, "insufficient_credits"), exhausted()),
         (failure(403, "Insufficient credits"), exhausted()),
         (failure(403, "今日额度已用完"), exhausted(named=DAY)),
@@ -149,7 +151,10 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
         (failure(503, retry_after="3600"), retry(LONGEST_PAUSE, overload=True)),
         (failure(500, retry_after="3600"), retry(LONGEST_PAUSE)),
         # Seconds of wait beside a day's limit are not believed; hours are.
-        (failure(429, "50 per day", retry_after="20"), exhausted(named=DAY)),
+        (
+            failure(429, "50 per day", retry_after="20"),
+            exhausted(named=DAY, pause=20),
+        ),
         (failure(429, "50 per day", retry_after="7200"), exhausted(7200, named=DAY)),
         (failure(402, retry_after="3600"), exhausted(3600)),
         (failure(500, endpoint_code="4002", retry_after="86400"), exhausted(86400)),
@@ -184,8 +189,13 @@ def test_every_failure_has_a_verdict_that_makes_sense(
     if got.resets_at is not None:
         assert got.kind is VerdictKind.EXHAUSTED
         assert got.resets_at > NOW + timedelta(seconds=LONGEST_PAUSE)
-    if got.named is not None:
+    if got.kind is VerdictKind.RETRY:
+        assert got.named in (None, WindowKind.MINUTE)
+    elif got.kind is not VerdictKind.EXHAUSTED:
+        assert got.named is None
+    if got.pause is not None:
         assert got.kind is VerdictKind.EXHAUSTED
+        assert 0 <= got.pause <= LONGEST_PAUSE
 
 
 def test_a_provider_with_no_rules_is_judged_by_the_rest():
