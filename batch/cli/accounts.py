@@ -11,6 +11,9 @@ from batch.cli import console, words
 from batch.cli.house import Db, Json, Provider, opened
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from batch.core.standing import Standing
     from batch.providers.profiles import Profile
     from batch.service.context import Service
     from batch.service.reading import AccountReport, History
@@ -161,14 +164,14 @@ def _lines(service: Service, report: AccountReport) -> list[str]:
         if one.quota.scope:
             name += f" ({one.quota.scope.partition(':')[2]})"
         lines.append(
-            f"   {name}: {one.used:,} of {one.limit:,} {one.quota.unit} used"
-            f"{_aside(report.reserved, 'in flight')}, {one.room(now, keep):,} left"
-            f"{_aside(keep, 'kept')}; {words.comes_back(one, now, grants_at)}"
+            f"   {name}: {words.used(one)} {one.quota.unit} used"
+            f"{_aside(report.reserved, 'in flight')}{_left(one, now, keep)}; "
+            f"{words.comes_back(one, now, grants_at)}"
         )
         if one.stated_limit is not None and one.stated_limit < one.quota.limit:
+            of_profile = f"{one.quota.limit:,}" if one.quota.is_known else "unknown"
             lines.append(
-                f"   the endpoint states this limit; the profile's is "
-                f"{one.quota.limit:,}"
+                f"   the endpoint states this limit; the profile's is {of_profile}"
             )
         if one.lies_ahead(now):
             lines.append(f"   {words.CLOCK_WAS_AHEAD}")
@@ -192,6 +195,12 @@ def _lines(service: Service, report: AccountReport) -> list[str]:
     return lines
 
 
+def _left(one: Standing, now: datetime, keep: int) -> str:
+    if not one.is_known:
+        return ""
+    return f", {one.room(now, keep):,} left{_aside(keep, 'kept')}"
+
+
 def _aside(value: int, what: str) -> str:
     return f" ({value:,} {what})" if value else ""
 
@@ -206,10 +215,12 @@ def _as_json(service: Service, report: AccountReport) -> list[dict[str, Any]]:
             "scope": one.quota.scope or None,
             "window": one.quota.kind,
             "unit": one.quota.unit,
-            "limit": one.limit,
+            "limit": one.limit if one.is_known else None,
             "used": one.used,
             "reserved": report.reserved,
-            "remaining": one.room(now, service.settings["keep"]),
+            "remaining": one.room(now, service.settings["keep"])
+            if one.is_known
+            else None,
             "starts_at": words.iso(one.starts_at),
             "resets_at": words.iso(one.resets_at),
             "grants_at": words.iso(grants_at),
@@ -238,7 +249,7 @@ def _history(service: Service, json: bool) -> None:
                     "account": one.account,
                     "day": day.day.isoformat(),
                     "starts_at": words.iso(day.starts_at),
-                    "limit": one.quota.limit if one.quota else None,
+                    "limit": _limit(one),
                     "calls": day.spent.calls,
                     "credits": day.spent.credits,
                     "tokens": day.spent.tokens,
@@ -256,16 +267,22 @@ def _history(service: Service, json: bool) -> None:
         console.note("Nothing has been spent yet.")
 
 
+def _limit(history: History) -> int | None:
+    """Of a day, where it is known."""
+    quota = history.quota
+    return quota.limit if quota is not None and quota.is_known else None
+
+
 def history_lines(history: History) -> list[str]:
     """An account's days, a bar each."""
-    quota = history.quota
     most = max([1, *(day.spent.credits for day in history.days)])
-    full = quota.limit if quota else most
+    limit = _limit(history)
+    full = limit or most
     lines = [history.account]
     for day in history.days:
         spent = day.spent.credits
         bar = "█" * round(30 * min(spent, full) / full)
-        of = f" of {quota.limit:,}" if quota else words.credits_of(spent)
+        of = f" of {limit:,}" if limit else words.credits_of(spent)
         calls = f" in {words.number(day.spent.calls, 'call')}"
         refused = f", {day.refused:,} refused" if day.refused else ""
         aside = calls if day.spent.calls != spent else ""

@@ -98,7 +98,9 @@ def picture(handle: Run, clock: Clock) -> RenderableType:
 
 def _credits(progress: Progress, clock: Clock) -> tuple[str, RenderableType, str]:
     standing = longest(progress.standings)
-    told = f"{standing.used:,} of {standing.limit:,} {standing.quota.unit}"
+    told = f"{words.used(standing)} {standing.quota.unit}"
+    if not standing.is_known:
+        return progress.provider, _bar(0, 1), f"{told}, no limit is known"
     if standing.resets_at < FOREVER:
         in_time = words.stretch((standing.resets_at - clock.now()).total_seconds())
         reset = f"{standing.resets_at.astimezone():%H:%M}"
@@ -122,7 +124,8 @@ def _line(handle: Run, progress: Progress, clock: Clock) -> str:
         parts.append(f"{progress.failed:,} failed")
     if progress.standings:
         standing = longest(progress.standings)
-        parts.append(f"{standing.used:,} of {standing.limit:,} credits")
+        unit = "credits" if standing.is_known else standing.quota.unit
+        parts.append(f"{words.used(standing)} {unit}")
     parts.append(str(_now(progress, clock)))
     return f"{progress.provider}: {', '.join(parts)}"
 

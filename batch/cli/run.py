@@ -217,7 +217,7 @@ def _tell_reset(
     if standing.is_closed(now):
         console.note(
             f"{provider} says that nothing is left ({standing.closed_reason}), while "
-            f"{standing.used:,} of {standing.limit:,} credits are counted here."
+            f"{words.used(standing)} {quota.unit} are counted here."
         )
     elif (room := standing.room(now, service.settings["keep"])) > 0:
         capped = any(job.daily_cap for job, counts in outcome.jobs if counts.left)
@@ -229,10 +229,7 @@ def _tell_reset(
     else:
         kept = service.settings["keep"]
         aside = f", {kept:,} of them left alone" if kept else ""
-        console.note(
-            f"The {quota.unit} are used up: {standing.used:,} of {standing.limit:,}"
-            f"{aside}."
-        )
+        console.note(f"The {quota.unit} are used up: {words.used(standing)}{aside}.")
     if ending.resets_at >= FOREVER:
         console.note(
             "Nothing brings them back: when more are granted, raise the quota's limit "
@@ -244,7 +241,7 @@ def _tell_reset(
     there = words.moment(ending.resets_at, quota.zone)
     in_time = words.stretch((ending.resets_at - now).total_seconds())
     console.note(
-        f"{_what_is_back(standing)} back {there}, in {in_time}: run again then "
+        f"{_what_is_back(standing)} {there}, in {in_time}: run again then "
         "(exit code 75)."
     )
     left = sum(counts.left for job, counts in outcome.jobs if job.provider == provider)
@@ -261,8 +258,10 @@ def _in_the_way(standings: Sequence[Standing], now: datetime, keep: int) -> Stan
 
 
 def _what_is_back(standing: Standing) -> str:
+    if not standing.is_known:
+        return "When they are back is not known. One call is tried from"
     trickles = standing.quota.kind in TRICKLING
-    return "The next is" if trickles else "They are"
+    return "The next is back" if trickles else "They are back"
 
 
 def _standing(job: Job, counts: Counts) -> str:

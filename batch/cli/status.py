@@ -87,6 +87,8 @@ def _forecast(service: Service, report: JobReport) -> str:
     quota = words.quota_of(forecast, profile.quotas)
     when = words.done_by(forecast, quota.zone, service.time.now())
     how = words.allowance(quota) if forecast.quota == quota.name else "by its own cap"
+    if not quota.is_known and forecast.quota == quota.name:
+        return f"{report.to_ask:,} left, {how}: done {when}"
     if forecast.at_once:
         return f"{left}{how}: done {when}"
     return f"{left}{how}: {words.windows(forecast, quota)}, done {when}"

@@ -178,6 +178,8 @@ def tell(service: Service, receipt: Receipt, order: Order) -> None:
     allowance = words.allowance(quota, full=True)
     if forecast.quota != quota.name:
         allowance = f"{words.number(order.daily_cap or 0, 'credit')} a day of its own"
+    elif not quota.is_known:
+        allowance += ", so calls are only counted"
     console.note(
         f"{allowance}: with what waits already, {words.windows(forecast, quota)}, "
         f"done {when}."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from batch.core.forecast import Forecast
 from batch.core.price import Price
-from batch.core.quota import EPOCH, FOREVER, Per, Quota, Unit, WindowKind
+from batch.core.quota import COUNTED, EPOCH, FOREVER, Per, Quota, Unit, WindowKind
 from batch.core.standing import Standing
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def comes_back(one: Standing, now: datetime, grants_at: datetime) -> str:
     """When what was taken from a window is there again."""
     quota = one.quota
     period = stretch(quota.period.total_seconds())
+    if not one.is_known:
+        return "no limit is known, they are only counted"
     if quota.kind is WindowKind.GRANT:
         return "nothing brings it back"
     if quota.kind is WindowKind.ROLLING:
@@ -121,9 +123,18 @@ def late(late: Late, now: datetime) -> str:
     )
 
 
+def used(one: Standing) -> str:
+    """What is used of a window: `12 of 200`, where its limit is known; else `12`."""
+    return f"{one.used:,} of {one.limit:,}" if one.is_known else f"{one.used:,}"
+
+
 def allowance(quota: Quota, *, full: bool = False) -> str:
     """A quota in words: `200 a day`, in full `200 credits a day`."""
+    if quota == COUNTED:
+        return "no limit is known"
     unit = "" if quota.unit is Unit.CREDITS and not full else f" {quota.unit}"
+    if quota.limit == 1:
+        unit = unit.removesuffix("s")
     period = stretch(quota.period.total_seconds())
     how = {
         WindowKind.DAY: "a day",
@@ -135,6 +146,8 @@ def allowance(quota: Quota, *, full: bool = False) -> str:
         WindowKind.GRANT: "in all",
     }[quota.kind]
     whose = " for each model" if quota.per is Per.MODEL else ""
+    if not quota.is_known:
+        return f"an unknown number of {quota.unit} {how}{whose}"
     return f"{quota.limit:,}{unit} {how}{whose}"
 
 

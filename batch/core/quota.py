@@ -10,6 +10,9 @@ from enum import StrEnum
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
+#: The limit of a quota whose number nobody knows: calls are only counted.
+NO_LIMIT = 10**15
+
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -114,6 +117,11 @@ class Quota:
     scope: str = ""
     signals: Signals = Signals()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether its limit is; else only the endpoint's refusal shows it."""
+        return self.limit < NO_LIMIT
+
     def less(self, keep: int) -> int:
         """The limit less what is to be left alone, which applies to long windows."""
         return kept(self, self.limit, keep)
@@ -150,6 +158,17 @@ class Quota:
         if self.per is Per.MODEL and not self.scope:
             return replace(self, scope=f"model:{model}")
         return self
+
+
+#: What binds the calls of a provider whose limits nobody knows. It counts, and a
+#: refusal can close it.
+COUNTED = Quota(
+    name="calls",
+    limit=NO_LIMIT,
+    kind=WindowKind.GRANT,
+    guard=timedelta(0),
+    unit=Unit.CALLS,
+)
 
 
 def kept(quota: Quota, limit: int, keep: int) -> int:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from batch.core.quota import EPOCH, FOREVER, Quota, WindowKind, kept
+from batch.core.quota import EPOCH, FOREVER, NO_LIMIT, Quota, WindowKind, kept
 
 #: Calls at once where nothing is in doubt.
 ANY_NUMBER = 1 << 60
@@ -49,6 +49,11 @@ class Standing:
         if self.stated_limit is None:
             return self.quota.limit
         return min(self.quota.limit, self.stated_limit)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its limit is: by the profile, or as the endpoint stated it."""
+        return self.limit < NO_LIMIT
 
     def less(self, keep: int) -> int:
         """The limit in force, less what is to be left alone."""

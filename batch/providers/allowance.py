@@ -14,9 +14,11 @@ from typing import TypeVar
 from batch import zones
 from batch.core.price import ONE_CREDIT_A_CALL, Price
 from batch.core.quota import (
+    COUNTED,
     DAY,
     EPOCH,
     FOREVER,
+    NO_LIMIT,
     PERIODIC,
     Per,
     Quota,
@@ -29,6 +31,8 @@ from batch.providers.balance import Balance
 from batch.providers.tables import Reader
 
 LARGEST_LIMIT = 10**12
+#: What stands for a limit whose number nobody knows.
+UNKNOWN = "unknown"
 #: The longest period, and the most that a price can count by.
 LONGEST_PERIOD = 400 * DAY
 MOST_A_CREDIT = 10**9
@@ -41,11 +45,15 @@ _Word = TypeVar("_Word", bound=StrEnum)
 
 
 def quotas(reader: Reader) -> tuple[Quota, ...]:
-    """The quotas of a profile: at least one, each with a name of its own."""
-    items = reader.tables("quotas")
-    if not items:
-        raise reader.error("quotas", "at least one quota is needed")
-    found = tuple(_quota(item) for item in items)
+    """The quotas of a profile, each with a name of its own.
+
+    Where it says that there are none, calls are counted all the same.
+    """
+    if not reader.has("quotas"):
+        raise reader.error("quotas", "is missing; [] where no limit is known")
+    found = tuple(_quota(item) for item in reader.tables("quotas"))
+    if not found:
+        return (COUNTED,)
     if len({quota.name for quota in found}) < len(found):
         raise reader.error("quotas", "two of them have one name")
     return found
@@ -69,19 +77,20 @@ def price(reader: Reader) -> Price:
     return found
 
 
-def balance(reader: Reader, quotas: Sequence[Quota]) -> Balance | None:
+def balance(reader: Reader, quotas: Sequence[Quota], base_url: str) -> Balance | None:
     """Where the provider's own count can be read, if anywhere."""
     table = reader.table("balance")
     if table.is_empty:
         return None
     url = table.text("url")
-    if not re.fullmatch(r"https?://[^\s]+", url):
+    if not re.fullmatch(r"(?:https?://|/)[^\s]+", url):
         raise table.error("url", f"{url!r} is not an http:// or https:// URL")
     named = table.text("quota", max(quotas, key=lambda quota: quota.length).name)
     if named not in [quota.name for quota in quotas if quota.per is Per.ACCOUNT]:
         raise table.error("quota", f"no quota of the account is called {named!r}")
     found = Balance(
-        url=url,
+        url=base_url.rstrip("/") + url if url.startswith("/") else url,
+        path=url if url.startswith("/") else "",
         quota=named,
         headers=table.texts("headers", {"Authorization": "Bearer {key}"}),
         remaining=table.text("remaining", ""),
@@ -105,9 +114,7 @@ def period(text: str) -> timedelta | None:
 
 def _quota(reader: Reader) -> Quota:
     kind = _word(reader, "window", WindowKind)
-    limit = reader.number("limit")
-    if not 1 <= limit <= LARGEST_LIMIT:
-        raise reader.error("limit", f"{limit} is not 1 to {LARGEST_LIMIT}")
+    limit = _limit(reader)
     length = _period(reader, kind)
     signals = reader.texts("headers", {})
     unknown = sorted(signals.keys() - {"limit", "remaining", "reset"})
@@ -119,7 +126,7 @@ def _quota(reader: Reader) -> Quota:
         name=reader.text("name", kind),
         limit=limit,
         kind=kind,
-        zone=_zone(reader),
+        zone=zone(reader),
         reset=_reset(reader),
         period=length,
         since=_since(reader, kind),
@@ -130,6 +137,15 @@ def _quota(reader: Reader) -> Quota:
     )
     reader.finish()
     return quota
+
+
+def _limit(reader: Reader) -> int:
+    if reader.says("limit", UNKNOWN):
+        return NO_LIMIT
+    limit = reader.number("limit")
+    if not 1 <= limit <= LARGEST_LIMIT:
+        raise reader.error("limit", f"{limit} is not 1 to {LARGEST_LIMIT}")
+    return limit
 
 
 def _word(
@@ -157,7 +173,8 @@ def _period(reader: Reader, kind: WindowKind) -> timedelta:
     return found
 
 
-def _zone(reader: Reader) -> tzinfo:
+def zone(reader: Reader) -> tzinfo:
+    """Its time zone, UTC where it names none."""
     name = reader.text("zone", "UTC")
     if name == "UTC":
         return UTC

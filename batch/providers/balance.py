@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -31,6 +32,18 @@ class Balance:
     used: str = ""
     limit: str = ""
     reset: str = ""
+    #: Its URL below the provider's base_url, where it was given so.
+    path: str = ""
+
+    def at(self, base_url: str) -> Balance | None:
+        """The same, where the provider is elsewhere; None: it is not asked there.
+
+        The key must not go to a host that nobody points to any more.
+        """
+        if self.path:
+            return replace(self, url=base_url.rstrip("/") + self.path)
+        here = urlsplit(self.url).hostname == urlsplit(base_url).hostname
+        return self if here else None
 
 
 class BalanceError(Exception):

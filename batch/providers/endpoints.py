@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from batch.errors import ConfigError
 from batch.providers.base import Endpoint
 from batch.providers.bounds import Bounds
 from batch.providers.espai import EspaiEndpoint
@@ -17,5 +18,10 @@ ENDPOINTS: Mapping[str, Connect] = {"espai": EspaiEndpoint, "openai": OpenaiEndp
 
 
 def connect(profile: Profile, key: str | None, bounds: Bounds) -> Endpoint:
-    """The way to a provider, in the protocol that its profile names."""
+    """The way to a provider, in the protocol that its profile names.
+
+    ConfigError where the profile lacks what only its user can know.
+    """
+    if profile.lacks:
+        raise ConfigError(f"{profile.name}: {profile.advice}")
     return ENDPOINTS[profile.protocol](profile, key, bounds)

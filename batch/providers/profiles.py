@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
@@ -24,14 +24,8 @@ from batch.providers.tables import Reader
 SHIPPED = "profiles.toml"
 PROTOCOLS = ("espai", "openai")
 ON_LENGTH = ("complete", "fail")
-#: The error codes of a protocol that has no shipped profile of its own name.
-ERRORS: Mapping[str, Mapping[str, Any]] = {
-    "openai": {
-        "exhausted": ["insufficient_quota"],
-        "refused": ["invalid_api_key"],
-        "rejected": ["context_length_exceeded", "content_policy_violation"],
-    }
-}
+#: What a base_url may leave open, for another key of the profile to fill.
+_OPEN = re.compile(r"\{(base_url|account)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +63,19 @@ class Profile:
     on_length: str = "complete"
     source: str = ""
     as_of: str = ""
+    #: What the user agrees to, as far as it concerns a batch.
+    terms: str = ""
     notes: str = ""
+    #: The keys that must be set before it can be called.
+    lacks: tuple[str, ...] = ()
+
+    @property
+    def advice(self) -> str:
+        """What to set before it can be called; empty where nothing is lacking."""
+        if not self.lacks:
+            return ""
+        keys = " and ".join(self.lacks)
+        return f"set {keys} under [profiles.{self.name}] in config.toml"
 
     @property
     def is_flat(self) -> bool:
@@ -106,21 +112,22 @@ def merged(
     """The shipped profiles, the user's over them key by key, and the user's own."""
     tables = shipped()
     origins = dict.fromkeys(tables, SHIPPED)
+    # The codes of an error are the protocol's: its own profile lists them.
+    codes = {name: tables[name]["errors"] for name in PROTOCOLS}
     for name, table in overrides.items():
         if not isinstance(table, Mapping):
             raise ConfigError(f"{where}: profiles.{name} must be a table")
-        # The codes of an error are the protocol's: its own profile lists them.
-        protocol = str(table.get("protocol"))
-        own = tables.get(protocol, {}).get("errors", ERRORS.get(protocol))
-        errors = {"errors": own} if own is not None else {}
-        tables[name] = {**errors, **tables.get(name, {}), **table}
+        tables[name] = {**tables.get(name, {}), **table}
         origins[name] = f"{where}: profiles"
+    for table in tables.values():
+        table.setdefault("errors", codes.get(str(table.get("protocol")), {}))
     return {name: _profile(name, t, origins[name]) for name, t in tables.items()}
 
 
 def with_base_url(profile: Profile, base_url: str) -> Profile:
     """The same provider, elsewhere."""
-    return replace(profile, base_url=base_url)
+    balance = profile.balance and profile.balance.at(base_url)
+    return replace(profile, base_url=base_url, balance=balance, lacks=())
 
 
 def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
@@ -139,17 +146,19 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
     if on_length not in ON_LENGTH:
         raise reader.error("on_length", f"{on_length!r} is not complete or fail")
     quotas = allowance.quotas(reader)
+    url, lacks = _url(reader)
     profile = Profile(
         name=name,
         title=reader.text("title", name),
         protocol=protocol,
-        base_url=base_url(reader.text("base_url"), reader.key("base_url")),
+        base_url=url,
+        lacks=lacks,
         key_env=reader.text("key_env", "") or None,
         quotas=quotas,
         price=allowance.price(reader),
-        balance=allowance.balance(reader, quotas),
+        balance=allowance.balance(reader, quotas, url),
         models=tuple(_model(item) for item in reader.tables("models")),
-        rules=_rules(reader),
+        rules=_rules(reader, quotas),
         pooled=connections == "pooled",
         message_field=reader.text("message_field", "message"),
         stream=reader.flag("stream", True) if openai else True,
@@ -157,10 +166,28 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
         on_length=on_length,
         source=reader.text("source", ""),
         as_of=reader.text("as_of", ""),
+        terms=reader.text("terms", ""),
         notes=reader.text("notes", ""),
     )
     reader.finish()
     return profile
+
+
+def _url(reader: Reader) -> tuple[str, tuple[str, ...]]:
+    """The base_url with its open places filled, and the keys that are lacking."""
+    given = reader.text("base_url")
+    account = reader.text("account", "")
+    if account and not re.fullmatch(r"[\w-]+", account):
+        raise reader.error("account", f"{account!r} is not an account's id")
+    lacks = tuple(
+        name for name in _OPEN.findall(given) if name != "account" or not account
+    )
+    if account and "{account}" not in given:
+        raise reader.error("account", "base_url has no {account} to put it")
+    filled = given.replace("{account}", account) if account else given
+    closed = _OPEN.sub("x", filled) if given != "{base_url}" else "http://x"
+    base_url(closed, reader.key("base_url"))
+    return filled, lacks
 
 
 def base_url(url: str, key: str) -> str:
@@ -183,12 +210,17 @@ def _model(reader: Reader) -> Model:
     return model
 
 
-def _rules(reader: Reader) -> Rules:
+def _rules(reader: Reader, quotas: Sequence[Quota]) -> Rules:
     errors = reader.table("errors")
     rules = Rules(
         exhausted=errors.words("exhausted"),
         refused=errors.words("refused"),
         rejected=errors.words("rejected"),
+        barred=errors.words("barred"),
+        transient=errors.words("transient"),
+        transient_words=errors.words("transient_words"),
+        limit_headers=frozenset({one.signals.limit for one in quotas} - {""}),
+        zone=allowance.zone(reader),
     )
     errors.finish()
     return rules

@@ -48,6 +48,13 @@ class Reader:
         """Whether one of these keys is given."""
         return any(name in self._table for name in names)
 
+    def says(self, name: str, word: str) -> bool:
+        """Whether this key has this very word, which is then read."""
+        if self._table.get(name) != word:
+            return False
+        self._take(name, str, "a text", None)
+        return True
+
     def day(self, name: str) -> date:
         """A date, as TOML has it or as text."""
         value = self._take(name, (date, str), "a date such as 2026-11-01", None)

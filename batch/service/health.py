@@ -57,6 +57,9 @@ def examine(service: Service) -> Iterator[Finding]:
 async def examine_endpoint(service: Service) -> list[Finding]:
     """The way to the provider, and its clock beside ours; it costs no call."""
     profile = service.settings.profile()
+    if profile.lacks:
+        text = f"{profile.name} cannot be called yet: {' and '.join(profile.lacks)}"
+        return [Finding("endpoint", State.WRONG, f"{text} is not set", profile.advice)]
     try:
         key = service.key(profile)
     except KeyRefusedError:

@@ -203,8 +203,11 @@ def forecast(
 
 
 def longest(standings: Sequence[Standing]) -> Standing:
-    """The standing that people mean by "the quota": the one of the longest window."""
-    return max(standings, key=lambda one: one.quota.length)
+    """The standing that people mean by "the quota": the one of the longest window.
+
+    One whose limit is known comes before those that only count.
+    """
+    return max(standings, key=lambda one: (one.is_known, one.quota.length))
 
 
 def _report(

@@ -164,11 +164,9 @@ def test_every_bad_price_and_balance_is_refused_before_a_call_is_made(stage: Sta
     assert served.count == 0
 
 
-def test_a_profile_without_a_quota_or_with_two_of_one_name_is_refused(stage: Stage):
+def test_a_profile_with_two_quotas_of_one_name_is_refused(stage: Stage):
     served = stage.serve()
     stage.submit("abc")
-    configure(stage)
-    refused(stage, "quotas", "at least one")
     configure(stage, GOOD, GOOD)
     refused(stage, "quotas", "one name")
     assert served.count == 0

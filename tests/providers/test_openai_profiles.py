@@ -33,7 +33,7 @@ def test_answers_come_as_a_stream_unless_the_profile_says_otherwise():
 
 def test_it_knows_the_codes_of_its_protocol_unless_it_lists_its_own():
     assert mine().rules.exhausted == {"insufficient_quota"}
-    assert mine().rules.refused == {"invalid_api_key"}
+    assert mine().rules.refused == {"invalid_api_key", "no_db_connection"}
     own = mine(errors={"exhausted": ["1304"]})
     assert own.rules == Rules(exhausted=frozenset({"1304"}))
 

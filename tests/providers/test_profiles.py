@@ -55,7 +55,10 @@ def test_the_shipped_profiles_load():
     for name, profile in profiles.items():
         assert profile.name == name
         assert profile.protocol in PROTOCOLS
-        assert profile.base_url.startswith("https://")
+        assert profile.base_url.startswith("https://") or name in (
+            "ollama",
+            "openai-compatible",
+        )
         assert profile.source
         # Facts of a free tier have a date.
         assert tomllib.loads(f"day = {profile.as_of}")["day"]
@@ -258,7 +261,6 @@ def test_several_quotas_bind_together():
         ),
         ({"api_key": "sk-1"}, "api_key: unknown key"),
         ({"zzzzzz": 1}, "zzzzzz: unknown key"),
-        ({"quotas": []}, "quotas: at least one quota is needed"),
         ({"quotas": {"limit": 1}}, "quotas: must be a list of tables"),
         ({"quotas": [3]}, "quotas: must be a list of tables"),
         ({"quotas": [{"limit": 1}]}, "quotas[1].window: is missing"),
@@ -344,7 +346,7 @@ def test_a_profile_is_a_table():
     assert reason({"mine": "espai"}) == "profiles.mine must be a table"
     assert reason({"mine": {}}) == "profiles.mine.protocol: is missing"
     assert reason({"mine": {"protocol": "espai"}}) == (
-        "profiles.mine.quotas: at least one quota is needed"
+        "profiles.mine.quotas: is missing; [] where no limit is known"
     )
     nowhere = {name: value for name, value in LEAST.items() if name != "base_url"}
     assert reason({"mine": nowhere}) == "profiles.mine.base_url: is missing"
