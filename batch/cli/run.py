@@ -217,7 +217,7 @@ def _tell_reset(
     if standing.is_closed(now):
         console.note(
             f"{provider} says that nothing is left ({standing.closed_reason}), while "
-            f"{words.used(standing)} {quota.unit} are counted here."
+            f"{_counted(standing)} counted here."
         )
     elif (room := standing.room(now, service.settings["keep"])) > 0:
         capped = any(job.daily_cap for job, counts in outcome.jobs if counts.left)
@@ -255,6 +255,13 @@ def _tell_reset(
 def _in_the_way(standings: Sequence[Standing], now: datetime, keep: int) -> Standing:
     """The window that holds a run up longest."""
     return max(standings, key=lambda one: (one.grants_at(now, keep), one.quota.length))
+
+
+def _counted(standing: Standing) -> str:
+    unit = standing.quota.unit
+    if not standing.is_known and standing.used == 1:
+        return f"1 {unit.removesuffix('s')} is"
+    return f"{words.used(standing)} {unit} are"
 
 
 def _what_is_back(standing: Standing) -> str:

@@ -67,7 +67,7 @@ def exhausted(
     return Verdict(kind=VerdictKind.EXHAUSTED, resets_at=at, named=named, **more)
 
 
-DAY, MONTH = WindowKind.DAY, WindowKind.MONTH
+DAY, MONTH, MINUTE = WindowKind.DAY, WindowKind.MONTH, WindowKind.MINUTE
 FAIL = Verdict(kind=VerdictKind.FAIL)
 KEY = Verdict(kind=VerdictKind.STOP, cause=StopCause.KEY)
 CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
@@ -196,6 +196,101 @@ def test_every_failure_has_a_verdict_that_makes_sense(
     if got.pause is not None:
         assert got.kind is VerdictKind.EXHAUSTED
         assert 0 <= got.pause <= LONGEST_PAUSE
+
+
+def test_the_codes_of_a_profile_decide_in_their_order():
+    every = frozenset({"x"})
+    facts = failure(429, "50 per day", endpoint_code="x")
+    kinds = [
+        (Rules(exhausted=every, refused=every, transient=every), "exhausted"),
+        (Rules(refused=every, barred=every), "stop"),
+        (Rules(barred=every, rejected=every), "stop"),
+        (Rules(rejected=every, transient=every), "fail"),
+        # Whatever its words name.
+        (Rules(transient=every), "retry"),
+        (Rules(transient_words=frozenset({"50 per"})), "retry"),
+        (Rules(transient_words=frozenset({"51 per"})), "exhausted"),
+    ]
+    assert [judge(facts, rules, NOW).kind for rules, _ in kinds] == [
+        kind for _, kind in kinds
+    ]
+
+
+def test_what_the_plan_does_not_have_is_no_matter_of_the_key():
+    facts = failure(403, endpoint_code="Arrearage")
+    got = judge(facts, Rules(barred=frozenset({"Arrearage"})), NOW)
+    assert (got.kind, got.cause) == (VerdictKind.STOP, StopCause.PLAN)
+
+
+def test_its_kind_of_error_is_asked_where_its_code_says_nothing():
+    facts = replace(failure(400, endpoint_code="400"), endpoint_type="no_db")
+    assert judge(facts, Rules(refused=frozenset({"no_db"})), NOW).cause == "key"
+    both = Rules(refused=frozenset({"no_db"}), rejected=frozenset({"400"}))
+    assert judge(facts, both, NOW).kind is VerdictKind.FAIL
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_off"),
+    [
+        (failure(429, x_limit="0"), True),
+        (failure(429, x_limit="0.0"), True),
+        (failure(429, x_limit="1"), False),
+        (failure(429, x_limit=""), False),
+        (failure(429, x_remaining="0"), False),
+        # A limit of 0 beside an answer's own trouble is none of ours.
+        (failure(500, x_limit="0"), False),
+        (failure(429, "limit: 0, model: pro"), True),
+        (failure(429, "Limit 0"), True),
+        (failure(429, "limit: 0.5 dollars"), False),
+        (failure(429, "limit: 05"), False),
+        (failure(429, "limit: 20"), False),
+    ],
+)
+def test_a_limit_of_nought_means_that_it_is_not_on_the_plan(facts, is_off):
+    got = judge(facts, Rules(limit_headers=frozenset({"x-limit"})), NOW)
+    assert (got.cause is StopCause.PLAN) == is_off
+
+
+@pytest.mark.parametrize(
+    ("message", "named", "tokens"),
+    [
+        ("Rate limit exceeded: free-models-per-day.", DAY, None),
+        ("free-models-per-min. Add credits for 1000 a day, daily", MINUTE, None),
+        ("tokens per minute (TPM): Limit 8000. Daily limits apply.", MINUTE, True),
+        ("requests per day (RPD): Limit 8. Tokens per minute are free", DAY, False),
+        # What is merely spoken of: the longest, to be safe.
+        ("20 requests per minute and 50 per day are allowed", DAY, None),
+        ("limited to 40 API calls / minute", MINUTE, None),
+        ("limited to 40 API calls / day", DAY, None),
+        ("Tokens per day limit exceeded", DAY, True),
+        ("每分钟请求次数超限", MINUTE, None),
+        ("minutes of silence", None, None),
+        ("permission denied", None, None),
+    ],
+)
+def test_the_limit_that_is_named_outright_beats_those_that_are_spoken_of(
+    message, named, tokens
+):
+    got = judge(failure(429, message), Rules(), NOW)
+    assert (got.named, got.tokens) == (named, tokens)
+    assert got.kind == ("exhausted" if named in (DAY, MONTH) else "retry")
+
+
+@pytest.mark.parametrize("message", ["500 per week", "1M tokens per hour (TPH)"])
+def test_hours_and_weeks_are_long_though_no_window_is_called_so(message):
+    got = judge(failure(429, message), Rules(), NOW)
+    assert (got.kind, got.named) == (VerdictKind.EXHAUSTED, None)
+
+
+def test_of_several_waits_the_longest_is_the_quotas():
+    facts = failure(429, "50 per day", retry_after="5", x_ratelimit_reset="7200")
+    assert without_words(judge(facts, Rules(), NOW)) == exhausted(7200, named=DAY)
+
+
+def test_a_short_limit_is_never_waited_for_longer_than_a_pause():
+    facts = failure(429, "(RPM): Limit 5", retry_after="86400")
+    got = judge(facts, Rules(), NOW)
+    assert (got.kind, got.wait) == (VerdictKind.RETRY, LONGEST_PAUSE)
 
 
 def test_a_provider_with_no_rules_is_judged_by_the_rest():

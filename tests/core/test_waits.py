@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.core.waits import LONGEST, parse_wait, stated_wait
+from batch.core.waits import LONGEST, parse_wait, stated_wait, stated_waits
 
 NOW = datetime(2026, 3, 10, 4, 0, tzinfo=UTC)
 UNIX = 1_773_115_200  # NOW, in seconds since 1970
@@ -177,8 +178,25 @@ def test_a_duration_is_the_sum_of_its_parts(days, hours, minutes, seconds):
         ({}, "PLEASE TRY AGAIN IN 30 SECONDS", 30),
         ({}, "retry after: 12 secs", 12),
         ({}, "Try again in 1.5 sec", 1.5),
+        # As services in China write it.
+        ({}, "请求过于频繁，请在 20 秒后重试", 20),
+        ({}, "请3分钟后再试", 180),
+        ({}, "请 2 小时之后再试", 7200),
+        # A moment in prose.
+        ({}, "您的限额将在 2026-03-10 05:00:00 重置。", 3600),
+        ({}, "Your limit resets at 2026-03-10T04:00:30Z.", 30),
+        ({}, "blocked until 2026-03-10 12:01:00+08:00", 60),
+        # A reset that does not say whose it is, after all else.
+        ({"x-ratelimit-reset": "1773115290000"}, "", 90),
+        ({"x-ratelimit-reset": "1773115290"}, "", 90),
+        ({"ratelimit-reset": "40"}, "", 40),
+        ({"x-ratelimit-reset": "90", "retry-after": "7"}, "", 7),
+        ({"x-ratelimit-reset": "90"}, "try again in 20s", 20),
+        ({"x-ratelimit-reset": "1773115100"}, "", None),  # it has passed
         # No wait in it.
         ({}, "Try again later", None),
+        ({}, "您的限额将在明天重置。", None),
+        ({}, "resets at 2026-13-45 99:00:00", None),
         ({}, "Try again in a while", None),
         ({}, "You asked for 20 seconds of audio", None),
         ({}, "after 5 retries in 3s", None),
@@ -189,6 +207,31 @@ def test_a_duration_is_the_sum_of_its_parts(days, hours, minutes, seconds):
 def test_a_refusal_states_its_wait_in_headers_or_in_prose(headers, message, seconds):
     wait = stated_wait(headers, message, NOW)
     assert wait == (None if seconds is None else pytest.approx(seconds))
+
+
+def test_a_moment_without_a_zone_is_in_the_zone_of_the_provider():
+    message = "您的限额将在 2026-03-10 13:00:00 重置。"
+    assert stated_wait({}, message, NOW, ZoneInfo("Asia/Shanghai")) == 3600
+    assert stated_wait({}, message, NOW) == 9 * 3600
+
+
+def test_every_wait_is_told_where_there_are_several():
+    headers = {"retry-after": "5", "x-ratelimit-reset": "7200"}
+    assert stated_waits(headers, "try again in 20s", NOW) == [5, 20, 7200]
+    nonsense = {"retry-after": "nan", "x-ratelimit-reset": "-1"}
+    assert stated_waits(nonsense, "try again in inf s", NOW) == []
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["retry-after", "retry-after-ms", "x-ratelimit-reset"]),
+        st.text("0123456789.smhdTZ:-eainf ", max_size=25),
+    ),
+    st.text("try again in resets at 将在 秒后0123456789.:-", max_size=60),
+)
+def test_no_wait_whatever_is_negative_or_endless(headers, message):
+    for wait in stated_waits(headers, message, NOW):
+        assert 0 <= wait <= LONGEST
 
 
 def test_twelve_hours_in_milliseconds_are_twelve_hours():

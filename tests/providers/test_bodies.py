@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from batch.providers.bodies import error_in, html_title, is_html, parsed, refusal
+from batch.core.model import NamedLimit
+from batch.providers.bodies import (
+    Beside,
+    beside,
+    error_in,
+    html_title,
+    is_html,
+    parsed,
+    refusal,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +39,13 @@ from batch.providers.bodies import error_in, html_title, is_html, parsed, refusa
         ),
         # vLLM.
         ({"object": "error", "message": "no model", "code": 404}, ("404", "no model")),
+        # Cloudflare.
+        (
+            {"success": False, "errors": [{"code": 3036, "message": "used up"}]},
+            ("3036", "used up"),
+        ),
         # Anything else is no error.
+        ({"success": True, "errors": [{"code": 1, "message": "x"}]}, None),
         ({"success": True, "message": "x", "code": 1}, None),
         ({"success": 0, "message": "x"}, None),
         ({"success": None}, None),
@@ -129,6 +144,9 @@ def test_the_title_of_a_page(page, title):
         ('{"message": "Not Found", "code": 5}', "", ("5", "Not Found")),
         ('{"detail": "Method Not Allowed"}', "", (None, "Method Not Allowed")),
         ('{"title": "Gone", "status": 410}', "", (None, "Gone")),
+        ('{"errors": {"message": "busy"}, "request_id": "r"}', "", (None, "busy")),
+        ('{"errors": [{"message": "busy", "code": "b"}]}', "", ("b", "busy")),
+        ('{"errors": []}', "", (None, '{"errors":[]}')),
         ('{"a": 1}', "", (None, '{"a":1}')),
         ('["a"]', "", (None, '["a"]')),
         ("try again later", "text/plain", (None, "try again later")),
@@ -146,3 +164,44 @@ def test_the_title_of_a_page(page, title):
 )
 def test_what_a_refusal_says(text, content_type, expected):
     assert refusal(text, content_type) == expected
+
+
+VIOLATION = {"quotaId": "PerDay-FreeTier", "quotaValue": "20"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": {"type": "tokens", "code": "x"}}, Beside(type="tokens")),
+        ([{"error": {"type": "tokens"}}], Beside(type="tokens")),
+        ({"message": "x", "type": "tokens"}, Beside(type="tokens")),
+        ({"error": {"type": 3}}, Beside()),
+        (
+            {"error": {"metadata": {"headers": {"X-A": "1", "x-b": 2, "x-c": None}}}},
+            Beside(headers={"x-a": "1", "x-b": "2"}),
+        ),
+        ({"error": {"metadata": {"headers": ["x"]}}}, Beside()),
+        ({"error": {"metadata": "x"}}, Beside()),
+        (
+            [{"error": {"details": [{"violations": [VIOLATION, {}, "x"]}]}}],
+            Beside(limits=(NamedLimit("PerDay-FreeTier", 20),)),
+        ),
+        (
+            {"error": {"details": [{"violations": [{"quotaId": "PerDay"}]}]}},
+            Beside(limits=(NamedLimit("PerDay", None),)),
+        ),
+        (
+            {"error": {"details": [{"retryDelay": "38.8s"}]}},
+            Beside(headers={"retry-after": "38.8s"}),
+        ),
+        ({"error": {"details": [{"reason": "BAD_KEY"}]}}, Beside(type="BAD_KEY")),
+        ({"error": {"type": "t", "details": [{"reason": "BAD_KEY"}]}}, Beside("t")),
+        ({"error": {"details": "x"}}, Beside()),
+        ({"error": {"details": ["x", {"violations": {}}]}}, Beside()),
+        ("error", Beside()),
+        (None, Beside()),
+        ([], Beside()),
+    ],
+)
+def test_what_an_error_says_beside_its_message(body, expected):
+    assert beside(body) == expected
