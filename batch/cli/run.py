@@ -241,7 +241,7 @@ def _tell_reset(
     there = words.moment(ending.resets_at, quota.zone)
     in_time = words.stretch((ending.resets_at - now).total_seconds())
     console.note(
-        f"{_what_is_back(standing)} {there}, in {in_time}: run again then "
+        f"{_what_is_back(standing, now)} {there}, in {in_time}: run again then "
         "(exit code 75)."
     )
     left = sum(counts.left for job, counts in outcome.jobs if job.provider == provider)
@@ -264,8 +264,8 @@ def _counted(standing: Standing) -> str:
     return f"{words.used(standing)} {unit} are"
 
 
-def _what_is_back(standing: Standing) -> str:
-    if not standing.is_known:
+def _what_is_back(standing: Standing, now: datetime) -> str:
+    if not standing.is_known and standing.is_closed(now):
         return "When they are back is not known. One call is tried from"
     trickles = standing.quota.kind in TRICKLING
     return "The next is back" if trickles else "They are back"

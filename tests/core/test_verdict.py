@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.core.model import Failure
+from batch.core.model import Failure, NamedLimit
 from batch.core.quota import WindowKind
 from batch.core.verdict import (
     LONGEST_PAUSE,
@@ -44,10 +44,6 @@ def failure(
         endpoint_code=endpoint_code,
         headers={name.replace("_", "-"): value for name, value in headers.items()},
     )
-
-
-def verdict(*facts: Any, **more: Any) -> Verdict:
-    return judge(failure(*facts, **more), RULES, NOW)
 
 
 def without_words(one: Verdict) -> Verdict:
@@ -174,13 +170,22 @@ def test_a_failure_is_judged_by_its_evidence(facts, expected):
     st.sampled_from(["", "cut", "redirect", "endpoint_error", "unsendable"]),
     st.none() | st.sampled_from(["4000", "4002", "content_filter", "x"]),
     st.text("0123456789.smhd-", max_size=8),
+    st.lists(
+        st.builds(
+            NamedLimit,
+            st.sampled_from(["PerDay", "PerMinute", "TokensPerDay", "x"]),
+            st.none() | st.integers(0, 3),
+        ),
+        max_size=2,
+    ),
 )
 def test_every_failure_has_a_verdict_that_makes_sense(
-    status, message, code, endpoint_code, wait
+    status, message, code, endpoint_code, wait, limits
 ):
-    got = verdict(
+    facts = failure(
         status, message, code=code, endpoint_code=endpoint_code, retry_after=wait
     )
+    got = judge(replace(facts, limits=tuple(limits)), RULES, NOW)
     assert (got.cause is not None) == (got.kind is VerdictKind.STOP)
     assert got.because
     if got.wait is not None:

@@ -96,7 +96,16 @@ def test_no_limit_is_known_and_everything_works(stage: Stage):
         told = stage.quick(*command)
         assert told.code == 0, told.err
     assert stage.counts() == {"total": 2, "completed": 2}
-    everything = (submitted, status, done, quota)
+
+    capped = stage.quick("submit", rows, "--model", MODEL, "--daily-cap", 1)
+    assert "1 credit a day of its own" in capped.err
+    assert "by its own cap: 2 windows" in stage.quick("status", 2).out
+    ended = stage.run("run")
+    assert ended.code == 75
+    assert "has taken what it may take of a day" in ended.err
+    assert "They are back" in ended.err
+    assert served.count == 3
+    everything = (submitted, status, done, quota, capped, ended)
     assert not any(f"{NO_LIMIT:,}" in one.out + one.err for one in everything)
 
 
