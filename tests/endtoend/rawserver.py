@@ -98,6 +98,9 @@ class RawServer:
         ]
         while len(body) < sum(lengths):
             body += connection.recv(65536)
+        if not data.startswith(b"POST "):
+            # A question for the time is no call; it gets no reply.
+            return None
         with self._lock:
             request = Request(len(self.requests) + 1, head.decode(), json.loads(body))
             self.requests.append(request)
