@@ -14,7 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from batch.core.template import NO_PARAMETERS, Template
+from batch.core.batchlines import NO_PARAMETERS
+from batch.core.template import Template
 from batch.errors import ConfigError
 
 #: The names of dataset.rows.Format; that room lies beside this one, not below it.

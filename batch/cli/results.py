@@ -121,12 +121,14 @@ def _request_as_json(report: RequestReport) -> dict[str, Any]:
 def _request_lines(report: RequestReport) -> list[str]:
     import orjson
 
+    from batch.core.messages import said_in
+
     row = report.request
     lines = [f"{row.custom_id}  {row.state}  {row.model or report.job.model}"]
     if report.same_as is not None:
         lines.append(f"asked once, as {report.same_as}")
     for message in orjson.loads(row.messages):
-        lines += ["", f"{message['role']}:", str(message["content"])]
+        lines += ["", f"{message['role']}:", said_in(message)]
     number = 0
     for one in report.attempts:
         at = words.moment(one.reserved_at)

@@ -144,6 +144,8 @@ def _bar(sources: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
 
 def tell(service: Service, receipt: Receipt, order: Order) -> None:
     """Say what was queued, and when it will be done."""
+    from batch.core.messages import listed, said_in
+
     if receipt.bad:
         for problem in receipt.first_problems():
             console.note(str(problem))
@@ -154,7 +156,13 @@ def tell(service: Service, receipt: Receipt, order: Order) -> None:
         for rendered in receipt.preview:
             console.note(f"── {rendered.custom_id}")
             for message in rendered.messages:
-                console.note(f"{message['role']}: {message['content']}")
+                console.note(f"{message['role']}: {said_in(message)}")
+    if receipt.unknown_models:
+        models = listed([repr(one[:80]) for one in receipt.unknown_models], most=5)
+        console.note(
+            f"Note: {receipt.provider} is not known to have {models}, which rows ask "
+            "for (`quotabatch models` lists them); if it has not, the first call tells."
+        )
     requests = words.number(receipt.requests, "request")
     what = "Would queue" if order.dry_run else f"Job {receipt.job_id}:"
     shared = ""
@@ -163,7 +171,7 @@ def tell(service: Service, receipt: Receipt, order: Order) -> None:
         credits = words.number(receipt.calls, "credit")
         shared = f", {repeated} among them: {credits}"
     console.note(
-        f"{what} {requests} for {receipt.model} on {receipt.provider}{shared}."
+        f"{what} {requests} for {_models(receipt)} on {receipt.provider}{shared}."
     )
     forecast = receipt.forecast
     if forecast is None:
@@ -187,6 +195,12 @@ def tell(service: Service, receipt: Receipt, order: Order) -> None:
     if order.due_at is not None and forecast.finished_by > order.due_at:
         due = words.moment(order.due_at)
         console.note(f"Warning: it is due {due}, and will be late.")
+
+
+def _models(receipt: Receipt) -> str:
+    others = len(set(receipt.models) - {receipt.model})
+    more = f" and {words.number(others, 'other model')}" if others else ""
+    return f"{receipt.model}{more}"
 
 
 def _as_json(receipt: Receipt) -> dict[str, Any]:

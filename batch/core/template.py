@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import UndefinedError
 
+from batch.core import batchlines
 from batch.core.messages import (
+    INSTRUCTS,
     check_messages,
     check_text,
     check_value,
@@ -20,12 +21,6 @@ from batch.core.sandbox import MAX_TEXT, Compiled
 from batch.errors import RowError, TemplateError
 
 MAX_ID = 512
-
-_CHAT_URL = re.compile(r"/chat/completions/?(\?.*)?$")
-#: Fields of a Batch line's body that are no parameters, or that we decide ourselves.
-NO_PARAMETERS = frozenset(
-    {"messages", "message", "prompt", "model", "stream", "stream_options"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +58,15 @@ class Renderer:
     column `prompt` is what is translated; with `Describe the car {{ model }}` the
     column `model` names no LLM. `prompt_column` names the row's prompt, so it wins.
 
+    A line of our own export asks what its `input` asks, unless there is a prompt that
+    is to read the line: then it is a row like any other.
+
     Templates see every column by its name, and all of them as `row`, for names
     that are no identifiers: `{{ row["full name"] }}`, `{{ row | tojson }}`.
     """
 
-    def __init__(self, template: Template) -> None:
+    def __init__(self, template: Template, *, chat: bool = False) -> None:
+        """`chat`: the messages may be all that OpenAI's chat completions have."""
         if template.prompt is not None and template.prompt_column is not None:
             raise TemplateError("say either a prompt or a prompt column, not both")
         if template.id is not None and template.id_column is not None:
@@ -78,6 +77,7 @@ class Renderer:
         self._templates_of_any_row = [t for t in (self._system, self._id) if t]
         self._templates = [t for t in (self._prompt, self._system, self._id) if t]
         self._prompt_column = template.prompt_column
+        self._chat = chat
         self._id_column = template.id_column
         self._model_is_data = self._reads("model")
         self._body_is_data = self._reads("body")
@@ -86,14 +86,18 @@ class Renderer:
 
     def render(self, values: Mapping[str, Any], number: int) -> Rendered:
         """The request of a row; `number` names the row if nothing else does."""
-        row = values if isinstance(values, dict) else dict(values)
-        body = _batch_body(row)
+        line = values if isinstance(values, dict) else dict(values)
+        exported = batchlines.exported_row(line)
+        is_data = exported is None or self._reads_lines(line)
+        row = line if is_data else exported or {}
+        name = None if is_data else line["custom_id"]
+        body = batchlines.body_of(row)
         wanted = self._templates
         try:
             messages, size = self._messages(row, body)
             wanted = self._templates_of_any_row
             system = self._system_message(row, messages)
-            custom_id = self._custom_id(row, number)
+            custom_id = self._custom_id(row, number, name)
         except UndefinedError as error:
             raise RowError(_missing(wanted, row, error)) from None
         if system is not None:
@@ -101,19 +105,28 @@ class Renderer:
             messages = [system, *messages]
         params = {}
         if body is not None:
-            params = {k: v for k, v in body.items() if k not in NO_PARAMETERS}
+            _refuse_key(body)
+            params = batchlines.params_of(body)
             size += check_value(params, "the body")
         if size > MAX_TEXT:
             raise RowError(f"the request is {size:,} bytes long; {MAX_TEXT:,} at most")
+        model = self._model(row if body is None else body)
+        if exported is not None and is_data:
+            # It has answered the line; that is no wish to ask it.
+            model = None
         return Rendered(
             custom_id=custom_id,
             messages=messages,
-            model=self._model(row if body is None else body),
+            model=model,
             params=params,
         )
 
     def _reads(self, column: str) -> bool:
         return self._prompt is not None and self._prompt.reads(column)
+
+    def _reads_lines(self, row: dict[str, Any]) -> bool:
+        """Whether the job asks about an exported line, not once more what it asked."""
+        return self._prompt is not None or self._prompt_column in row
 
     def _messages(
         self, row: dict[str, Any], body: dict[str, Any] | None
@@ -127,19 +140,20 @@ class Renderer:
             for key in self._own:
                 if isinstance(fields.get(key), list):
                     _refuse_key(fields)
-                    return fields[key], check_messages(fields[key], key)
+                    size = check_messages(fields[key], key, chat=self._chat)
+                    return fields[key], size
             if self._own_prompt and self._has_prompt(fields):
                 return _from_prompt(fields["prompt"], "the prompt")
         if self._prompt is not None:
             return _from_prompt(self._prompt.render(row), "the prompt")
         if len(row) == 1 and "text" in row:
             return _from_prompt(row["text"], "the text")
-        raise RowError(self._nothing_to_ask(fields))
+        raise RowError(batchlines.broken(row) or self._nothing_to_ask(fields, body))
 
     def _system_message(
         self, row: dict[str, Any], messages: list[dict[str, Any]]
     ) -> dict[str, Any] | None:
-        if self._system is None or messages[0]["role"] == "system":
+        if self._system is None or messages[0]["role"] in INSTRUCTS:
             return None
         text = self._system.render(row)
         return {"role": "system", "content": text} if text.strip() else None
@@ -160,7 +174,7 @@ class Renderer:
         check_text(model, "the model")
         return model
 
-    def _custom_id(self, row: dict[str, Any], number: int) -> str:
+    def _custom_id(self, row: dict[str, Any], number: int, name: Any) -> str:
         if self._id is not None:
             return _checked_id(self._id.render(row))
         if self._id_column is not None:
@@ -168,17 +182,23 @@ class Renderer:
                 reason = f"the row has no column {self._id_column!r} for its id"
                 raise RowError(f"{reason} ({_columns(row)})")
             return _checked_id(row[self._id_column])
+        if name is not None:
+            return _checked_id(name)
         for key in ("custom_id", "id"):
             if key in row:
                 return _checked_id(row[key])
         return str(number)
 
-    def _nothing_to_ask(self, fields: dict[str, Any]) -> str:
+    def _nothing_to_ask(
+        self, fields: dict[str, Any], body: dict[str, Any] | None
+    ) -> str:
         for key in ("messages", "message"):
             if fields.get(key) is not None:
                 return f"{key!r} is {kind_of(fields[key])}, not a list of messages"
         if self._prompt_column is not None:
             return f"the row has no column {self._prompt_column!r} ({_columns(fields)})"
+        if body is not None and self._prompt is None:
+            return f"the body has no 'messages' ({_columns(fields)})"
         return (
             "there is no prompt template, and the row brings neither 'messages'"
             f" nor 'prompt' ({_columns(fields)})"
@@ -207,21 +227,6 @@ def _missing(
     names = listed(list(missing), most=20)
     which = f"{names}, which this row does not have"
     return f"the template needs {which} ({_columns(row)})"
-
-
-def _batch_body(row: dict[str, Any]) -> dict[str, Any] | None:
-    """The body of a line in the OpenAI, Mistral or Fireworks Batch form, else None."""
-    body = row.get("body")
-    if not isinstance(body, dict) or not ("custom_id" in row or "messages" in body):
-        return None
-    method = row.get("method")
-    if method is not None and str(method).upper() != "POST":
-        raise RowError(f"the method is {str(method)[:40]!r}; only POST is understood")
-    url = row.get("url")
-    if url is not None and not _CHAT_URL.search(str(url)):
-        raise RowError(f"the url is {str(url)[:80]!r}; only chat completions are asked")
-    _refuse_key(body)
-    return body
 
 
 def _refuse_key(fields: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from batch.core.template import Rendered, Renderer
 from batch.dataset.rows import Row
-from batch.errors import DatasetError, Problem, RowError
+from batch.errors import DatasetError, Problem, RowError, UsageError
 from batch.providers.profiles import Profile
 from batch.service.order import Order, Receipt
 from batch.store import jobs
@@ -52,10 +52,13 @@ class Intake:
         self._profile = profile
         self._receipt = receipt
         self._seen = seen
-        self._renderer = Renderer(order.template)
+        chat = profile.protocol == "openai"
+        self._renderer = Renderer(order.template, chat=chat)
         self._columns: dict[str, None] = {}
         #: Those that rows name themselves.
         self._models: dict[str, None] = {}
+        #: Whether a row names none, where the order does not either.
+        self._lacks_model = False
         self._first_id = 0
         self._last_id = 0
 
@@ -70,10 +73,9 @@ class Intake:
         for record in piece:
             try:
                 rendered = self._renderer.render(record.row.values, record.number)
+                drafted.append(self._draft(record, rendered))
             except RowError as error:
                 self._complain(record, str(error))
-            else:
-                drafted.append(self._draft(record, rendered))
         return self._with_new_ids(drafted)
 
     def rehearse(self, drafted: Sequence[Drafted]) -> None:
@@ -109,11 +111,21 @@ class Intake:
             first_id=self._first_id,
             last_id=self._last_id,
             models=list(self._models),
+            model=self._receipt.model,
         )
 
     def check(self) -> None:
         """DatasetError if anything was wrong that may not be left out."""
         receipt = self._receipt
+        if self._lacks_model and not self._models:
+            raise UsageError(f"which model? {self._advice()}")
+        receipt.models = tuple(self._models)
+        receipt.model = receipt.model or next(iter(self._models), "")
+        receipt.unknown_models = tuple(
+            one
+            for one in receipt.models
+            if one != self._order.model and not self._profile.knows(one)
+        )
         if receipt.bad and not self._order.skip_bad_rows:
             raise receipt.refusal()
         if not receipt.requests:
@@ -121,13 +133,16 @@ class Intake:
             raise DatasetError([*receipt.first_problems(), nothing])
 
     def _draft(self, record: Record, rendered: Rendered) -> Drafted:
+        model = self._profile.model_id(rendered.model) if rendered.model else None
+        if model:
+            self._models[model] = None
+        elif not self._order.model:
+            self._lacks_model = True
+            raise RowError(f"the row names no model; {self._advice()}")
         if len(self._receipt.preview) < PREVIEWED:
             self._receipt.preview.append(rendered)
         if len(self._columns) < COLUMNS_KEPT:
             self._columns.update(dict.fromkeys(record.row.values))
-        model = self._profile.model_id(rendered.model) if rendered.model else None
-        if model:
-            self._models[model] = None
         messages = orjson.dumps(rendered.messages)
         params = orjson.dumps(rendered.params) if rendered.params else b""
         asked = b"\0".join((messages, (model or "").encode(), params))
@@ -169,6 +184,10 @@ class Intake:
                 same_as[place] = asked
         self._seen.add(fresh)
         return same_as
+
+    def _advice(self) -> str:
+        known = ", ".join(dict.fromkeys(one.id for one in self._profile.models))
+        return "--model takes an id or a name" + (f": {known}" if known else "")
 
     def _complain(self, record: Record, reason: str) -> None:
         self._receipt.complain(record.source, record.row.line, reason)

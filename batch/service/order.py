@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from batch.core.batchlines import NO_PARAMETERS
 from batch.core.forecast import Forecast
-from batch.core.template import NO_PARAMETERS, Rendered, Template
+from batch.core.template import Rendered, Template
 from batch.dataset.rows import Format
 from batch.errors import DatasetError, Problem, UsageError
 
@@ -22,6 +23,7 @@ class Order:
     sources: tuple[str, ...]
     template: Template
     provider: str
+    #: Empty: every row names its own.
     model: str
     params: dict[str, Any] = field(default_factory=dict)
     name: str
@@ -50,6 +52,9 @@ class Receipt:
     name: str
     provider: str
     model: str
+    #: Those that rows name themselves, and which of them the profile does not know.
+    models: tuple[str, ...] = ()
+    unknown_models: tuple[str, ...] = ()
     #: As they are called in complaints.
     sources: tuple[str, ...]
     requests: int = 0

@@ -43,11 +43,8 @@ def make_order(
             said.pop(_RIVALS.get(name, ""), None)
     profile = service.settings.profile(said.get("provider"))
     model = said.get("model") or service.settings["model"]
-    if not model:
-        known = ", ".join(dict.fromkeys(one.id for one in profile.models))
-        raise UsageError(f"which model? --model takes an id or a name: {known}")
-    model_id = profile.model_id(model)
-    if not profile.knows(model_id):
+    model_id = profile.model_id(model) if model else ""
+    if model and not profile.knows(model_id):
         note(
             f"Note: {profile.name} is not known to have a model {model!r} "
             "(`quotabatch models` lists them); if it has not, the first call tells."

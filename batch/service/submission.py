@@ -53,7 +53,7 @@ def submit(
             receipt.job_id = _queue(service, order, intake, records)
     more = receipt.calls if order.dry_run else 0
     receipt.forecast = reading.forecast(
-        service, order.provider, more, model=order.model, daily_cap=order.daily_cap
+        service, order.provider, more, model=receipt.model, daily_cap=order.daily_cap
     )
     return receipt
 

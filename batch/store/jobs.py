@@ -125,8 +125,13 @@ def publish(
     first_id: int,
     last_id: int,
     models: Sequence[str] = (),
+    model: str | None = None,
 ) -> None:
-    """The job is whole: from now on it is there, and may be run."""
+    """The job is whole: from now on it is there, and may be run.
+
+    `model`: the job's, where it was made without one.
+    """
+    named = {} if model is None else {"model": model}
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id)
@@ -135,6 +140,7 @@ def publish(
             duplicates=duplicates,
             columns=orjson.dumps(list(columns)).decode(),
             models=orjson.dumps(list(models)).decode(),
+            **named,
             first_id=first_id,
             last_id=last_id,
             submission=None,

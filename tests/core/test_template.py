@@ -178,7 +178,10 @@ def test_a_template_may_read_the_body_of_a_batch_line():
         ({"url": "/v1/embeddings"}, "the url is '/v1/embeddings'; only chat"),
         ({"url": "/v1/completions"}, "the url is '/v1/completions'"),
         ({"method": "GET"}, "the method is 'GET'"),
-        ({"body": {"input": "x"}}, "neither 'messages' nor 'prompt'"),
+        ({"method": 7}, "the method is '7'"),
+        ({"body": {"input": "x"}}, "the body has no 'messages' (it has 'input')"),
+        ({"body": {"messages": [user("x")], "n": 2}}, "n is 2, and a request has one"),
+        ({"body": "hi", "method": "POST"}, "'body' is a text, not an object"),
         ({"body": {"messages": "hi"}}, "'messages' is a text, not a list"),
         ({"body": {"messages": [user("x")], "api_key": "k"}}, "no place for keys"),
     ],
@@ -188,6 +191,19 @@ def test_a_batch_line_that_cannot_be_asked_is_refused(change, expected):
     assert expected in reason(Template(), line)
 
 
+def test_a_batch_line_without_its_body_says_so():
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
+    assert reason(Template(), line) == "the line has no 'body'"
+    # To a template it is a row like any other.
+    assert render(Template(prompt="T {{ url }}"), line).custom_id == "a"
+
+
+@pytest.mark.parametrize("number", [1, 0, None, "2", True])
+def test_an_n_that_asks_for_no_second_answer_passes(number):
+    line = {"custom_id": "a", "body": {"messages": [user("hi")], "n": number}}
+    assert render(Template(), line).params == {"n": number}
+
+
 @pytest.mark.parametrize(
     "url",
     ["/v1/chat/completions", "https://x.org/v4/chat/completions?a=1", None],
@@ -195,6 +211,55 @@ def test_a_batch_line_that_cannot_be_asked_is_refused(change, expected):
 def test_any_url_of_chat_completions_will_do(url):
     line = {"custom_id": "a", "url": url, "body": {"messages": [user("hi")]}}
     assert render(Template(), line).messages == [user("hi")]
+
+
+def exported(row: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A line of our export that came from this row."""
+    return {
+        "custom_id": "seven",
+        "status": "failed",
+        "completion": "an answer",
+        "finish_reason": "stop",
+        "error": None,
+        "model": "has-answered",
+        "attempts": 1,
+        "usage": None,
+        "finished_at": None,
+        "input": row,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "row", "asked", "model"),
+    [
+        (Template(), {"prompt": "x", "id": 3}, "x", None),
+        (Template(), {"text": "a line"}, "a line", None),
+        (Template(), {"prompt": "x", "model": "m"}, "x", "m"),
+        (Template(), {"body": {"messages": [user("x")], "model": "m"}}, "x", "m"),
+        (Template(), exported({"prompt": "x"}), "x", None),
+        (Template(prompt_column="q"), {"q": "x"}, "x", None),
+        # a prompt is there to read the line
+        (Template(prompt="T {{ input.q }}"), {"q": "x"}, "T x", None),
+        (Template(prompt="T {{ completion }}"), {"q": "x"}, "T an answer", None),
+        (Template(prompt_column="completion"), {"q": "x"}, "an answer", None),
+    ],
+)
+def test_an_exported_line_asks_what_its_row_has_asked(template, row, asked, model):
+    got = render(template, exported(row))
+    assert got.messages == [user(asked)]
+    assert (got.custom_id, got.model) == ("seven", model)
+
+
+def test_an_id_template_reads_the_row_of_an_exported_line():
+    line = exported({"prompt": "x", "key": "k"})
+    assert render(Template(id="{{ key }}"), line).custom_id == "k"
+    assert render(Template(id_column="key"), line).custom_id == "k"
+
+
+def test_a_row_that_is_only_much_like_an_exported_line_is_data():
+    line = exported({}, input="no row", prompt="mine")
+    assert render(Template(), line).messages == [user("mine")]
 
 
 def test_a_row_that_carries_a_key_is_refused():
@@ -450,6 +515,33 @@ def test_rendering_leaves_the_row_as_it_was():
 )  # fmt: skip
 def test_messages_that_cannot_be_sent_are_named(messages, expected):
     assert reason(Template(), {"messages": messages}).startswith(expected)
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": ""}
+
+
+def test_chat_completions_have_more_roles_and_calls_of_functions():
+    messages = [{"role": "developer", "content": "d"}, user("a"), CALLS, RESULT]
+    template = Template(system="not beside a developer's")
+    chat = Renderer(template, chat=True)
+    assert chat.render({"messages": messages}, 1).messages == messages
+    assert "the role is 'developer'" in reason(template, {"messages": messages})
+
+
+@pytest.mark.parametrize(
+    ("messages", "expected"),
+    [
+        ([user("a"), CALLS], "must be the user's, not assistant's"),
+        ([{**CALLS, "tool_calls": []}, user("a")], "the content is null"),
+        ([{"role": "function", "content": "x"}], "the role is 'function'"),
+        ([{"role": "tool", "content": None}], "the content is null"),
+    ],
+)
+def test_messages_that_chat_completions_do_not_have_are_named(messages, expected):
+    with pytest.raises(RowError, match=expected):
+        Renderer(Template(), chat=True).render({"messages": messages}, 1)
 
 
 def test_parts_and_other_fields_of_a_message_pass_through():
