@@ -11,6 +11,7 @@ from batch.cli import console, words
 from batch.cli.house import Db, JobName, Json, opened
 
 if TYPE_CHECKING:
+    from batch.export.results import Tally
     from batch.service.reading import RequestReport
 
 
@@ -21,8 +22,12 @@ def export(
         typer.Option("-o", "--output", help="The file to write [default: stdout]."),
     ] = None,
     format: Annotated[
-        str, typer.Option(metavar="jsonl|csv", help="What to write.")
+        str, typer.Option(metavar="jsonl|csv|openai", help="What to write.")
     ] = "jsonl",
+    errors: Annotated[
+        Path | None,
+        typer.Option(help="With --format openai: the file for the failures."),
+    ] = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -31,25 +36,47 @@ def export(
     ] = None,
     db: Db = None,
 ) -> None:
-    """Write the job's results in input order; also while it runs."""
+    """Write the job's results in input order; also while it runs.
+
+    `--format openai` writes the lines of OpenAI's Batch output: the answers alone.
+    """
     with opened(db=db) as service:
         from batch.core.model import RequestState
-        from batch.export import ExportFormat
+        from batch.export.results import ExportFormat
         from batch.service import exporting
 
-        number = console.piped(
+        form = ExportFormat(_one_of("--format", format, list(ExportFormat)))
+        to = None if output is None or str(output) == "-" else output
+        tally = console.piped(
             exporting.export,
             service,
             job,
-            to=output if output is None or str(output) != "-" else None,
+            to=to,
             stdout=console.stdout,
-            format=ExportFormat(_one_of("--format", format, list(ExportFormat))),
+            format=form,
             only=RequestState(_one_of("--only", only, list(RequestState)))
             if only
             else None,
+            errors=errors,
         )
-        if output is not None and str(output) != "-":
-            console.note(f"{words.number(number, 'result')} written to {output}.")
+        if to is not None:
+            console.note(f"{words.number(tally.written, 'result')} written to {to}.")
+        if form is ExportFormat.OPENAI:
+            _tell_rest(tally, errors)
+
+
+def _tell_rest(tally: Tally, errors: Path | None) -> None:
+    """What the answers alone do not tell."""
+    failures = words.number(tally.failures, "failure")
+    if errors is not None:
+        console.note(f"{failures} written to {errors}.")
+    elif tally.failures:
+        verb = "is" if tally.failures == 1 else "are"
+        console.note(f"{failures} {verb} left out: `--errors FILE` writes them.")
+    if tally.waiting:
+        waiting = words.number(tally.waiting, "request")
+        verb, has = ("waits", "is") if tally.waiting == 1 else ("wait", "are")
+        console.note(f"{waiting} still {verb} for an answer, and {has} left out.")
 
 
 def show(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 from batch.core.model import Job, RequestState
-from batch.export import ExportFormat, Result, replacing, write
+from batch.errors import UsageError
+from batch.export import writer
+from batch.export.files import replacing
+from batch.export.results import ExportFormat, Result, Sink, Tally
 from batch.service.context import Service
 from batch.store import reports
 from batch.store.schema import AnyRow
@@ -24,34 +27,89 @@ def export(
     stdout: Callable[[], IO[bytes]],
     format: ExportFormat = ExportFormat.JSONL,
     only: RequestState | None = None,
-) -> int:
-    """Write the job's results to a file, else to what `stdout` opens; how many."""
+    errors: Path | None = None,
+) -> Tally:
+    """Write the job's results to a file, else to what `stdout` opens.
+
+    `errors`: the file for the failures, in OpenAI's form. UsageError for flags that
+    do not go together.
+    """
+    _check(format, to, only, errors)
     job = service.job(wanted)
-    found = results(service, job, only)
-    if to is None:
-        out = stdout()
-        number = write(found, out, format, job.columns)
-        out.flush()
-        return number
-    with replacing(to) as file:
-        return write(found, file, format, job.columns)
+    found = results(service, job, only, with_status=format is ExportFormat.OPENAI)
+    out = stdout() if to is None else None
+    paths = [path for path in (to, errors) if path is not None]
+    with replacing(paths) as files:
+        sinks: list[Sink] = [*files]
+        tally = writer.write(
+            found,
+            sinks.pop(0) if out is None else out,
+            format,
+            columns=job.columns,
+            errors=sinks[0] if sinks else None,
+            # A job's number is given once in a database, its birth once in the world.
+            seed=f"{job.id} {job.created_at.isoformat()}",
+        )
+        if out is not None:
+            out.flush()
+    return tally
+
+
+def _check(
+    format: ExportFormat,
+    to: Path | None,
+    only: RequestState | None,
+    errors: Path | None,
+) -> None:
+    if format is not ExportFormat.OPENAI:
+        if errors is not None:
+            raise UsageError("--errors is for --format openai: other forms hold both")
+        return
+    if only is not None:
+        raise UsageError(
+            "--format openai tells answers from failures itself: leave --only out, "
+            "and say --errors FILE for the failures"
+        )
+    if to is not None and errors is not None and to.resolve() == errors.resolve():
+        raise UsageError("--output and --errors are the same file: say two")
 
 
 def results(
-    service: Service, job: Job, only: RequestState | None = None
+    service: Service,
+    job: Job,
+    only: RequestState | None = None,
+    *,
+    with_status: bool = False,
 ) -> Iterator[Result]:
-    """Every request of the job in input order, with its result or where it stands."""
+    """Every request of the job in input order, with its result or where it stands.
+
+    `with_status`: failures have their HTTP status and the endpoint's own code.
+    """
     after = job.first_id - 1
-    while page := service.database.read(reports.page, job, after, PAGE, only):
+    last: Mapping[int, AnyRow] = {}
+    while True:
+        with service.database.reading() as connection:
+            page = reports.page(connection, job, after, PAGE, only)
+            if with_status:
+                failed = [
+                    row.same_as or row.id
+                    for row in page
+                    if row.state == RequestState.FAILED
+                ]
+                last = reports.last_errors(connection, failed)
+        if not page:
+            return
         for row in page:
-            yield _result(row, job)
+            yield _result(row, job, last.get(row.same_as or row.id))
         after = page[-1].id
 
 
-def _result(row: AnyRow, job: Job) -> Result:
+def _result(row: AnyRow, job: Job, last: AnyRow | None) -> Result:
     done = row.state == RequestState.COMPLETED
     failed = row.state == RequestState.FAILED
     finished = row.finished_at if done or failed else None
+    # Not where what it ended with came of no reply, as of a runner that died.
+    told = last if failed and last is not None and last.code == row.error_code else None
     return Result(
         custom_id=row.custom_id,
         status=row.state,
@@ -59,6 +117,8 @@ def _result(row: AnyRow, job: Job) -> Result:
         finish_reason=row.finish_reason if done else None,
         error_code=row.error_code if failed else None,
         error_message=row.error_message if failed else None,
+        http_status=told.status if told is not None else None,
+        endpoint_code=told.endpoint_code if told is not None else None,
         model=(row.answered_by if done else None) or row.model or job.model,
         attempts=row.attempts,
         usage=row.usage if done else None,

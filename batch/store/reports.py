@@ -136,6 +136,21 @@ def attempts(connection: Connection, request_id: int) -> Sequence[AnyRow]:
     ).all()
 
 
+def last_errors(
+    connection: Connection, request_ids: Sequence[int]
+) -> dict[int, AnyRow]:
+    """By request, what its last failed attempt ended with."""
+    rows = connection.execute(
+        select(
+            entries.c.request_id, errors.c.code, errors.c.status, errors.c.endpoint_code
+        )
+        .join(errors, errors.c.entry_id == entries.c.id)
+        .where(entries.c.request_id.in_(request_ids))
+        .order_by(entries.c.id)
+    )
+    return {row.request_id: row for row in rows}
+
+
 _RESULT_COLUMNS = (
     results.c.text,
     results.c.finish_reason,

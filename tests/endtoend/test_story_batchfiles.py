@@ -8,8 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from stage import MODEL, Stage
 from test_story_openai import configure
 
@@ -185,61 +183,3 @@ def test_an_export_can_be_submitted_again(stage: Stage):
     assert stage.quick("run", "--concurrency", 1).code == 0
     assert heard.bodies[:2] == heard.bodies[2:4] == heard.bodies[4:]
     assert [one["custom_id"] for one in stage.export(3)] == ["a", "b"]
-
-
-# Whatever a body holds.
-
-TEXT = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | TEXT
-    | st.integers(-(2**63), 2**64 - 1)
-    # Not -0.0 and subnormals: they are written otherwise, and mean the same.
-    | st.floats(-1e300, 1e300, allow_subnormal=False).filter(bool),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)
-    ),
-    max_leaves=8,
-)
-MESSAGE = st.fixed_dictionaries(
-    {
-        "role": st.sampled_from(["system", "user", "assistant"]),
-        "content": TEXT.filter(str.strip),
-    },
-    optional={"name": TEXT},
-)
-#: What a body sets that is not its own to set, or that makes it another request.
-SET = ("messages", "message", "prompt", "model", "stream", "stream_options", "api_key")
-PARAMS = st.dictionaries(
-    TEXT.filter(lambda name: name not in (*SET, "n")), VALUES, max_size=4
-)
-
-
-REQUEST = st.tuples(PARAMS, st.lists(MESSAGE, max_size=3), TEXT.filter(str.strip))
-
-
-def test_any_body_reaches_the_endpoint_as_it_stands(stage: Stage):
-    heard = Listener()
-    served = stage.serve(limit=None, answer=heard)
-    configure(stage, served.url, limit=10**6)
-
-    @settings(derandomize=True, deadline=None, max_examples=5)
-    @given(st.lists(REQUEST, min_size=5, max_size=25))
-    def law(drawn: list[Any]) -> None:
-        bodies = [
-            {**params, "messages": [*before, {"role": "user", "content": text}]}
-            for params, before, text in drawn
-        ]
-        rows = [line(str(n), {**one, "model": MODEL}) for n, one in enumerate(bodies)]
-        stage.write("batch.jsonl", jsonl(rows))
-        del heard.bodies[:]
-        done = stage.quick("submit", "batch.jsonl", "--no-dedupe")
-        assert done.code == 0, done.err
-        assert stage.quick("run", "--concurrency", 1).code == 0
-        ours = {"model": MODEL, "stream": True}
-        for got, want in zip(heard.bodies, bodies, strict=True):
-            assert got == {**want, **ours}
-            assert json.dumps(got["messages"]) == json.dumps(want["messages"])
-
-    law()

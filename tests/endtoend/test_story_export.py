@@ -41,6 +41,28 @@ def test_a_csv_holds_the_answers_and_the_input_as_a_table_does(stage: Stage):
     ]
 
 
+def test_the_columns_of_a_csv_are_always_the_same(stage: Stage):
+    job = stage.submit(["eins"])
+    done = stage.quick("export", job, "--format", "csv")
+    head, row = csv.reader(io.StringIO(done.out, newline=""))
+    assert head == [
+        "custom_id",
+        "status",
+        "completion",
+        "finish_reason",
+        "error_code",
+        "error_message",
+        "model",
+        "attempts",
+        "finished_at",
+        "input.prompt",
+        "usage",
+        "reasoning",
+        "tool_calls",
+    ]
+    assert row[1] == "pending"
+
+
 def test_an_export_has_the_documented_fields_in_their_order(stage: Stage):
     stage.serve(faults={2: "http:400"})
     job = stage.submit(["eins", "zwei"])

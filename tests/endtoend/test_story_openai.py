@@ -197,6 +197,9 @@ def test_reasoning_and_tool_calls_are_exported_and_shown(stage: Stage):
     table = stage.quick("export", job, "--format", "csv").out
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
     assert [row["completion"] for row in rows] == ["hi", "", "hi"]
+    assert [row["reasoning"] for row in rows] == ["hm\n", "", ""]
+    assert [row["tool_calls"] for row in rows][::2] == ["", ""]
+    assert json.loads(rows[1]["tool_calls"]) == CALLS
 
 
 ECHOES = {

@@ -1,0 +1,1 @@
+"""Results to files, in input order, in constant memory."""

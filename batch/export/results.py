@@ -1,0 +1,76 @@
+"""What is exported: a request with what came of it, and the forms it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from batch.errors import QuotabatchError
+
+#: Results written out at a time.
+CHUNK = 500
+
+
+class ExportFormat(StrEnum):
+    """What an export may look like."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+    #: The lines of OpenAI's Batch output, and of its error file.
+    OPENAI = "openai"
+
+
+class ExportError(QuotabatchError):
+    """The results could not be written; the database has them still."""
+
+
+class Sink(Protocol):
+    """What is written into."""
+
+    def write(self, data: bytes, /) -> object: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The final outcome of a request, or where it stands: one line of the export."""
+
+    custom_id: str
+    status: str
+    completion: str | None
+    finish_reason: str | None
+    error_code: str | None
+    error_message: str | None
+    #: HTTP status of the failure, and the endpoint's own code for it.
+    http_status: int | None = None
+    endpoint_code: str | None = None
+    model: str
+    attempts: int
+    #: One JSON object.
+    usage: str | None
+    #: ISO 8601, UTC.
+    finished_at: str | None
+    #: The row as it was read, one JSON object.
+    input: str
+    reasoning: str | None = None
+    #: A JSON list.
+    tool_calls: str | None = None
+
+    @property
+    def finished(self) -> datetime | None:
+        """When it was finished."""
+        at = self.finished_at
+        return None if at is None else datetime.fromisoformat(at)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was written."""
+
+    #: Results in the output.
+    written: int = 0
+    #: Of OpenAI's form: failures, wherever they went, and requests that are neither
+    #: answered nor failed, which stand nowhere.
+    failures: int = 0
+    waiting: int = 0
