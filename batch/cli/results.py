@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ def export(
         typer.Option("-o", "--output", help="The file to write [default: stdout]."),
     ] = None,
     format: Annotated[
-        str, typer.Option(metavar="jsonl|csv|openai", help="What to write.")
+        str, typer.Option(metavar="jsonl|csv|openai|parquet", help="What to write.")
     ] = "jsonl",
     errors: Annotated[
         Path | None,
@@ -52,7 +52,7 @@ def export(
             service,
             job,
             to=to,
-            stdout=console.stdout,
+            stdout=console.stdout if form is not ExportFormat.PARQUET else _no_terminal,
             format=form,
             only=RequestState(_one_of("--only", only, list(RequestState)))
             if only
@@ -63,6 +63,15 @@ def export(
             console.note(f"{words.number(tally.written, 'result')} written to {to}.")
         if form is ExportFormat.OPENAI:
             _tell_rest(tally, errors)
+
+
+def _no_terminal() -> IO[bytes]:
+    from batch.errors import UsageError
+
+    out = console.stdout()
+    if out.isatty():
+        raise UsageError("Parquet is nothing for a terminal: say -o FILE")
+    return out
 
 
 def _tell_rest(tally: Tally, errors: Path | None) -> None:

@@ -20,6 +20,7 @@ class ExportFormat(StrEnum):
     CSV = "csv"
     #: The lines of OpenAI's Batch output, and of its error file.
     OPENAI = "openai"
+    PARQUET = "parquet"
 
 
 class ExportError(QuotabatchError):

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import assert_never
 
-from batch.export import flat, openai
+from batch.export import flat, openai, parquet
 from batch.export.results import ExportFormat, Result, Sink, Tally
+
+
+def check(format: ExportFormat) -> None:
+    """UsageError if this form cannot be written here."""
+    if format is ExportFormat.PARQUET:
+        parquet.check()
 
 
 def write(
@@ -30,5 +36,7 @@ def write(
             return Tally(flat.write_csv(results, out, columns))
         case ExportFormat.OPENAI:
             return openai.write(results, out, errors, seed)
+        case ExportFormat.PARQUET:
+            return Tally(parquet.write(results, out))
         case _:
             assert_never(format)

@@ -35,6 +35,7 @@ def export(
     do not go together.
     """
     _check(format, to, only, errors)
+    writer.check(format)
     job = service.job(wanted)
     found = results(service, job, only, with_status=format is ExportFormat.OPENAI)
     out = stdout() if to is None else None

@@ -130,7 +130,7 @@ def test_flags_that_do_not_go_together_are_refused_and_nothing_is_written(stage:
         (("--errors", "e.jsonl"), "--errors is for --format openai"),
         ((*OUTPUT, "--only", "failed"), "leave --only out"),
         ((*OUTPUT, "--errors", "./out.jsonl"), "are the same file"),
-        (("--format", "xml"), "one of jsonl, csv, openai"),
+        (("--format", "xml"), "one of jsonl, csv, openai, parquet"),
     ):
         done = stage.quick("export", 1, "-o", "out.jsonl", *flags)
         assert done.code == 2, flags

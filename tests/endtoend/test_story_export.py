@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 from stage import COMMAND, GateClock, Stage, wait_until
 
 
@@ -61,6 +62,52 @@ def test_the_columns_of_a_csv_are_always_the_same(stage: Stage):
         "tool_calls",
     ]
     assert row[1] == "pending"
+
+
+def test_a_parquet_file_holds_what_the_lines_do(stage: Stage):
+    stage.serve(faults={2: "http:400"})
+    job = stage.submit(["eins", "zwei"])
+    assert stage.quick("run", "--concurrency", 1).code == 1
+
+    done = stage.quick("export", job, "--format", "parquet", "-o", "out.parquet")
+
+    assert done.code == 0, done.err
+    assert "2 results written to out.parquet" in done.err
+    rows = parquet.read_table(stage.folder / "out.parquet").to_pylist()
+    for row, one in zip(rows, stage.export(job), strict=True):
+        error = one["error"] or {"code": None, "message": None}
+        told = (row["error_code"], row["error_message"])
+        assert told == (error["code"], error["message"])
+        assert (
+            row["finished_at"].isoformat(timespec="milliseconds") == one["finished_at"]
+        )
+        assert json.loads(row["input"]) == one["input"]
+        same = ("custom_id", "status", "completion", "model", "attempts")
+        assert {name: row[name] for name in same} == {name: one[name] for name in same}
+    piped = subprocess.run(
+        stage.command("export", job, "--format", "parquet"),
+        env=stage.environ(),
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert parquet.read_table(io.BytesIO(piped.stdout)).to_pylist() == rows
+
+
+def test_without_pyarrow_it_is_said_what_to_install_and_nothing_is_touched(
+    stage: Stage,
+):
+    job = stage.submit(["eins"])
+    target = stage.write("out.parquet", "what was there")
+    stage.write("pyarrow.py", "raise ImportError\n")
+    path = os.pathsep.join([str(stage.folder), os.environ.get("PYTHONPATH", "")])
+    words = ("export", job, "--format", "parquet", "-o", target)
+    done = stage.run(*words, env={"PYTHONPATH": path})
+    assert done.code == 2
+    assert done.err == (
+        "Error: --format parquet needs pyarrow: pip install 'quotabatch[parquet]'\n"
+    )
+    assert target.read_text() == "what was there"
 
 
 def test_an_export_has_the_documented_fields_in_their_order(stage: Stage):
