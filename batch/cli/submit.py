@@ -24,8 +24,9 @@ def submit(
         list[str],
         typer.Argument(
             metavar="SOURCE…",
-            help="Datasets (JSONL, CSV, TSV, JSON array, text lines; each also .gz), "
-            "- for standard input, or one job file (.toml).",
+            help="Datasets (JSONL, OpenAI's Batch lines, CSV, TSV, JSON array, lines "
+            "of text; each also .gz; Parquet), - for standard input, or one job file "
+            "(.toml).",
         ),
     ],
     prompt: Annotated[

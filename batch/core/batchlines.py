@@ -6,6 +6,7 @@ have no `method` and no `url`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,9 @@ NO_PARAMETERS = frozenset(
     {"messages", "message", "prompt", "model", "stream", "stream_options"}
 )
 #: What every line of our own export has, and hardly another.
-_EXPORTED = frozenset({"custom_id", "status", "completion", "attempts", "input"})
+_EXPORTED = frozenset(
+    {"custom_id", "status", "completion", "finish_reason", "model", "attempts"}
+)
 
 
 def body_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -58,9 +61,26 @@ def broken(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def exported_row(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The row that a line of our own export came from; None if it is no such line."""
+def is_exported(row: Mapping[str, Any]) -> bool:
+    """Whether it is a line of our own export."""
+    return row.keys() >= _EXPORTED
+
+
+def source_of(line: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The row that an exported line came from, also over several exports.
+
+    None where the line does not hold it, as in CSV.
+    """
     found = None
-    while row.keys() >= _EXPORTED and isinstance(row["input"], dict):
-        row = found = row["input"]
+    while is_exported(line):
+        row = line.get("input")
+        if isinstance(row, str):
+            # As Parquet has it.
+            try:
+                row = json.loads(row)
+            except (ValueError, RecursionError):
+                break
+        if not isinstance(row, dict):
+            break
+        line = found = row
     return found

@@ -87,10 +87,12 @@ class Renderer:
     def render(self, values: Mapping[str, Any], number: int) -> Rendered:
         """The request of a row; `number` names the row if nothing else does."""
         line = values if isinstance(values, dict) else dict(values)
-        exported = batchlines.exported_row(line)
-        is_data = exported is None or self._reads_lines(line)
-        row = line if is_data else exported or {}
-        name = None if is_data else line["custom_id"]
+        exported = batchlines.is_exported(line)
+        source = None
+        if exported and not self._reads_lines(line):
+            source = batchlines.source_of(line)
+        row = line if source is None else source
+        name = None if source is None else line["custom_id"]
         body = batchlines.body_of(row)
         wanted = self._templates
         try:
@@ -111,7 +113,7 @@ class Renderer:
         if size > MAX_TEXT:
             raise RowError(f"the request is {size:,} bytes long; {MAX_TEXT:,} at most")
         model = self._model(row if body is None else body)
-        if exported is not None and is_data:
+        if exported and source is None:
             # It has answered the line; that is no wish to ask it.
             model = None
         return Rendered(

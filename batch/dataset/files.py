@@ -36,7 +36,6 @@ _STRANGERS = {
     b"\xff\xfe": "is UTF-16; save it as UTF-8",
     b"\xfe\xff": "is UTF-16; save it as UTF-8",
     b"PK\x03\x04": "is a zip file or an Excel workbook; save it as CSV",
-    b"PAR1\x15": "is a Parquet file; save it as JSONL or CSV",
     b"%PDF-": "is a PDF",
     b"\x28\xb5\x2f\xfd": "is compressed with zstd; only gzip is understood",
     b"\xfd7zXZ\0": "is compressed with xz; only gzip is understood",

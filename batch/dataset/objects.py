@@ -107,7 +107,7 @@ def _survey(values: dict[str, Any]) -> tuple[int, bool]:
 
 def _second_look(raw: bytes, text: str, values: dict[str, Any]) -> Any:
     """The values with exact integers, or the reason why they are refused."""
-    if b"\\u0000" in raw and _has_nul(values):
+    if b"\\u0000" in raw and has_nul(values):
         return "contains a NUL character (\\u0000)"
     try:
         return json.loads(text, object_pairs_hook=_without_duplicates)
@@ -126,7 +126,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _has_nul(values: dict[str, Any]) -> bool:
+def has_nul(values: dict[str, Any]) -> bool:
+    """Whether a NUL stands in any text of it."""
     found: list[Any] = [*values, *values.values()]
     for value in found:
         if isinstance(value, dict):

@@ -20,6 +20,7 @@ from batch.dataset.files import (
 )
 from batch.dataset.lines import MAX_LINE, Ends, TooLong, lines, too_long
 from batch.dataset.objects import jsonl_rows
+from batch.dataset.parquet import MARK, parquet_rows
 from batch.dataset.rows import BadRow, FaultError, Format, Row
 from batch.dataset.tables import table_rows
 from batch.errors import DatasetError, Problem
@@ -45,6 +46,9 @@ def read(
         with opened(path, stdin) as stream:
             content = blocks(stream, on_bytes)
             head = first_block(content)
+            if head.startswith(MARK):
+                yield from _some(parquet_rows(stream, max_line, on_bytes))
+                return
             check_head(head)
             form = format_of(path, decoder.without_mark(head), format)
             content = chain([decoder.without_mark(head)], content)

@@ -238,6 +238,7 @@ def exported(row: dict[str, Any], **more: Any) -> dict[str, Any]:
         (Template(), {"prompt": "x", "model": "m"}, "x", "m"),
         (Template(), {"body": {"messages": [user("x")], "model": "m"}}, "x", "m"),
         (Template(), exported({"prompt": "x"}), "x", None),
+        (Template(), exported({}, input='{"prompt": "x"}'), "x", None),
         (Template(prompt_column="q"), {"q": "x"}, "x", None),
         # a prompt is there to read the line
         (Template(prompt="T {{ input.q }}"), {"q": "x"}, "T x", None),
@@ -257,9 +258,12 @@ def test_an_id_template_reads_the_row_of_an_exported_line():
     assert render(Template(id_column="key"), line).custom_id == "k"
 
 
-def test_a_row_that_is_only_much_like_an_exported_line_is_data():
+def test_an_exported_line_without_its_row_is_data():
     line = exported({}, input="no row", prompt="mine")
     assert render(Template(), line).messages == [user("mine")]
+    # As it comes from CSV: who has answered is not who is to be asked.
+    del line["input"]
+    assert render(Template(prompt="T"), line).model is None
 
 
 def test_a_row_that_carries_a_key_is_refused():

@@ -92,6 +92,13 @@ def test_a_parquet_file_holds_what_the_lines_do(stage: Stage):
         check=True,
     )
     assert parquet.read_table(io.BytesIO(piped.stdout)).to_pylist() == rows
+    # It is a dataset too: the same is asked once more, or something about it.
+    for flags, asked in (((), "eins"), (("--prompt", "{{ status }}?"), "completed?")):
+        words = ("submit", "out.parquet", "--model", "openchat", "--dry-run", *flags)
+        done = stage.quick(*words)
+        assert done.code == 0, done.err
+        assert f"user: {asked}\n" in done.err
+        assert "requests for openchat on espai" in done.err
 
 
 def test_without_pyarrow_it_is_said_what_to_install_and_nothing_is_touched(
