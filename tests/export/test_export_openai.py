@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
+from pydantic import BaseModel
 
 from batch.export import openai
 from batch.export.results import Result, Tally
@@ -70,6 +71,39 @@ def error_of(one: Result) -> dict[str, Any]:
     del line["id"]
     assert line.pop("custom_id") == one.custom_id
     return line
+
+
+class Response(BaseModel, strict=True, extra="forbid"):
+    status_code: int
+    request_id: str
+    body: dict[str, Any]
+
+
+class Error(BaseModel, strict=True, extra="forbid"):
+    code: str
+    message: str
+
+
+class Line(BaseModel, strict=True, extra="forbid"):
+    """A line as readers of both files have it (LiteLLM, vLLM's BatchRequestOutput)."""
+
+    id: str
+    custom_id: str
+    response: Response | None
+    error: Error | None
+
+
+def test_every_line_of_both_files_has_the_one_shape():
+    output, errors, _ = written(
+        result(),
+        failure(error_code="cut", error_message="it stopped"),
+        failure(error_code="http_500", error_message="no", http_status=500),
+        failure(status="cancelled"),
+    )
+    lines = [Line.model_validate(one) for one in output + errors]
+    assert len(lines) == 4
+    # Each tells how it went, and in one way only.
+    assert all((one.response is None) != (one.error is None) for one in lines)
 
 
 def test_an_answer_is_a_chat_completion():
