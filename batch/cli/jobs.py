@@ -16,6 +16,13 @@ def retry(
         list[str] | None,
         typer.Option(metavar="CODE", help="Only those that failed with it; repeat."),
     ] = None,
+    finish_reason: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REASON",
+            help="Those that were answered so, as with length, instead; repeat.",
+        ),
+    ] = None,
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="Those that were cancelled, instead.")
     ] = False,
@@ -31,7 +38,10 @@ def retry(
     ] = None,
     db: Db = None,
 ) -> None:
-    """Put failed requests back into the queue; answers stay."""
+    """Put failed requests back into the queue; answers stay.
+
+    Those of --finish-reason stay until the next ones are there.
+    """
     with opened(db=db) as service:
         from batch.service import upkeep
 
@@ -39,6 +49,7 @@ def retry(
             service,
             job,
             codes=error or [],
+            finish_reasons=finish_reason or [],
             cancelled=cancelled,
             model=model,
             params=params(param or []),

@@ -37,7 +37,8 @@ TRANSITIONS: Mapping[RequestState, frozenset[RequestState]] = {
     RequestState.RUNNING: frozenset(
         {RequestState.COMPLETED, RequestState.FAILED, RequestState.PENDING}
     ),
-    RequestState.COMPLETED: frozenset(),
+    # Its answer stands until there is another.
+    RequestState.COMPLETED: frozenset({RequestState.PENDING}),
     # So is one whose request was failed, as in doubt, or cancelled in the meantime.
     RequestState.FAILED: frozenset({RequestState.PENDING, RequestState.COMPLETED}),
     RequestState.CANCELLED: frozenset({RequestState.PENDING, RequestState.COMPLETED}),

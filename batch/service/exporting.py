@@ -106,7 +106,8 @@ def results(
 
 
 def _result(row: AnyRow, job: Job, last: AnyRow | None) -> Result:
-    done = row.state == RequestState.COMPLETED
+    # What was answered, and is asked again, has its answer until there is another.
+    done = row.state == RequestState.COMPLETED or bool(row.provisional)
     failed = row.state == RequestState.FAILED
     finished = row.finished_at if done or failed else None
     # Not where what it ended with came of no reply, as of a runner that died.

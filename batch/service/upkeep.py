@@ -18,12 +18,18 @@ def retry(
     wanted: str,
     *,
     codes: Sequence[str] = (),
+    finish_reasons: Sequence[str] = (),
+    invalid: bool = False,
     cancelled: bool = False,
     model: str | None = None,
     params: dict[str, Any] | None = None,
     max_attempts: int | None = None,
 ) -> tuple[Job, int]:
-    """Reopen failed (or cancelled) requests; how many wait again. Answers stay."""
+    """Reopen failed (or cancelled) requests; how many wait again. Answers stay.
+
+    With `finish_reasons` or `invalid`: instead, those that were answered so. Their
+    answers stay until there are others.
+    """
     check_params(params or {})
     job = service.job(wanted)
     profile = service.settings.profile(job.provider)
@@ -35,8 +41,16 @@ def retry(
             params={**job.params, **params} if params else None,
             max_attempts=max_attempts,
         )
-        reopened = wishes.retry(connection, job, codes=codes, cancelled=cancelled)
-    return job, reopened
+        number = 0
+        if finish_reasons or invalid:
+            number = wishes.retry_answered(
+                connection, job, finish_reasons=finish_reasons, invalid=invalid
+            )
+            # Where a profile has it so, such an end is a failure of that name.
+            codes = [*codes, *finish_reasons]
+        if codes or cancelled or not (finish_reasons or invalid):
+            number += wishes.retry(connection, job, codes=codes, cancelled=cancelled)
+    return job, number
 
 
 def cancel(service: Service, wanted: str) -> tuple[Job, int]:

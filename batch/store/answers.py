@@ -1,26 +1,31 @@
 """The results of requests: answers and final errors, and the states they lead to.
 
-The first answer wins, and an identical request shares its leader's fate.
+The first answer wins, unless it is provisional: then another was asked for, and it
+stands until that one is here, whatever else happens. An identical request shares its
+leader's fate.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
     bindparam,
-    insert,
+    exists,
+    func,
     literal_column,
     select,
     update,
 )
+from sqlalchemy.dialects.sqlite import insert
 
 from batch.core.model import RequestState, Settlement
-from batch.store.schema import requests, results
+from batch.store.schema import PROVISIONAL, requests, results
 
 #: The code of a request whose run ended while it was being asked.
 IN_DOUBT = "in_doubt"
@@ -48,7 +53,16 @@ _COMPLETE_TWINS = (
     .values(state=RequestState.COMPLETED)
 )
 # The first answer wins: whoever comes second changes nothing.
-_RESULT = insert(results).prefix_with("OR IGNORE", dialect="sqlite")
+_RESULT = insert(results)
+_RESULT = _RESULT.on_conflict_do_update(
+    index_elements=[results.c.request_id],
+    set_={
+        column.name: _RESULT.excluded[column.name]
+        for column in results.c
+        if not column.primary_key
+    },
+    where=PROVISIONAL,
+)
 
 
 def complete(
@@ -63,25 +77,25 @@ def complete(
     if not settlements:
         return
     connection.execute(_COMPLETE_TWINS, ids)
-    connection.execute(
-        _RESULT,
-        [
-            {
-                "request_id": one.request_id,
-                "text": done.text,
-                "finish_reason": done.finish_reason,
-                "model": done.model,
-                "usage": orjson.dumps(done.usage).decode() if done.usage else None,
-                "reasoning": done.reasoning,
-                "tool_calls": orjson.dumps(done.tool_calls).decode()
-                if done.tool_calls
-                else None,
-                "finished_at": now,
-            }
-            for one in settlements
-            if (done := one.completion) is not None
-        ],
-    )
+    rows = [_row(one, now) for one in settlements if one.completion is not None]
+    connection.execute(_RESULT, rows)
+
+
+def _row(one: Settlement, now: datetime) -> dict[str, Any]:
+    done = one.completion
+    assert done is not None
+    return {
+        "request_id": one.request_id,
+        "text": done.text,
+        "finish_reason": done.finish_reason,
+        "model": done.model,
+        "usage": orjson.dumps(done.usage).decode() if done.usage else None,
+        "reasoning": done.reasoning,
+        "tool_calls": orjson.dumps(done.tool_calls).decode()
+        if done.tool_calls
+        else None,
+        "finished_at": now,
+    }
 
 
 def _revive(connection: Connection, ids: Sequence[int]) -> None:
@@ -120,12 +134,42 @@ def _still_wanted(
     return [one for one in settlements if one.request_id in done]
 
 
+def has_answer(connection: Connection, request_id: int) -> bool:
+    """Whether an earlier answer stands, though another was asked for."""
+    query = select(results.c.request_id).where(
+        results.c.request_id == request_id, PROVISIONAL
+    )
+    return connection.execute(query).first() is not None
+
+
+#: Whether the request, or the one that it shares its answer with, has an earlier one.
+ANSWERED_BEFORE = (
+    exists()
+    .where(
+        results.c.request_id == func.coalesce(requests.c.same_as, requests.c.id),
+        PROVISIONAL,
+    )
+    .correlate(requests)
+)
+
+
 def fail(
     connection: Connection, request_id: int, one: Settlement, now: datetime
 ) -> None:
-    """Write the error that a failed request, and its twins, end with."""
+    """Write the error that a failed request, and its twins, end with.
+
+    One that was answered before goes back to that answer.
+    """
     failure = one.failure
     assert failure is not None
+    if has_answer(connection, request_id):
+        connection.execute(
+            update(requests)
+            .where(requests.c.id == request_id, requests.c.state == RequestState.FAILED)
+            .values(state=RequestState.COMPLETED)
+        )
+        move_twins(connection, request_id, RequestState.PENDING, RequestState.COMPLETED)
+        return
     connection.execute(
         _RESULT,
         {

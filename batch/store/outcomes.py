@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
-from batch.store import answers, closures, estimates, taking
+from batch.store import answers, closures, estimates, taking, wishes
 from batch.store.closures import Ended
 from batch.store.purse import Holder, Purpose
 from batch.store.queue import tally
@@ -61,8 +61,14 @@ def settle(
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
-    """Reopen failed requests, as if nothing had failed; the ledger knows better."""
+    """Reopen failed requests, as if nothing had failed; the ledger knows better.
+
+    So are those that went back to an earlier answer.
+    """
     for request_id in request_ids:
+        if answers.has_answer(connection, request_id):
+            wishes.ask_anew(connection, [request_id])
+            continue
         moved = connection.execute(
             update(requests)
             .where(requests.c.id == request_id, requests.c.state == RequestState.FAILED)

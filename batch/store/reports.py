@@ -161,6 +161,7 @@ _RESULT_COLUMNS = (
     results.c.error_code,
     results.c.error_message,
     results.c.finished_at,
+    results.c.provisional,
 )
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Row,
     Table,
@@ -32,7 +33,7 @@ from sqlalchemy import (
 )
 
 #: The revision that this code reads and writes.
-REVISION = "0004"
+REVISION = "0005"
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -101,6 +102,15 @@ jobs = Table(
     Column("daily_cap", Integer),
     # The models that its rows name themselves, a JSON list.
     Column("models", Text, nullable=False, server_default="[]"),
+    # What its rows are rendered with, a JSON object; null where an earlier version
+    # submitted it.
+    Column("template", Text),
+    # What its answers must satisfy, and what becomes of one that does not; null where
+    # nothing is expected of them.
+    Column("schema", Text),
+    Column("on_invalid", Text),
+    # Requests that took the answer of an earlier job's.
+    Column("reused", Integer, nullable=False, server_default="0"),
     # A job's number is printed and noted down: it is never given twice.
     sqlite_autoincrement=True,
 )
@@ -176,6 +186,29 @@ results = Table(
     Column("reasoning", Text),
     # A JSON list.
     Column("tool_calls", Text),
+    # Whether it stands only until the next answer: another was asked for.
+    Column("provisional", Boolean, nullable=False, server_default=false()),
+    # Whether it is what the job expects, and why not; null: nothing was expected.
+    Column("valid", Boolean),
+    Column("invalid", Text),
+    # The digest of what was asked, see core.asked; null in what came before it.
+    Column("asked", LargeBinary),
+    # The request whose answer it was first: JOB:CUSTOM_ID.
+    Column("reused", Text),
+)
+PROVISIONAL = results.c.provisional == true()
+INVALID = results.c.valid == false()
+Index(
+    "ix_results_asked",
+    results.c.asked,
+    sqlite_where=results.c.asked.is_not(None),
+    postgresql_where=results.c.asked.is_not(None),
+)
+Index(
+    "ix_results_invalid",
+    results.c.request_id,
+    sqlite_where=INVALID,
+    postgresql_where=INVALID,
 )
 
 runners = Table(

@@ -7,11 +7,29 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    delete,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from batch.core.model import Job, RequestState
-from batch.store.answers import IN_DOUBT
-from batch.store.schema import ASIDE, entries, errors, jobs, requests, results
+from batch.store.answers import ANSWERED_BEFORE, IN_DOUBT
+from batch.store.schema import (
+    ASIDE,
+    INVALID,
+    PENDING,
+    entries,
+    errors,
+    jobs,
+    requests,
+    results,
+)
 
 
 def pause(connection: Connection, job_id: int, at: datetime | None) -> None:
@@ -20,12 +38,22 @@ def pause(connection: Connection, job_id: int, at: datetime | None) -> None:
 
 
 def cancel(connection: Connection, job_id: int) -> int:
-    """Take back what waits; how many requests that were."""
-    return connection.execute(
+    """Take back what waits; how many requests that were.
+
+    Those that were answered before go back to that answer.
+    """
+    waiting = (requests.c.job_id == job_id) & PENDING
+    restored = connection.execute(
         update(requests)
-        .where(requests.c.job_id == job_id, requests.c.state == RequestState.PENDING)
-        .values(state=RequestState.CANCELLED)
+        .where(waiting, ANSWERED_BEFORE)
+        .values(state=RequestState.COMPLETED)
     ).rowcount
+    return (
+        restored
+        + connection.execute(
+            update(requests).where(waiting).values(state=RequestState.CANCELLED)
+        ).rowcount
+    )
 
 
 def retry(
@@ -52,6 +80,51 @@ def retry(
     for start in range(0, len(ids), 500):
         _reopen(connection, ids[start : start + 500])
     return len(ids)
+
+
+def retry_answered(
+    connection: Connection,
+    job: Job,
+    *,
+    finish_reasons: Sequence[str] = (),
+    invalid: bool = False,
+) -> int:
+    """Ask anew what was answered so, or with what the job cannot use; how many.
+
+    Each answer stands until the next one is on disk.
+    """
+    chosen = or_(
+        results.c.finish_reason.in_(finish_reasons), INVALID if invalid else false()
+    )
+    ids = connection.scalars(
+        select(requests.c.id)
+        .join(results, results.c.request_id == requests.c.id)
+        .where(
+            requests.c.job_id == job.id,
+            requests.c.state == RequestState.COMPLETED,
+            chosen,
+        )
+    ).all()
+    return sum(
+        ask_anew(connection, ids[start : start + 500])
+        for start in range(0, len(ids), 500)
+    )
+
+
+def ask_anew(connection: Connection, ids: Sequence[int]) -> int:
+    """Let these answered requests wait again, with all who share their answers."""
+    connection.execute(
+        update(results).where(results.c.request_id.in_(ids)).values(provisional=True)
+    )
+    _forget_doubts(connection, ids)
+    return connection.execute(
+        update(requests)
+        .where(
+            requests.c.id.in_(ids) | requests.c.same_as.in_(ids),
+            requests.c.state == RequestState.COMPLETED,
+        )
+        .values(state=RequestState.PENDING, failures=0)
+    ).rowcount
 
 
 def change(
@@ -95,15 +168,7 @@ def _reopen(connection: Connection, ids: Sequence[int]) -> None:
         .where(these, requests.c.same_as.in_(answered))
         .values(state=RequestState.COMPLETED)
     )
-    # What it crashed with before counts no more.
-    entries_of_them = select(entries.c.id).where(
-        entries.c.request_id.in_(asked_for_them)
-    )
-    connection.execute(
-        update(errors)
-        .where(errors.c.entry_id.in_(entries_of_them), errors.c.verdict == IN_DOUBT)
-        .values(verdict=f"{IN_DOUBT}, retried")
-    )
+    _forget_doubts(connection, asked_for_them)
     # Otherwise the original is asked again too, for it is what is asked.
     closed = requests.c.state.in_([RequestState.FAILED, RequestState.CANCELLED])
     connection.execute(
@@ -117,4 +182,16 @@ def _reopen(connection: Connection, ids: Sequence[int]) -> None:
         update(requests)
         .where(these | requests.c.id.in_(asked_for_them), closed)
         .values(state=RequestState.PENDING, failures=0)
+    )
+
+
+def _forget_doubts(
+    connection: Connection, ids: Sequence[int] | Select[tuple[int]]
+) -> None:
+    """What they crashed with before counts no more."""
+    of_them = select(entries.c.id).where(entries.c.request_id.in_(ids))
+    connection.execute(
+        update(errors)
+        .where(errors.c.entry_id.in_(of_them), errors.c.verdict == IN_DOUBT)
+        .values(verdict=f"{IN_DOUBT}, retried")
     )

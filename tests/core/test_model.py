@@ -20,8 +20,8 @@ def test_every_state_has_its_line_in_the_table():
     assert set(TRANSITIONS) == set(RequestState)
 
 
-def test_a_completed_request_is_final():
-    assert not TRANSITIONS[RequestState.COMPLETED]
+def test_a_completed_request_can_only_be_asked_anew():
+    assert TRANSITIONS[RequestState.COMPLETED] == {RequestState.PENDING}
     assert all(
         TRANSITIONS[state]
         for state in RequestState

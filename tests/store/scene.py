@@ -361,11 +361,15 @@ class Scene:
             if state is FAILED:
                 assert result is not None
                 assert result.error_code is not None
+                assert not result.provisional
             if row.same_as is not None:
                 assert row.attempts == 0
                 assert row.id not in all_results
-            elif state in (PENDING, RUNNING, CANCELLED):
-                assert row.id not in all_results
+            elif state in (PENDING, RUNNING):
+                # An earlier answer stands until there is another.
+                assert result is None or (result.provisional and result.text)
+            elif state is CANCELLED:
+                assert result is None
         for job in jobs.listed(self.connection):
             assert job.attempts == job.credits == tried[job.id]
             there = by_job[job.id]

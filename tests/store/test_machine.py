@@ -136,7 +136,9 @@ class Queue(RuleBasedStateMachine):
         got = self.scene.claim(slots, self.now, holder=self.holders[runner])
         assert len(got.claims) <= slots
         for claim in got.claims:
-            assert claim.request_id not in self.answers
+            assert claim.request_id not in self.answers or self.asked_anew(
+                claim.request_id
+            )
             call = self._call(claim, runner)
             self.held.append(Held(claim, runner, self.holders[runner], call))
         if got.denied_until is not None:
@@ -246,10 +248,12 @@ class Queue(RuleBasedStateMachine):
 
     # The user
 
-    @precondition(lambda self: self.held or self.stands(FAILED, CANCELLED))
+    @precondition(lambda self: self.held or self.stands(FAILED, CANCELLED, COMPLETED))
     @rule(
         which=st.integers(0, 1),
-        wish=st.sampled_from(["cancel", "retry", "reopen", "retry some", "put back"]),
+        wish=st.sampled_from(
+            ["cancel", "retry", "reopen", "retry some", "ask anew", "put back"]
+        ),
     )
     def ask_for(self, which, wish) -> None:
         connection, job = self.scene.connection, self.jobs[which]
@@ -262,6 +266,8 @@ class Queue(RuleBasedStateMachine):
                 wishes.retry(connection, job, cancelled=True)
             case "retry some":
                 wishes.retry(connection, job, codes=["dns", "in_doubt"])
+            case "ask anew":
+                wishes.retry_answered(connection, job, finish_reasons=["stop"])
             case _:
                 # As a run does that ends because everything failed.
                 outcomes.put_back(connection, self.leaders(job))
@@ -281,9 +287,11 @@ class Queue(RuleBasedStateMachine):
         self.endpoint.check_windows(self.scene, self.now)
 
     @invariant()
-    def an_answer_stays_the_first_and_for_good(self) -> None:
+    def an_answer_stays_until_another_is_here_that_was_asked_for(self) -> None:
         for request_id, text in self.answers.items():
-            assert self.scene.state(request_id) is COMPLETED
+            if not self.asked_anew(request_id):
+                assert self.scene.state(request_id) is COMPLETED
+            assert self.scene.state(request_id) not in (FAILED, CANCELLED)
             result = self.scene.result(request_id)
             assert result is not None
             assert result.text == text
@@ -329,7 +337,14 @@ class Queue(RuleBasedStateMachine):
         self._end(one, unsent_=outcome.startswith("not"))
         after = self.scene.state(one.id)
         # A late answer may have come before.
-        assert after is (settlement.state if before is RUNNING else before)
+        if answer and before is PENDING:
+            assert after is COMPLETED
+        elif before is RUNNING and after is not settlement.state:
+            assert settlement.state is FAILED
+            assert after is COMPLETED
+            assert self.asked_anew(one.id)
+        else:
+            assert after is (settlement.state if before is RUNNING else before)
         if after is not RUNNING:
             self.held.remove(one)
 
@@ -363,8 +378,15 @@ class Queue(RuleBasedStateMachine):
             self.answers[request_id] = text
         return answered(request_id, text)
 
+    def asked_anew(self, request_id: int) -> bool:
+        """Whether it has an answer, and another was asked for."""
+        result = self.scene.result(request_id)
+        return result is not None and result.provisional
+
     def _wants_an_answer(self, request_id: int) -> bool:
         """Paid answers are taken, but for those to what was answered or refused."""
+        if self.asked_anew(request_id):
+            return True
         if self.scene.state(request_id) is not FAILED:
             return self.scene.state(request_id) is not COMPLETED
         result = self.scene.result(request_id)

@@ -34,7 +34,21 @@ WAYS: list[tuple[RequestState, Way]] = [
     (FAILED, lambda scene, one: (scene.claimed(), scene.settle(failed(one)))),
     (FAILED, lambda scene, one: (scene.claimed(), scene.crash(hold=True))),
     (CANCELLED, lambda scene, one: wishes.cancel(scene.connection, 1)),
+    (PENDING, lambda scene, one: reopened(scene, one)),
+    (RUNNING, lambda scene, one: (reopened(scene, one), scene.claimed())),
+    (COMPLETED, lambda scene, one: (reopened(scene, one), restored(scene))),
 ]
+
+
+def reopened(scene: Scene, one: int) -> None:
+    """Answered, and asked anew."""
+    scene.claimed()
+    scene.settle(answered(one))
+    wishes.ask_anew(scene.connection, [one])
+
+
+def restored(scene: Scene) -> None:
+    wishes.cancel(scene.connection, 1)
 
 
 def renewed(scene: Scene, one: int) -> object:
@@ -69,6 +83,9 @@ DEEDS: dict[str, Callable[[Scene, int], object]] = {
     "retry": lambda scene, one: wishes.retry(scene.connection, scene.again(1)),
     "retry cancelled": lambda scene, one: wishes.retry(
         scene.connection, scene.again(1), cancelled=True
+    ),
+    "ask anew": lambda scene, one: wishes.retry_answered(
+        scene.connection, scene.again(1), finish_reasons=["stop"]
     ),
     "pause": lambda scene, one: wishes.pause(scene.connection, 1, NOON),
 }
@@ -105,7 +122,7 @@ TWINS = {
     PENDING: {COMPLETED, FAILED, CANCELLED},
     FAILED: {PENDING, COMPLETED},
     CANCELLED: {PENDING, COMPLETED},
-    COMPLETED: set(),
+    COMPLETED: {PENDING},
 }
 
 
