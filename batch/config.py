@@ -92,6 +92,12 @@ OPTIONS: Mapping[str, Option] = {
         choices=("resend", "hold"),
         help="what becomes of calls that were in flight at a crash",
     ),
+    "on_invalid": Option(
+        kind=str,
+        default="keep",
+        choices=("keep", "retry"),
+        help="what becomes of answers that are not what a job expects",
+    ),
     "connect_timeout": Option(
         kind=float, default=10.0, least=0.1, most=120, help="seconds to connect"
     ),

@@ -22,9 +22,22 @@ from batch.errors import ConfigError
 FORMATS = ("jsonl", "csv", "tsv", "json", "text")
 
 _TEMPLATE_KEYS = ("prompt", "prompt_column", "system", "id", "id_column")
-_TEXT_KEYS = ("dataset", "provider", "model", "name", "format", "encoding", "due")
+_TEXT_KEYS = (
+    "dataset",
+    "provider",
+    "model",
+    "name",
+    "format",
+    "encoding",
+    "due",
+    "schema",
+    "on_invalid",
+)
+#: The names of core.expected.OnInvalid.
+ON_INVALID = ("keep", "retry")
 _NUMBER_KEYS = ("priority", "max_attempts", "limit", "daily_cap")
-_KEYS = (*_TEXT_KEYS, *_TEMPLATE_KEYS, *_NUMBER_KEYS, "params")
+_KEYS = (*_TEXT_KEYS, *_TEMPLATE_KEYS, *_NUMBER_KEYS, "expect_json", "params")
+_CHOICES = {"format": FORMATS, "on_invalid": ON_INVALID}
 _AT_LINE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 
 
@@ -49,6 +62,11 @@ class JobFile:
     limit: int | None = None
     format: str | None = None
     encoding: str | None = None
+    #: Whether its answers must be JSON.
+    expect_json: bool | None = None
+    #: The file of the JSON Schema that they must satisfy, resolved like the dataset.
+    schema: Path | None = None
+    on_invalid: str | None = None
 
 
 def read_jobfile(path: str | Path) -> JobFile:
@@ -66,7 +84,10 @@ def read_jobfile(path: str | Path) -> JobFile:
         # As TOML has it without quotes.
         table["due"] = table["due"].isoformat()
     template = {key: table.pop(key) for key in _TEMPLATE_KEYS if key in table}
-    dataset = Path(path).parent / os.path.expanduser(table.pop("dataset"))
+    folder = Path(path).parent
+    dataset = folder / os.path.expanduser(table.pop("dataset"))
+    if "schema" in table:
+        table["schema"] = folder / os.path.expanduser(table["schema"])
     return JobFile(dataset=dataset, template=Template(**template), **table)
 
 
@@ -107,12 +128,15 @@ def _check(where: str, key: str, value: Any) -> None:
         raise ConfigError(f"{where}: unknown key {key!r}{_guess(key)}")
     elif key == "due" and isinstance(value, date):
         pass
+    elif key == "expect_json":
+        if not isinstance(value, bool):
+            raise ConfigError(f"{said} must be true or false, not {value!r}")
     elif not isinstance(value, str):
         raise ConfigError(f"{said} must be a text, not {value!r}")
     elif not value.strip():
         raise ConfigError(f"{said} is empty")
-    elif key == "format" and value not in FORMATS:
-        raise ConfigError(f"{said} is {value!r}; it can be {', '.join(FORMATS)}")
+    elif key in _CHOICES and value not in _CHOICES[key]:
+        raise ConfigError(f"{said} is {value!r}; it can be {', '.join(_CHOICES[key])}")
 
 
 def _check_number(said: str, key: str, value: Any) -> None:

@@ -15,6 +15,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
 from batch.clock import Clock
 from batch.core import retry
+from batch.core.expected import OnInvalid
 from batch.core.model import (
     Claim,
     Completion,
@@ -132,6 +133,9 @@ class Worker:
             raise NoMoreAttemptsError
         self._desk.begin(claim)
         reply = await self._endpoint.call(claim, self._listener(claim))
+        if isinstance(reply, Completion) and claim.expected is not None:
+            reason = claim.expected.fault(reply.text)
+            reply = replace(reply, valid=reason is None, invalid=reason)
         trial.take(reply, self._desk.judge(claim, reply))
 
     def _listener(self, claim: Claim) -> OnText | None:
@@ -157,10 +161,20 @@ class _Trial:
     @property
     def again(self) -> bool:
         """Whether the last reply is worth another attempt."""
+        worth_it = self._is_unwanted or (
+            self._verdict is not None and self._verdict.kind is VerdictKind.RETRY
+        )
+        return worth_it and not (self._was_sent and self._none_left)
+
+    @property
+    def _is_unwanted(self) -> bool:
+        """Whether it was answered, but not so that the job is content."""
+        expected = self.claim.expected
         return (
-            self._verdict is not None
-            and self._verdict.kind is VerdictKind.RETRY
-            and not (self._was_sent and self._none_left)
+            isinstance(self._reply, Completion)
+            and self._reply.valid is False
+            and expected is not None
+            and expected.on_invalid is OnInvalid.RETRY
         )
 
     @property
@@ -183,20 +197,16 @@ class _Trial:
 
     def wait(self, random: float) -> float:
         """Seconds before the next attempt."""
+        if isinstance(self._reply, Completion):
+            # The endpoint is well.
+            return 0.0
         stated = self._verdict.wait if self._verdict else None
         return retry.wait(self._row, stated, random)
 
     def outcome(self) -> Settlement:
         """The settlement of the last attempt: it ends the request, or gives it back."""
         if isinstance(self._reply, Completion):
-            return Settlement(
-                request_id=self.claim.request_id,
-                state=RequestState.COMPLETED,
-                credit=EntryState.SPENT,
-                completion=self._reply,
-                cost=self._cost(self._reply),
-                size=self._size(self._reply),
-            )
+            return self._answered(self._reply, RequestState.COMPLETED)
         kind = self._verdict.kind if self._verdict else None
         fails = kind in (VerdictKind.FAIL, VerdictKind.RETRY)
         return self._failed(RequestState.FAILED if fails else RequestState.PENDING)
@@ -212,22 +222,45 @@ class _Trial:
         return len(done.text), answer_tokens(done.text, done.usage)
 
     def to_be_continued(self) -> Settlement:
-        """The settlement of a failed attempt that another one follows."""
-        return self._failed(RequestState.RUNNING)
+        """The settlement of an attempt that another one follows."""
+        return self._unfinished(RequestState.RUNNING)
 
     def given_back(self) -> Settlement:
         """The settlement of an attempt that no other follows, for now."""
-        return self._failed(RequestState.PENDING)
+        return self._unfinished(RequestState.PENDING)
 
     @property
     def _counts(self) -> bool:
         # A refusal that concerns the account is not the request's fault, and what was
         # never sent is no attempt.
-        return (
+        return self._is_unwanted or (
             isinstance(self._reply, Failure)
             and self._reply.sent
             and self._verdict is not None
             and self._verdict.kind in (VerdictKind.RETRY, VerdictKind.FAIL)
+        )
+
+    def _unfinished(self, state: RequestState) -> Settlement:
+        if not isinstance(self._reply, Completion):
+            return self._failed(state)
+        # It was paid for: it stands until there is a better one.
+        return replace(
+            self._answered(self._reply, state),
+            failure=Failure(
+                code="invalid", message=self._reply.invalid or "", sent=True
+            ),
+            verdict=VerdictKind.RETRY,
+            counts=True,
+        )
+
+    def _answered(self, done: Completion, state: RequestState) -> Settlement:
+        return Settlement(
+            request_id=self.claim.request_id,
+            state=state,
+            credit=EntryState.SPENT,
+            completion=done,
+            cost=self._cost(done),
+            size=self._size(done),
         )
 
     def _failed(self, state: RequestState) -> Settlement:

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from batch.core.expected import OnInvalid
 from batch.core.template import Renderer, Template
 from batch.dataset.reader import read
 from batch.dataset.rows import Format, Row
 from batch.errors import ConfigError
-from batch.jobfile import FORMATS, JobFile, read_jobfile
+from batch.jobfile import FORMATS, ON_INVALID, JobFile, read_jobfile
 
 JOBS = Path(__file__).parent.parent / "jobs"
 
@@ -42,6 +43,9 @@ max_attempts = 3
 limit = 10
 format = "csv"
 encoding = "gb18030"
+expect_json = true
+schema = "schema.json"
+on_invalid = "retry"
 [params]
 temperature = 0.2
 stop = ["。"]
@@ -62,6 +66,9 @@ stop = ["。"]
         limit=10,
         format="csv",
         encoding="gb18030",
+        expect_json=True,
+        schema=tmp_path / "schema.json",
+        on_invalid="retry",
     )
 
 
@@ -98,6 +105,9 @@ def test_a_dataset_may_lie_anywhere(tmp_path, monkeypatch):
             "format = 'xml'",
             ": 'format' is 'xml'; it can be jsonl, csv, tsv, json, text",
         ),
+        ("on_invalid = 'drop'", ": 'on_invalid' is 'drop'; it can be keep, retry"),
+        ("expect_json = 'yes'", ": 'expect_json' must be true or false, not 'yes'"),
+        ("schema = {}", ": 'schema' must be a text, not {}"),
         ("params.api_key = 'sk-1'", ": 'params.api_key': a job file is no place for"),
         ("params.messages = []", ": 'params.messages' cannot be set here"),
         ("params.model = 'x'", ": 'params.model' cannot be set here"),
@@ -137,8 +147,9 @@ def test_a_file_that_is_no_job_file_is_told(tmp_path):
             read_jobfile(path)
 
 
-def test_the_formats_are_those_of_the_reader():
+def test_the_choices_are_those_of_the_rooms_beside():
     assert tuple(Format) == FORMATS
+    assert tuple(OnInvalid) == ON_INVALID
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from clockwork import NOON, ManualClock
 
+from batch.core.expected import Expected, OnInvalid
 from batch.core.model import (
     Claim,
     Completion,
@@ -176,6 +177,52 @@ async def test_every_further_attempt_has_its_own_credit_before_it_is_made():
         *AGAIN,
         settled("completed", "spent"),
     ]
+
+
+BARE = Completion(text="好", finish_reason="stop")
+JSON = Completion(text="{}", finish_reason="stop")
+RETRIED = Expected(on_invalid=OnInvalid.RETRY)
+
+
+async def test_an_answer_that_is_not_as_expected_is_flagged():
+    last = await Trial(BARE).work(expected=Expected())
+    assert last.state is RequestState.COMPLETED
+    assert last.completion is not None
+    assert (last.completion.valid, last.completion.text) == (False, "好")
+    assert str(last.completion.invalid).startswith("not JSON")
+    good = (await Trial(JSON).work(expected=Expected())).completion
+    assert good == replace(JSON, valid=True)
+
+
+async def test_an_answer_to_be_asked_again_is_on_disk_before_that():
+    trial = Trial(BARE, JSON)
+    last = await trial.work(expected=RETRIED)
+    assert trial.log == ["call", "judge", *AGAIN, settled("completed", "spent")]
+    first = trial.desk.settled[0]
+    assert first.completion is not None
+    assert first.completion.text == "好"
+    assert first.failure is not None
+    assert (first.failure.code, first.counts) == ("invalid", True)
+    assert trial.desk.pauses == [0.0]
+    assert last.completion == replace(JSON, valid=True)
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+async def test_it_is_asked_again_within_the_attempts_that_a_request_has(failures):
+    trial = Trial(*[BARE] * 4)
+    last = await trial.work(expected=RETRIED, failures=failures)
+    assert len(trial.endpoint.claims) == 3 - failures
+    assert last.state is RequestState.COMPLETED
+    assert last.completion is not None
+    assert last.completion.valid is False
+
+
+async def test_without_a_credit_it_waits_with_the_answer_that_it_has():
+    trial = Trial(BARE, JSON)
+    trial.desk.credits = 0
+    last = await trial.work(expected=RETRIED)
+    assert (last.state, last.credit) == (RequestState.PENDING, EntryState.RELEASED)
+    assert [one.completion is not None for one in trial.desk.settled] == [True, False]
 
 
 async def test_a_failed_attempt_is_on_disk_before_the_next_one():

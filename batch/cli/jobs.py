@@ -23,6 +23,13 @@ def retry(
             help="Those that were answered so, as with length, instead; repeat.",
         ),
     ] = None,
+    invalid: Annotated[
+        bool,
+        typer.Option(
+            "--invalid",
+            help="Those whose answer is not what the job expects, instead.",
+        ),
+    ] = False,
     cancelled: Annotated[
         bool, typer.Option("--cancelled", help="Those that were cancelled, instead.")
     ] = False,
@@ -40,7 +47,7 @@ def retry(
 ) -> None:
     """Put failed requests back into the queue; answers stay.
 
-    Those of --finish-reason stay until the next ones are there.
+    Those of --finish-reason and --invalid stay until the next ones are there.
     """
     with opened(db=db) as service:
         from batch.service import upkeep
@@ -50,6 +57,7 @@ def retry(
             job,
             codes=error or [],
             finish_reasons=finish_reason or [],
+            invalid=invalid,
             cancelled=cancelled,
             model=model,
             params=params(param or []),

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from batch.export.results import Tally
     from batch.service.reading import RequestReport
 
+#: Beside the states: answers that are not what the job expects.
+INVALID = "invalid"
+
 
 def export(
     job: JobName,
@@ -31,7 +34,8 @@ def export(
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="completed|failed|pending|cancelled", help="Only such requests."
+            metavar="completed|failed|pending|cancelled|invalid",
+            help="Only such requests.",
         ),
     ] = None,
     db: Db = None,
@@ -46,6 +50,8 @@ def export(
         from batch.service import exporting
 
         form = ExportFormat(_one_of("--format", format, list(ExportFormat)))
+        if only is not None:
+            _one_of("--only", only, [*RequestState, INVALID])
         to = None if output is None or str(output) == "-" else output
         tally = console.piped(
             exporting.export,
@@ -54,9 +60,8 @@ def export(
             to=to,
             stdout=console.stdout if form is not ExportFormat.PARQUET else _no_terminal,
             format=form,
-            only=RequestState(_one_of("--only", only, list(RequestState)))
-            if only
-            else None,
+            only=RequestState(only) if only and only != INVALID else None,
+            invalid=only == INVALID,
             errors=errors,
         )
         if to is not None:
@@ -147,6 +152,8 @@ def _request_as_json(report: RequestReport) -> dict[str, Any]:
         "finish_reason": row.finish_reason,
         "reasoning": row.reasoning,
         "tool_calls": row.tool_calls and orjson.Fragment(row.tool_calls),
+        "valid": row.valid,
+        "invalid": row.invalid,
         "error": row.error_code
         and {"code": row.error_code, "message": row.error_message},
         "finished_at": row.finished_at and row.finished_at.isoformat(),
@@ -186,4 +193,8 @@ def _request_lines(report: RequestReport) -> list[str]:
         lines += ["", "tool calls:", row.tool_calls]
     if row.text is not None:
         lines += ["", f"answer ({row.finish_reason}):", row.text]
+    if row.invalid is not None:
+        lines += ["", f"not what the job expects: {row.invalid}"]
+    if row.provisional and row.state != "completed":
+        lines += ["", "asked anew: this answer stands until the next is there"]
     return lines

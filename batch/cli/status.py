@@ -74,6 +74,10 @@ def status_lines(service: Service, report: JobReport, *, detailed: bool) -> list
         lines.append(f"   {number:,} × {code}: {message}")
     if report.failures:
         lines.append(f"   `quotabatch retry {job.id}` asks them again")
+    invalid, why = report.invalid
+    if invalid:
+        lines.append(f"   {invalid:,} × invalid: {why}")
+        lines.append(f"   `quotabatch retry {job.id} --invalid` asks them again")
     return lines
 
 
@@ -147,4 +151,5 @@ def _as_json(report: JobReport) -> dict[str, Any]:
             {"code": code, "message": message, "count": number}
             for code, message, number in report.failures
         ],
+        "invalid": report.invalid[0],
     }

@@ -65,6 +65,23 @@ def submit(
     max_attempts: Annotated[
         int | None, typer.Option(help="Paid attempts at one request.", min=1)
     ] = None,
+    expect_json: Annotated[
+        bool, typer.Option("--expect-json", help="Every answer must be JSON.")
+    ] = False,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Every answer must satisfy this JSON Schema."
+        ),
+    ] = None,
+    on_invalid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="keep|retry",
+            help="An answer that must not be so: keep and flag it, or ask again, each "
+            "time for a credit [env: QUOTABATCH_ON_INVALID].",
+        ),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(help="Only the first so many rows.", min=1)
     ] = None,
@@ -104,6 +121,9 @@ def submit(
         "daily_cap": daily_cap,
         "due": due,
         "max_attempts": max_attempts,
+        "expect_json": expect_json or None,
+        "schema": schema,
+        "on_invalid": on_invalid,
         "limit": limit,
         "format": format,
         "encoding": encoding,

@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from batch.core.expected import Expected
 from batch.core.price import ONE_CALL, Cost
 
 
@@ -79,6 +80,9 @@ class Completion:
     tool_calls: list[dict[str, Any]] | None = None
     #: Those of its headers that were asked for, by lower-case name.
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: Whether it is what the job expects, and why not; None: nothing is expected.
+    valid: bool | None = None
+    invalid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,10 @@ class Job:
     daily_cap: int | None = None
     #: The models that its rows ask, where they name their own.
     models: tuple[str, ...] = ()
+    #: What its answers must be.
+    expected: Expected | None = None
+    #: Requests that took the answer of an earlier job's.
+    reused: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +170,7 @@ class Claim:
     cost: Cost = ONE_CALL
     #: Of its job.
     daily_cap: int | None = None
+    expected: Expected | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from batch.core.expected import value_of
 from batch.export.results import CHUNK, Result, Sink
 
 _HEAD = (
@@ -23,7 +24,7 @@ _HEAD = (
     "finished_at",
 )
 #: Behind the input's columns, so that older columns keep their places.
-_TAIL = ("usage", "reasoning", "tool_calls")
+_TAIL = ("usage", "reasoning", "tool_calls", "valid", "invalid")
 
 
 def write_jsonl(results: Iterable[Result], out: Sink) -> int:
@@ -65,6 +66,7 @@ def _jsonl(results: Iterable[Result]) -> Iterator[bytes]:
                 "attempts": one.attempts,
                 "usage": orjson.Fragment(one.usage) if one.usage else None,
                 "finished_at": one.finished_at,
+                "valid": one.valid,
                 # As it was read: no number loses a digit.
                 "input": orjson.Fragment(one.input),
                 **_beside(one),
@@ -80,6 +82,11 @@ def _beside(one: Result) -> dict[str, Any]:
         found["reasoning"] = one.reasoning
     if one.tool_calls is not None:
         found["tool_calls"] = orjson.Fragment(one.tool_calls)
+    if one.invalid is not None:
+        found["invalid"] = one.invalid
+    if one.valid and one.completion is not None:
+        # What stands in the answer, also where a fence stands around it.
+        found["json"] = value_of(one.completion)
     return found
 
 
@@ -93,7 +100,7 @@ def _csv(results: Iterable[Result], columns: Sequence[str]) -> Iterator[bytes]:
         writer.writerow(
             [getattr(one, name) for name in _HEAD]
             + [_cell(values.get(column)) for column in columns]
-            + [getattr(one, name) for name in _TAIL]
+            + [_cell(getattr(one, name)) for name in _TAIL]
         )
         yield _taken(buffer)
 

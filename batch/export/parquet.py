@@ -12,7 +12,7 @@ from batch.export.results import Result, Sink
 ROWS = 10_000
 CHARACTERS = 16 * 1024 * 1024
 
-#: Text, but for a number and a moment.
+#: Text, but for a number, a moment, and a yes or no.
 _COLUMNS = (
     "custom_id",
     "status",
@@ -27,6 +27,8 @@ _COLUMNS = (
     "input",
     "reasoning",
     "tool_calls",
+    "valid",
+    "invalid",
 )
 _ALWAYS = ("custom_id", "status", "model", "attempts", "input")
 
@@ -83,7 +85,11 @@ class _File:
 
 
 def _schema(pyarrow: Any) -> Any:
-    types = {"attempts": pyarrow.int64(), "finished_at": pyarrow.timestamp("ms", "UTC")}
+    types = {
+        "attempts": pyarrow.int64(),
+        "finished_at": pyarrow.timestamp("ms", "UTC"),
+        "valid": pyarrow.bool_(),
+    }
     return pyarrow.schema(
         [
             pyarrow.field(

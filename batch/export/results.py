@@ -57,6 +57,9 @@ class Result:
     reasoning: str | None = None
     #: A JSON list.
     tool_calls: str | None = None
+    #: Whether it is what the job expects, and why not; None: nothing is expected.
+    valid: bool | None = None
+    invalid: str | None = None
 
     @property
     def finished(self) -> datetime | None:

@@ -222,7 +222,7 @@ class Runner:
     def _count(self, settlement: Settlement) -> None:
         progress = self.progress
         progress.in_flight = len(self._working)
-        if settlement.completion is not None:
+        if settlement.state is RequestState.COMPLETED:
             progress.answer(self._clock.monotonic())
         elif settlement.state is RequestState.FAILED:
             progress.failed += 1

@@ -27,17 +27,19 @@ def export(
     stdout: Callable[[], IO[bytes]],
     format: ExportFormat = ExportFormat.JSONL,
     only: RequestState | None = None,
+    invalid: bool = False,
     errors: Path | None = None,
 ) -> Tally:
     """Write the job's results to a file, else to what `stdout` opens.
 
-    `errors`: the file for the failures, in OpenAI's form. UsageError for flags that
-    do not go together.
+    `invalid`: only those whose answer is not what the job expects. `errors`: the file
+    for the failures, in OpenAI's form. UsageError for flags that do not go together.
     """
-    _check(format, to, only, errors)
+    _check(format, to, errors, chosen=only is not None or invalid)
     writer.check(format)
     job = service.job(wanted)
-    found = results(service, job, only, with_status=format is ExportFormat.OPENAI)
+    with_status = format is ExportFormat.OPENAI
+    found = results(service, job, only, invalid=invalid, with_status=with_status)
     out = stdout() if to is None else None
     paths = [path for path in (to, errors) if path is not None]
     with replacing(paths) as files:
@@ -57,16 +59,13 @@ def export(
 
 
 def _check(
-    format: ExportFormat,
-    to: Path | None,
-    only: RequestState | None,
-    errors: Path | None,
+    format: ExportFormat, to: Path | None, errors: Path | None, *, chosen: bool
 ) -> None:
     if format is not ExportFormat.OPENAI:
         if errors is not None:
             raise UsageError("--errors is for --format openai: other forms hold both")
         return
-    if only is not None:
+    if chosen:
         raise UsageError(
             "--format openai tells answers from failures itself: leave --only out, "
             "and say --errors FILE for the failures"
@@ -80,6 +79,7 @@ def results(
     job: Job,
     only: RequestState | None = None,
     *,
+    invalid: bool = False,
     with_status: bool = False,
 ) -> Iterator[Result]:
     """Every request of the job in input order, with its result or where it stands.
@@ -90,7 +90,7 @@ def results(
     last: Mapping[int, AnyRow] = {}
     while True:
         with service.database.reading() as connection:
-            page = reports.page(connection, job, after, PAGE, only)
+            page = reports.page(connection, job, after, PAGE, only, invalid)
             if with_status:
                 failed = [
                     row.same_as or row.id
@@ -128,4 +128,6 @@ def _result(row: AnyRow, job: Job, last: AnyRow | None) -> Result:
         input=row.input,
         reasoning=row.reasoning if done else None,
         tool_calls=row.tool_calls if done else None,
+        valid=row.valid if done else None,
+        invalid=row.invalid if done else None,
     )

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from batch.core.batchlines import NO_PARAMETERS
+from batch.core.expected import Expected
 from batch.core.forecast import Forecast
 from batch.core.template import Rendered, Template
 from batch.dataset.rows import Format
@@ -34,6 +35,8 @@ class Order:
     due_at: datetime | None = None
     #: Only the first so many rows.
     limit: int | None = None
+    #: What its answers must be.
+    expected: Expected | None = None
     #: Ask identical requests once.
     dedupe: bool = True
     skip_bad_rows: bool = False

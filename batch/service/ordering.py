@@ -14,6 +14,7 @@ from batch.dataset.rows import Format
 from batch.errors import UsageError
 from batch.jobfile import read_jobfile
 from batch.service.context import Service
+from batch.service.expecting import expectation
 from batch.service.order import Order
 
 _TEMPLATE = tuple(Template.__dataclass_fields__)
@@ -61,6 +62,7 @@ def make_order(
         daily_cap=said.get("daily_cap"),
         due_at=None if said.get("due") is None else due_moment(said["due"]),
         limit=said.get("limit"),
+        expected=expectation(said, service.settings),
         dedupe=said.get("dedupe", True),
         skip_bad_rows=said.get("skip_bad_rows", False),
         dry_run=said.get("dry_run", False),

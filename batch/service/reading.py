@@ -36,6 +36,8 @@ class JobReport:
     forecast: Forecast | None
     #: Error code, an example of its message, how many.
     failures: list[tuple[str, str, int]]
+    #: Answers that are not what the job expects, and an example of why.
+    invalid: tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +229,7 @@ def _report(
         to_ask=to_ask,
         forecast=forecast,
         failures=reports.failures(connection, job) if counts.failed else [],
+        invalid=reports.invalid(connection, job) if job.expected else (0, ""),
     )
 
 

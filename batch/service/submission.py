@@ -73,6 +73,7 @@ def _queue(service: Service, order: Order, intake: Intake, records: _Records) ->
             now=service.time.now(),
             due_at=order.due_at,
             daily_cap=order.daily_cap,
+            expected=order.expected,
         )
         try:
             for piece in _pieces(records):

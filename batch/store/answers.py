@@ -8,6 +8,7 @@ leader's fate.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -95,7 +96,22 @@ def _row(one: Settlement, now: datetime) -> dict[str, Any]:
         if done.tool_calls
         else None,
         "finished_at": now,
+        "provisional": one.state is not RequestState.COMPLETED,
+        "valid": done.valid,
+        "invalid": done.invalid,
     }
+
+
+def hold(connection: Connection, one: Settlement, now: datetime) -> None:
+    """Write an answer that stands until another one, which the request waits for."""
+    open_still = select(requests.c.id).where(
+        requests.c.id == one.request_id, requests.c.state.in_(_OPEN)
+    )
+    if connection.execute(open_still).first() is not None:
+        connection.execute(_RESULT, _row(one, now))
+    else:
+        # Its runner was thought dead, and nobody waits for another any more.
+        complete(connection, [replace(one, state=RequestState.COMPLETED)], now)
 
 
 def _revive(connection: Connection, ids: Sequence[int]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
+from batch.core.expected import Expected, OnInvalid
 from batch.core.model import Job, RequestState
 from batch.store.schema import (
     AnyRow,
@@ -48,6 +49,7 @@ def create(
     now: datetime,
     due_at: datetime | None = None,
     daily_cap: int | None = None,
+    expected: Expected | None = None,
 ) -> int:
     """A job that nobody sees until `publish`; its id."""
     made = connection.execute(
@@ -69,6 +71,8 @@ def create(
             submission=submission,
             due_at=due_at,
             daily_cap=daily_cap,
+            schema=expected and expected.schema,
+            on_invalid=expected and expected.on_invalid,
         )
     )
     key = made.inserted_primary_key
@@ -239,4 +243,8 @@ def _job(row: AnyRow) -> Job:
         due_at=row.due_at,
         daily_cap=row.daily_cap,
         models=tuple(orjson.loads(row.models)),
+        reused=row.reused,
+        expected=None
+        if row.schema is None
+        else Expected(schema=row.schema, on_invalid=OnInvalid(row.on_invalid)),
     )

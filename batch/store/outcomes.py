@@ -37,8 +37,8 @@ def settle(
     now: datetime,
 ) -> None:
     """Record what came of these attempts: results, states and credits at once."""
-    good = [one for one in settlements if one.completion is not None]
-    bad = [one for one in settlements if one.completion is None]
+    good = [one for one in settlements if one.state is RequestState.COMPLETED]
+    bad = [one for one in settlements if one.state is not RequestState.COMPLETED]
     if not settlements:
         return
     ended = _ended(connection, holder, settlements)
@@ -57,6 +57,8 @@ def settle(
         # After a commit whose reply was lost, it is all recorded once more.
         counts = one.counts and first
         _move(connection, holder.runner_id, one, now, counts=counts)
+        if one.completion is not None:
+            answers.hold(connection, one, now)
     closures.prove(connection, holder.account_id, holder.quotas, ended, now)
 
 

@@ -188,6 +188,7 @@ def _as_claim(
         reserved_at=now,
         cost=purse.cost(purpose, messages, params),
         daily_cap=job.daily_cap,
+        expected=job.expected,
     )
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from batch.core.model import Counts, Job, RequestState
 from batch.store.schema import (
     ASIDE,
+    INVALID,
     PENDING,
     AnyRow,
     entries,
@@ -79,10 +80,38 @@ def failures(connection: Connection, job: Job) -> list[tuple[str, str, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
+def invalid(connection: Connection, job: Job) -> tuple[int, str]:
+    """Answers that are not what the job expects: how many, and an example of why."""
+    flagged = select(results.c.request_id).where(INVALID)
+    # By id, or by the index of twins, never by the index of names.
+    answered = (requests.c.job_id + 0 == job.id) & (
+        requests.c.state == RequestState.COMPLETED
+    )
+    number = 0
+    for answer_of in (requests.c.id, requests.c.same_as):
+        query = select(func.count()).where(answer_of.in_(flagged), answered)
+        number += connection.execute(query).scalar_one()
+    example = connection.scalar(
+        select(results.c.invalid)
+        .join(requests, requests.c.id == results.c.request_id)
+        .where(INVALID, answered)
+        .limit(1)
+    )
+    return number, example or ""
+
+
 def page(
-    connection: Connection, job: Job, after: int, size: int, only: RequestState | None
+    connection: Connection,
+    job: Job,
+    after: int,
+    size: int,
+    only: RequestState | None,
+    invalid: bool = False,
 ) -> Sequence[AnyRow]:
-    """The job's next requests by input order, each with its result; keyset pages."""
+    """The job's next requests by input order, each with its result; keyset pages.
+
+    `invalid`: only those whose answer is not what the job expects.
+    """
     query = (
         select(requests, *_RESULT_COLUMNS)
         .outerjoin(results, _answer_of())
@@ -96,6 +125,8 @@ def page(
     )
     if only is not None:
         query = query.where(requests.c.state == only)
+    if invalid:
+        query = query.where(INVALID)
     return connection.execute(query).all()
 
 
@@ -162,6 +193,8 @@ _RESULT_COLUMNS = (
     results.c.error_message,
     results.c.finished_at,
     results.c.provisional,
+    results.c.valid,
+    results.c.invalid,
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -45,11 +45,14 @@ from batch.store.answers import IN_DOUBT
 from batch.store.engine import Database
 from batch.store.purse import Holder
 
+#: With an answer that stands until there is a better one.
+FOR_NOW = "answered for now"
 OUTCOMES = {
     "answered": answered,
     "failed": failed,
     "given back": lambda one: failed(one, PENDING),
     "to be tried again": lambda one: failed(one, RUNNING),
+    FOR_NOW: lambda one: failed(one, RUNNING),
     "not sent": unsent,
     "not to be sent": lambda one: unsent(one, FAILED),
 }
@@ -332,7 +335,7 @@ class Queue(RuleBasedStateMachine):
     def _settle(self, one: Held, outcome: str) -> None:
         before = self.scene.state(one.id)
         answer = outcome == "answered"
-        settlement = self._answer(one.id) if answer else OUTCOMES[outcome](one.id)
+        settlement = self._settlement(one.id, outcome)
         self.scene.settle(settlement, now=self.now, holder=one.holder)
         self._end(one, unsent_=outcome.startswith("not"))
         after = self.scene.state(one.id)
@@ -367,9 +370,20 @@ class Queue(RuleBasedStateMachine):
                 if wanted:
                     expected = COMPLETED
             case _:
-                settlement = OUTCOMES[word](one.id)
+                wanted = word == FOR_NOW and self._wants_an_answer(one.id)
+                settlement = self._settlement(one.id, word)
                 self.scene.settle(settlement, now=self.now, holder=one.holder)
+                # Who is asked no more has it for good.
+                if wanted and before in (FAILED, CANCELLED):
+                    expected = COMPLETED
         assert self.scene.state(one.id) is expected
+
+    def _settlement(self, request_id: int, outcome: str) -> Settlement:
+        settlement = OUTCOMES[outcome](request_id)
+        if outcome in ("answered", FOR_NOW):
+            answer = self._answer(request_id)
+            settlement = replace(settlement, completion=answer.completion)
+        return settlement
 
     def _answer(self, request_id: int) -> Settlement:
         """A new text; it is the answer, if the request still wants one."""

@@ -25,8 +25,9 @@ from scene import (
 )
 from sqlalchemy import Connection, create_engine, event, text
 
+from batch.core.model import Completion
 from batch.core.quota import WindowKind, default_guard
-from batch.store import ledger, migrate, schema
+from batch.store import ledger, migrate, reports, schema
 from batch.store.engine import Database
 
 
@@ -186,6 +187,23 @@ def test_no_statement_reads_the_whole_ledger(database: Database, quota):
         assert not re.search(r"SCAN (entries|requests|errors|results)", plan), sql
         # Of all that the account ever did, it takes a stretch of time.
         assert "ix_entries_account_id_settled_at (account_id=?)" not in plan, sql
+
+
+def test_the_few_answers_that_are_flagged_are_found_among_many(database: Database):
+    with undone(database) as connection:
+        scene = Scene(connection, daily(9))
+        job = scene.job(5, same_as={3: 0, 4: 1})
+        flagged = Completion(
+            text="no", finish_reason="stop", valid=False, invalid="not JSON"
+        )
+        ids = scene.claimed_in_turn(3)
+        scene.settle(replace(answered(ids[1]), completion=flagged), answered(ids[2]))
+        with plans_of(connection) as plans:
+            assert reports.invalid(connection, job) == (2, "not JSON")
+    assert plans
+    for sql, plan in plans.items():
+        assert "SCAN requests" not in plan, sql
+        assert not re.search(r"SCAN results(?! USING INDEX ix_results_inv)", plan), sql
 
 
 def test_a_dozen_first_starts_at_once_make_one_database(tmp_path):

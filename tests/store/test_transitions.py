@@ -21,7 +21,7 @@ from scene import (
     unsent,
 )
 
-from batch.core.model import TRANSITIONS, RequestState
+from batch.core.model import TRANSITIONS, RequestState, Settlement
 from batch.store import outcomes, queue, wishes
 from batch.store.engine import Database
 
@@ -45,6 +45,11 @@ def reopened(scene: Scene, one: int) -> None:
     scene.claimed()
     scene.settle(answered(one))
     wishes.ask_anew(scene.connection, [one])
+
+
+def unwanted(one: int, state: RequestState) -> Settlement:
+    """An answer that is not what the job expects, and is to be asked again."""
+    return replace(failed(one, state), completion=answered(one).completion)
 
 
 def restored(scene: Scene) -> None:
@@ -76,6 +81,13 @@ DEEDS: dict[str, Callable[[Scene, int], object]] = {
     "another's failure": lambda scene, one: scene.settle(
         replace(failed(one), failure=None), holder=scene.runner()
     ),
+    "answer for now": lambda scene, one: scene.settle(unwanted(one, RUNNING)),
+    "answer for now and go back": lambda scene, one: scene.settle(
+        unwanted(one, PENDING)
+    ),
+    "another's answer for now": lambda scene, one: scene.settle(
+        unwanted(one, PENDING), holder=scene.runner()
+    ),
     "put back": lambda scene, one: outcomes.put_back(scene.connection, [one]),
     "crash": lambda scene, one: scene.crash(),
     "crash, held": lambda scene, one: scene.crash(hold=True),
@@ -102,6 +114,7 @@ def becomes(database: Database, state: RequestState, deed: str) -> set[RequestSt
             assert scene.state(one) is state
             DEEDS[deed](scene, one)
             after.add(scene.state(one))
+            scene.check()
     return after
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 
 from batch.core.quota import Quota, WindowKind
 from batch.places import carried
+from batch.store import reports, wishes
 from batch.store.engine import Database
 from batch.store.migrate import APPLICATION_ID
 
@@ -75,3 +76,44 @@ def test_what_an_earlier_version_spent_counts_in_windows_of_every_kind(
         scene = Scene(connection, quota)
         scene.job(9)
         assert len(scene.claimed(9)) == 2
+
+
+JOB = (
+    "INSERT INTO jobs (id, name, provider, model, params, max_attempts, priority, "
+    "columns, total, duplicates, attempts, credits, first_id, last_id, created_at) "
+    "VALUES (1, 'old', 'espai', 'm', '{}', 3, 0, '[]', 2, 0, 1, 1, 1, 2, 0)"
+)
+REQUESTS = (
+    "INSERT INTO requests (id, job_id, number, custom_id, state, attempts, failures, "
+    """input, messages) VALUES (1, 1, 1, 'a', 'completed', 1, 0, '{}', '["x"]'), """
+    """(2, 1, 2, 'b', 'pending', 0, 0, '{}', '["y"]')"""
+)
+RESULT = (
+    "INSERT INTO results (request_id, text, finish_reason, finished_at) "
+    "VALUES (1, 'an old answer', 'stop', 0)"
+)
+
+
+def test_the_jobs_of_an_earlier_version_stay_with_their_answers(first_version: Path):
+    engine = create_engine(f"sqlite:///{first_version}")
+    with engine.begin() as connection:
+        for statement in (JOB, REQUESTS, RESULT):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    with (
+        closing(Database.open(first_version)) as database,
+        database.transaction() as connection,
+    ):
+        scene = Scene(connection)
+        job = scene.again(1)
+        assert (job.name, job.expected, job.reused) == ("old", None, 0)
+        done, waits = reports.page(connection, job, 0, 9, None)
+        assert (done.text, done.valid, done.provisional) == (
+            "an old answer",
+            None,
+            False,
+        )
+        assert reports.counts(connection, job).pending == 1
+        # What waits is asked, and what was answered can be asked anew.
+        assert scene.claimed(9) == [waits.id]
+        assert wishes.retry_answered(connection, job, finish_reasons=["stop"]) == 1
