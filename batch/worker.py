@@ -261,6 +261,7 @@ class _Trial:
             completion=done,
             cost=self._cost(done),
             size=self._size(done),
+            asked=self.claim.asked,
         )
 
     def _failed(self, state: RequestState) -> Settlement:

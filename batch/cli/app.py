@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from batch.cli import (
     about,
     accounts,
+    append,
     console,
     doctor,
     jobs,
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 
 app.command()(submit.submit)
+app.command()(append.append)
 app.command()(run.run)
 app.command()(status.status)
 app.command()(results.export)

@@ -154,6 +154,7 @@ def _request_as_json(report: RequestReport) -> dict[str, Any]:
         "tool_calls": row.tool_calls and orjson.Fragment(row.tool_calls),
         "valid": row.valid,
         "invalid": row.invalid,
+        "reused": row.reused,
         "error": row.error_code
         and {"code": row.error_code, "message": row.error_message},
         "finished_at": row.finished_at and row.finished_at.isoformat(),
@@ -170,6 +171,8 @@ def _request_lines(report: RequestReport) -> list[str]:
     lines = [f"{row.custom_id}  {row.state}  {row.model or report.job.model}"]
     if report.same_as is not None:
         lines.append(f"asked once, as {report.same_as}")
+    if row.reused is not None:
+        lines.append(f"answered before, as {row.reused}")
     for message in orjson.loads(row.messages):
         lines += ["", f"{message['role']}:", said_in(message)]
     number = 0

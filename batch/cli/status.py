@@ -59,11 +59,13 @@ def status_lines(service: Service, report: JobReport, *, detailed: bool) -> list
     lines.append(f"   {', '.join(told)}")
     if detailed and job.credits:
         spent = words.number(job.credits, "credit")
-        answers = counts.completed - job.duplicates
+        answers = counts.completed - job.duplicates - job.reused
         per = f", {job.credits / answers:.2f} an answer" if answers > 0 else ""
         lines.append(f"   {spent} spent in {words.number(job.attempts, 'call')}{per}")
     if detailed and job.duplicates:
         lines.append(f"   {words.number(job.duplicates, 'repetition')} asked once")
+    if detailed and job.reused:
+        lines.append(f"   {words.number(job.reused, 'answer')} of earlier jobs")
     if report.forecast is not None:
         lines.append(f"   {_forecast(service, report)}")
     if job.due_at is not None and counts.left:
@@ -137,6 +139,7 @@ def _as_json(report: JobReport) -> dict[str, Any]:
         "status": report.status,
         "counts": {name: getattr(counts, name) for name in counts.__dataclass_fields__},
         "duplicates": job.duplicates,
+        "reused": job.reused,
         "attempts": job.attempts,
         "credits": job.credits,
         "priority": job.priority,

@@ -95,6 +95,12 @@ def submit(
     no_dedupe: Annotated[
         bool, typer.Option("--no-dedupe", help="Ask identical requests each.")
     ] = False,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse", help="Take earlier jobs' answers to identical requests."
+        ),
+    ] = False,
     skip_bad_rows: Annotated[
         bool, typer.Option("--skip-bad-rows", help="Queue the good rows, name the bad.")
     ] = False,
@@ -128,6 +134,7 @@ def submit(
         "format": format,
         "encoding": encoding,
         "dedupe": not no_dedupe,
+        "reuse": reuse,
         "skip_bad_rows": skip_bad_rows,
         "dry_run": dry_run,
     }
@@ -138,17 +145,17 @@ def submit(
         from batch.service.ordering import make_order
 
         order = make_order(service, sources, flags, console.note)
-        with _bar(order.sources) as on_bytes:
+        with bar(order.sources) as on_bytes:
             receipt = submission.submit(service, order, on_bytes=on_bytes)
         tell(service, receipt, order)
         if json:
-            console.as_json(_as_json(receipt))
+            console.as_json(as_json(receipt))
         elif receipt.job_id is not None:
             console.data(str(receipt.job_id))
 
 
 @contextmanager
-def _bar(sources: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
+def bar(sources: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
     """A progress bar over the bytes of long files, on a terminal."""
     from batch.dataset.files import size
 
@@ -185,14 +192,25 @@ def tell(service: Service, receipt: Receipt, order: Order) -> None:
             "for (`quotabatch models` lists them); if it has not, the first call tells."
         )
     requests = words.number(receipt.requests, "request")
+    if receipt.skipped:
+        known = words.number(receipt.skipped, "row")
+        verb = "is" if receipt.skipped == 1 else "are"
+        console.note(f"{known} {verb} in the job already.")
+        if not receipt.requests:
+            return
     what = "Would queue" if order.dry_run else f"Job {receipt.job_id}:"
-    shared = ""
+    shared = []
     if receipt.duplicates:
-        repeated = words.number(receipt.duplicates, "repetition")
+        shared.append(words.number(receipt.duplicates, "repetition"))
+    if receipt.reused:
+        shared.append(f"{receipt.reused:,} that earlier jobs have answered")
+    saved = ""
+    if shared:
         credits = words.number(receipt.calls, "credit")
-        shared = f", {repeated} among them: {credits}"
+        less = receipt.requests - receipt.calls
+        saved = f", {' and '.join(shared)} among them: {credits}, {less:,} saved"
     console.note(
-        f"{what} {requests} for {_models(receipt)} on {receipt.provider}{shared}."
+        f"{what} {requests} for {_models(receipt)} on {receipt.provider}{saved}."
     )
     forecast = receipt.forecast
     if forecast is None:
@@ -224,7 +242,8 @@ def _models(receipt: Receipt) -> str:
     return f"{receipt.model}{more}"
 
 
-def _as_json(receipt: Receipt) -> dict[str, Any]:
+def as_json(receipt: Receipt) -> dict[str, Any]:
+    """A receipt as JSON."""
     forecast = receipt.forecast
     return {
         "job": receipt.job_id,
@@ -233,6 +252,8 @@ def _as_json(receipt: Receipt) -> dict[str, Any]:
         "provider": receipt.provider,
         "requests": receipt.requests,
         "duplicates": receipt.duplicates,
+        "reused": receipt.reused,
+        "skipped": receipt.skipped,
         "credits": receipt.calls,
         "bad_lines": receipt.bad,
         "forecast": forecast

@@ -13,6 +13,7 @@ from typing import Any
 
 from batch.core.expected import Expected
 from batch.core.price import ONE_CALL, Cost
+from batch.core.template import Template
 
 
 class RequestState(StrEnum):
@@ -149,6 +150,8 @@ class Job:
     expected: Expected | None = None
     #: Requests that took the answer of an earlier job's.
     reused: int = 0
+    #: What its rows are rendered with; None: an earlier version submitted it.
+    template: Template | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +174,8 @@ class Claim:
     #: Of its job.
     daily_cap: int | None = None
     expected: Expected | None = None
+    #: The digest of what is asked, see core.asked.
+    asked: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +197,8 @@ class Settlement:
     cost: Cost | None = None
     #: Characters and tokens of the answer, where the price depends on them.
     size: tuple[int, int] | None = None
+    #: The digest of what was asked, see core.asked.
+    asked: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

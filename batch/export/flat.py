@@ -66,9 +66,9 @@ def _jsonl(results: Iterable[Result]) -> Iterator[bytes]:
                 "attempts": one.attempts,
                 "usage": orjson.Fragment(one.usage) if one.usage else None,
                 "finished_at": one.finished_at,
-                "valid": one.valid,
                 # As it was read: no number loses a digit.
                 "input": orjson.Fragment(one.input),
+                "valid": one.valid,
                 **_beside(one),
             },
             option=orjson.OPT_APPEND_NEWLINE,
@@ -82,6 +82,8 @@ def _beside(one: Result) -> dict[str, Any]:
         found["reasoning"] = one.reasoning
     if one.tool_calls is not None:
         found["tool_calls"] = orjson.Fragment(one.tool_calls)
+    if one.reused is not None:
+        found["reused"] = one.reused
     if one.invalid is not None:
         found["invalid"] = one.invalid
     if one.valid and one.completion is not None:

@@ -60,6 +60,8 @@ class Result:
     #: Whether it is what the job expects, and why not; None: nothing is expected.
     valid: bool | None = None
     invalid: str | None = None
+    #: The request of an earlier job whose answer it took: JOB:CUSTOM_ID.
+    reused: str | None = None
 
     @property
     def finished(self) -> datetime | None:

@@ -130,4 +130,5 @@ def _result(row: AnyRow, job: Job, last: AnyRow | None) -> Result:
         tool_calls=row.tool_calls if done else None,
         valid=row.valid if done else None,
         invalid=row.invalid if done else None,
+        reused=row.reused if done else None,
     )

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 from sqlalchemy import Connection
 
+from batch.core import asked
+from batch.core.model import Job
 from batch.core.template import Rendered, Renderer
 from batch.dataset.rows import Row
 from batch.errors import DatasetError, Problem, RowError, UsageError
 from batch.providers.profiles import Profile
 from batch.service.order import Order, Receipt
-from batch.store import jobs
+from batch.store import appending, earlier, jobs
 from batch.store.jobs import Draft
+from batch.store.schema import AnyRow
 from batch.store.seen import Seen
 
 #: Columns that are remembered for the export as CSV.
@@ -40,6 +42,13 @@ class Drafted:
     draft: Draft
     record: Record
     digest: bytes
+    #: Where answers are to be used again: the digest of all that is asked with.
+    asked: bytes = b""
+
+
+#: Answers that earlier jobs have, by what was asked.
+Earlier = Mapping[bytes, AnyRow]
+NO_ANSWERS: Earlier = {}
 
 
 class Intake:
@@ -67,6 +76,11 @@ class Intake:
         """Whether what was read so far is going to be queued."""
         return self._order.skip_bad_rows or not self._receipt.bad
 
+    @property
+    def reuses(self) -> bool:
+        """Whether answers of earlier jobs are to be used."""
+        return self._order.reuse
+
     def drafts(self, piece: Sequence[Record]) -> list[Drafted]:
         """The requests of these rows; rows that make none are complained of."""
         drafted = []
@@ -78,30 +92,50 @@ class Intake:
                 self._complain(record, str(error))
         return self._with_new_ids(drafted)
 
-    def rehearse(self, drafted: Sequence[Drafted]) -> None:
+    def earlier(self, connection: Connection, drafted: Sequence[Drafted]) -> Earlier:
+        """The newest answers of earlier jobs to what these ask that can be used."""
+        found: dict[bytes, AnyRow] = {}
+        expected = self._order.expected
+        for row in earlier.find(connection, [one.asked for one in drafted]):
+            if row.asked not in found and not (expected and expected.fault(row.text)):
+                found[row.asked] = row
+        return found
+
+    def rehearse(self, drafted: Sequence[Drafted], earlier: Earlier) -> None:
         """Count what `enqueue` would queue."""
         first_id = self._receipt.requests + 1
         same_as = self._same_as(drafted, first_id)
-        self._receipt.requests += len(drafted)
-        self._receipt.duplicates += len(same_as)
+        reused = _reused(drafted, same_as, earlier)
+        self._count(drafted, same_as, reused)
 
     def enqueue(
-        self, connection: Connection, job_id: int, drafted: Sequence[Drafted]
+        self,
+        connection: Connection,
+        job_id: int,
+        drafted: Sequence[Drafted],
+        answers: Earlier,
     ) -> None:
-        """Queue these drafts."""
+        """Queue these drafts, those that were answered before with their answers."""
         if not drafted:
             return
         first_id = jobs.next_request_id(connection)
         same_as = self._same_as(drafted, first_id)
+        reused = _reused(drafted, same_as, answers)
         drafts = [one.draft for one in drafted]
-        jobs.enqueue(connection, job_id, first_id, drafts, same_as)
+        jobs.enqueue(connection, job_id, first_id, drafts, same_as, reused)
+        earlier.take(
+            connection,
+            {first_id + place: row for place, row in reused.items()},
+            valid=True if self._order.expected else None,
+        )
         self._first_id = self._first_id or first_id
         self._last_id = first_id + len(drafts) - 1
-        self._receipt.requests += len(drafts)
-        self._receipt.duplicates += len(same_as)
+        self._count(drafted, same_as, reused)
 
     def publish(self, connection: Connection, job_id: int) -> None:
         """The last row is queued."""
+        if self._receipt.reused:
+            earlier.settle_twins(connection, job_id)
         jobs.publish(
             connection,
             job_id,
@@ -112,6 +146,41 @@ class Intake:
             last_id=self._last_id,
             models=list(self._models),
             model=self._receipt.model,
+            reused=self._receipt.reused,
+        )
+
+    def without(
+        self, drafted: Sequence[Drafted], known: Mapping[str, bytes], where: str
+    ) -> list[Drafted]:
+        """The drafts whose names are not known; the others must ask the same."""
+        new = []
+        for one in drafted:
+            name = one.draft.custom_id
+            if name not in known:
+                new.append(one)
+            elif known[name] == one.digest:
+                self._receipt.skipped += 1
+            else:
+                counted = name == str(one.record.number)
+                hint = "; --continue-numbers goes on counting" if counted else ""
+                self._complain(
+                    one.record,
+                    f"custom_id {name!r} is in {where} with other content{hint}",
+                )
+        return new
+
+    def merge(self, connection: Connection, submitted: int, job: Job) -> bool:
+        """The last row is queued, for this job; False if it is gone."""
+        return appending.merge(
+            connection,
+            submitted,
+            job,
+            total=self._receipt.requests,
+            duplicates=self._receipt.duplicates,
+            reused=self._receipt.reused,
+            columns=list(self._columns),
+            models=list(self._models),
+            last_id=self._last_id,
         )
 
     def check(self) -> None:
@@ -128,7 +197,7 @@ class Intake:
         )
         if receipt.bad and not self._order.skip_bad_rows:
             raise receipt.refusal()
-        if not receipt.requests:
+        if not (receipt.requests or receipt.skipped):
             nothing = Problem(", ".join(self._order.sources), 0, "no rows")
             raise DatasetError([*receipt.first_problems(), nothing])
 
@@ -145,7 +214,6 @@ class Intake:
             self._columns.update(dict.fromkeys(record.row.values))
         messages = orjson.dumps(rendered.messages)
         params = orjson.dumps(rendered.params) if rendered.params else b""
-        asked = b"\0".join((messages, (model or "").encode(), params))
         draft = Draft(
             number=record.number,
             custom_id=rendered.custom_id,
@@ -154,7 +222,28 @@ class Intake:
             model=model,
             params=params.decode() or None,
         )
-        return Drafted(draft, record, hashlib.blake2b(asked, digest_size=16).digest())
+        digest = asked.within_a_job(messages, model, params)
+        if not self._order.reuse:
+            return Drafted(draft, record, digest)
+        sent = {**self._order.params, **rendered.params}
+        return Drafted(
+            draft,
+            record,
+            digest,
+            asked.anywhere(
+                self._profile.name, model or self._order.model, messages, sent
+            ),
+        )
+
+    def _count(
+        self,
+        drafted: Sequence[Drafted],
+        same_as: Mapping[int, int],
+        reused: Mapping[int, AnyRow],
+    ) -> None:
+        self._receipt.requests += len(drafted)
+        self._receipt.duplicates += len(same_as)
+        self._receipt.reused += len(reused)
 
     def _with_new_ids(self, drafted: Sequence[Drafted]) -> list[Drafted]:
         """The drafts whose custom_id is new; the others are complained of."""
@@ -177,11 +266,11 @@ class Intake:
         fresh: dict[bytes, int] = {}
         same_as: dict[int, int] = {}
         for place, one in enumerate(drafted):
-            asked = fresh.get(one.digest) or self._seen.first(one.digest)
-            if asked is None:
+            first = fresh.get(one.digest) or self._seen.first(one.digest)
+            if first is None:
                 fresh[one.digest] = first_id + place
             else:
-                same_as[place] = asked
+                same_as[place] = first
         self._seen.add(fresh)
         return same_as
 
@@ -191,3 +280,14 @@ class Intake:
 
     def _complain(self, record: Record, reason: str) -> None:
         self._receipt.complain(record.source, record.row.line, reason)
+
+
+def _reused(
+    drafted: Sequence[Drafted], same_as: Mapping[int, int], answers: Earlier
+) -> dict[int, AnyRow]:
+    """By place, the earlier answer of those that repeat nothing in their own job."""
+    return {
+        place: answers[one.asked]
+        for place, one in enumerate(drafted)
+        if one.asked in answers and place not in same_as
+    }

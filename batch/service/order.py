@@ -35,10 +35,14 @@ class Order:
     due_at: datetime | None = None
     #: Only the first so many rows.
     limit: int | None = None
+    #: The number before that of its first row.
+    first_number: int = 0
     #: What its answers must be.
     expected: Expected | None = None
     #: Ask identical requests once.
     dedupe: bool = True
+    #: Take the answers of earlier jobs to identical requests.
+    reuse: bool = False
     skip_bad_rows: bool = False
     #: Queue nothing, only tell.
     dry_run: bool = False
@@ -63,6 +67,10 @@ class Receipt:
     requests: int = 0
     #: Requests that share the answer of an identical one.
     duplicates: int = 0
+    #: Requests that took the answer of an earlier job's.
+    reused: int = 0
+    #: Rows that the job has already.
+    skipped: int = 0
     #: Bad lines that were left out, the first of them, and how many.
     problems: list[Problem] = field(default_factory=list)
     bad: int = 0
@@ -73,7 +81,7 @@ class Receipt:
     @property
     def calls(self) -> int:
         """Credits that the job takes, if every call gets its answer."""
-        return self.requests - self.duplicates
+        return self.requests - self.duplicates - self.reused
 
     def complain(self, source: str, line: int, reason: str) -> None:
         """A line cannot be used. Lines come nearly in order, not quite."""

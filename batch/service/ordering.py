@@ -64,9 +64,10 @@ def make_order(
         limit=said.get("limit"),
         expected=expectation(said, service.settings),
         dedupe=said.get("dedupe", True),
+        reuse=said.get("reuse", False),
         skip_bad_rows=said.get("skip_bad_rows", False),
         dry_run=said.get("dry_run", False),
-        format=_format(said.get("format")),
+        format=as_format(said.get("format")),
         encoding=said.get("encoding", "utf-8"),
     )
 
@@ -97,7 +98,8 @@ def _of_job_file(sources: Sequence[str]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def _format(name: str | None) -> Format | None:
+def as_format(name: str | None) -> Format | None:
+    """The format of this name; UsageError if there is none."""
     if name is None:
         return None
     if name not in list(Format):

@@ -6,9 +6,11 @@ killed submission leaves is removed by the next command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO
+
+from sqlalchemy import Connection
 
 from batch.dataset.files import name_of, size
 from batch.dataset.reader import read
@@ -16,12 +18,13 @@ from batch.dataset.rows import Row
 from batch.errors import DatasetError
 from batch.service import reading
 from batch.service.context import PIECE, Service
-from batch.service.intake import Intake, Record
+from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake, Record
 from batch.service.order import Order, Receipt, check_params
 from batch.store import jobs
 from batch.store.seen import Seen
 
 _Records = Iterator[Record]
+_Sift = Callable[[Sequence[Drafted]], list[Drafted]]
 
 
 def submit(
@@ -37,28 +40,47 @@ def submit(
     """
     check_params(order.params)
     profile = service.settings.profile(order.provider)
-    receipt = Receipt(
+    receipt = receipt_of(order)
+    with Seen() as seen:
+        intake = Intake(order, profile, receipt, seen)
+        found = records(order, receipt, stdin, on_bytes)
+        if order.dry_run:
+            rehearse(service, intake, found, list)
+        else:
+            publish = intake.publish
+            receipt.job_id = queue(service, order, intake, found, list, publish)
+    foresee(service, order, receipt)
+    return receipt
+
+
+def receipt_of(order: Order) -> Receipt:
+    """A receipt on which nothing stands yet."""
+    return Receipt(
         job_id=None,
         name=order.name,
         provider=order.provider,
         model=order.model,
         sources=tuple(map(name_of, order.sources)),
     )
-    with Seen() as seen:
-        intake = Intake(order, profile, receipt, seen)
-        records = _records(order, receipt, stdin, on_bytes)
-        if order.dry_run:
-            _rehearse(intake, records)
-        else:
-            receipt.job_id = _queue(service, order, intake, records)
+
+
+def foresee(service: Service, order: Order, receipt: Receipt) -> None:
+    """Note when all of it will be done."""
     more = receipt.calls if order.dry_run else 0
     receipt.forecast = reading.forecast(
         service, order.provider, more, model=receipt.model, daily_cap=order.daily_cap
     )
-    return receipt
 
 
-def _queue(service: Service, order: Order, intake: Intake, records: _Records) -> int:
+def queue(
+    service: Service,
+    order: Order,
+    intake: Intake,
+    records: _Records,
+    sift: _Sift,
+    publish: Callable[[Connection, int], None],
+) -> int:
+    """Queue what `sift` leaves of the rows; `publish` lets them be seen. The job."""
     database = service.database
     with service.new_lock("submission") as lock:
         job_id = database.write(
@@ -74,16 +96,18 @@ def _queue(service: Service, order: Order, intake: Intake, records: _Records) ->
             due_at=order.due_at,
             daily_cap=order.daily_cap,
             expected=order.expected,
+            template=order.template,
         )
         try:
             for piece in _pieces(records):
                 # Rendered before the transaction: the database is held for writing
                 # only, and a run beside it goes on.
-                drafts = intake.drafts(piece)
+                drafts = sift(intake.drafts(piece))
                 if intake.is_whole:
-                    database.write(intake.enqueue, job_id, drafts)
+                    answers = _earlier(service, intake, drafts)
+                    database.write(intake.enqueue, job_id, drafts, answers)
             intake.check()
-            database.write(intake.publish, job_id)
+            database.write(publish, job_id)
         except BaseException:
             while not database.write(jobs.discard, job_id, PIECE):
                 pass
@@ -91,20 +115,29 @@ def _queue(service: Service, order: Order, intake: Intake, records: _Records) ->
     return job_id
 
 
-def _rehearse(intake: Intake, records: _Records) -> None:
+def rehearse(service: Service, intake: Intake, records: _Records, sift: _Sift) -> None:
+    """Count what `queue` would queue."""
     for piece in _pieces(records):
-        intake.rehearse(intake.drafts(piece))
+        drafts = sift(intake.drafts(piece))
+        intake.rehearse(drafts, _earlier(service, intake, drafts))
     intake.check()
 
 
-def _records(
+def _earlier(service: Service, intake: Intake, drafts: Sequence[Drafted]) -> Earlier:
+    """Answers that can be used again; the database is read only where they are."""
+    if not intake.reuses:
+        return NO_ANSWERS
+    return service.database.read(intake.earlier, drafts)
+
+
+def records(
     order: Order,
     receipt: Receipt,
     stdin: BinaryIO | None,
     on_bytes: Callable[[int], None] | None,
 ) -> _Records:
     """The good rows of all sources; the bad ones are complained of on the way."""
-    number = done = 0
+    number, done = order.first_number, 0
     for source in order.sources:
         name = name_of(source)
         heard = None if on_bytes is None else _offset(on_bytes, done)
@@ -117,7 +150,7 @@ def _records(
         )
         try:
             for row in rows:
-                if number == order.limit:
+                if number - order.first_number == order.limit:
                     return
                 number += 1
                 if isinstance(row, Row):

@@ -99,6 +99,8 @@ def _row(one: Settlement, now: datetime) -> dict[str, Any]:
         "provisional": one.state is not RequestState.COMPLETED,
         "valid": done.valid,
         "invalid": done.invalid,
+        "asked": one.asked or None,
+        "reused": None,
     }
 
 

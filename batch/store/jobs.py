@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from batch.core.expected import Expected, OnInvalid
 from batch.core.model import Job, RequestState
+from batch.core.template import Template
 from batch.store.schema import (
     AnyRow,
     entries,
@@ -50,6 +51,7 @@ def create(
     due_at: datetime | None = None,
     daily_cap: int | None = None,
     expected: Expected | None = None,
+    template: Template | None = None,
 ) -> int:
     """A job that nobody sees until `publish`; its id."""
     made = connection.execute(
@@ -73,6 +75,7 @@ def create(
             daily_cap=daily_cap,
             schema=expected and expected.schema,
             on_invalid=expected and expected.on_invalid,
+            template=template and orjson.dumps(template).decode(),
         )
     )
     key = made.inserted_primary_key
@@ -92,10 +95,12 @@ def enqueue(
     first_id: int,
     drafts: Sequence[Draft],
     same_as: dict[int, int],
+    answered: Collection[int] = (),
 ) -> None:
     """Queue these requests under ids from `first_id` on.
 
-    `same_as` names, by a draft's place, the request whose answer it shares.
+    `same_as` names, by a draft's place, the request whose answer it shares; `answered`
+    are the places of those that have one already.
     """
     connection.execute(
         insert(requests),
@@ -105,7 +110,9 @@ def enqueue(
                 "job_id": job_id,
                 "number": draft.number,
                 "custom_id": draft.custom_id,
-                "state": RequestState.PENDING,
+                "state": RequestState.COMPLETED
+                if place in answered
+                else RequestState.PENDING,
                 "attempts": 0,
                 "failures": 0,
                 "model": draft.model,
@@ -130,6 +137,7 @@ def publish(
     last_id: int,
     models: Sequence[str] = (),
     model: str | None = None,
+    reused: int = 0,
 ) -> None:
     """The job is whole: from now on it is there, and may be run.
 
@@ -145,6 +153,7 @@ def publish(
             columns=orjson.dumps(list(columns)).decode(),
             models=orjson.dumps(list(models)).decode(),
             **named,
+            reused=reused,
             first_id=first_id,
             last_id=last_id,
             submission=None,
@@ -184,7 +193,7 @@ def discard(connection: Connection, job_id: int, most: int) -> bool:
     withdrawn = connection.scalar(select(jobs.c.submission).where(jobs.c.id == job_id))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
     if withdrawn != WITHDRAWN:
-        _take_back_number(connection, job_id)
+        take_back_number(connection, job_id)
     return True
 
 
@@ -210,7 +219,7 @@ def listed(
     return [_job(row) for row in connection.execute(query)]
 
 
-def _take_back_number(connection: Connection, job_id: int) -> None:
+def take_back_number(connection: Connection, job_id: int) -> None:
     """A job that nobody ever saw leaves no gap in the numbers."""
     if connection.dialect.name == "sqlite":
         connection.execute(
@@ -244,6 +253,7 @@ def _job(row: AnyRow) -> Job:
         daily_cap=row.daily_cap,
         models=tuple(orjson.loads(row.models)),
         reused=row.reused,
+        template=row.template and Template(**orjson.loads(row.template)),
         expected=None
         if row.schema is None
         else Expected(schema=row.schema, on_invalid=OnInvalid(row.on_invalid)),

@@ -78,6 +78,7 @@ def _as_answer(claim: Claim, done: Completion) -> Answer:
         "job": claim.job_id,
         "custom_id": claim.custom_id,
         "asked": _digest(claim.messages),
+        "digest": claim.asked.hex(),
         "completion": {**asdict(done), "headers": {}},
     }
 
@@ -138,6 +139,7 @@ def _take_in(connection: Connection, answer: Answer, now: datetime) -> bool:
                 state=RequestState.COMPLETED,
                 credit=EntryState.SPENT,
                 completion=Completion(**answer["completion"]),
+                asked=bytes.fromhex(answer.get("digest", "")),
             )
         ],
         now,

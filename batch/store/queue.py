@@ -14,6 +14,7 @@ from datetime import datetime
 import orjson
 from sqlalchemy import Connection, func, select, update
 
+from batch.core import asked
 from batch.core.model import Claim, Job, RequestState
 from batch.core.standing import Standing
 from batch.store import ledger
@@ -189,6 +190,9 @@ def _as_claim(
         cost=purse.cost(purpose, messages, params),
         daily_cap=job.daily_cap,
         expected=job.expected,
+        asked=asked.anywhere(
+            job.provider, purpose.model, row.messages.encode(), params
+        ),
     )
 
 

@@ -195,6 +195,7 @@ _RESULT_COLUMNS = (
     results.c.provisional,
     results.c.valid,
     results.c.invalid,
+    results.c.reused,
 )
 
 

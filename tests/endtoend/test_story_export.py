@@ -135,6 +135,7 @@ def test_an_export_has_the_documented_fields_in_their_order(stage: Stage):
         "usage",
         "finished_at",
         "input",
+        "valid",
     ]
     assert (done["status"], failed["status"]) == ("completed", "failed")
     assert done["error"] is None

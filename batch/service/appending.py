@@ -1,0 +1,110 @@
+"""Appending: more rows for a job that exists, all of them or none.
+
+They are submitted beside the job, where nobody sees them, and moved to it in one
+transaction; so a kill leaves the job as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from batch.core.model import Job
+from batch.errors import UnknownJobError, UsageError
+from batch.service import submission
+from batch.service.context import Service
+from batch.service.intake import Drafted, Intake
+from batch.service.order import Order, Receipt
+from batch.service.ordering import as_format
+from batch.store import appending
+from batch.store.seen import Seen
+
+
+def append_order(
+    service: Service, wanted: str, sources: Sequence[str], flags: dict[str, Any]
+) -> tuple[Job, Order]:
+    """The job, and the order that its own template and settings amount to."""
+    job = service.job(wanted)
+    if job.template is None:
+        raise UsageError(
+            f"job {job.id} was submitted by an earlier version, which did not keep its "
+            "template: submit the rows as a job of their own"
+        )
+    if any(source.endswith(".toml") for source in sources):
+        raise UsageError(
+            f"a job file makes a job of its own; name the datasets for job {job.id}"
+        )
+    first = 0
+    if flags.pop("continue_numbers"):
+        first = service.database.read(appending.last_number, job)
+    return job, Order(
+        sources=tuple(sources),
+        template=job.template,
+        provider=job.provider,
+        model=job.model,
+        params=dict(job.params),
+        name=job.name,
+        max_attempts=job.max_attempts,
+        daily_cap=job.daily_cap,
+        due_at=job.due_at,
+        expected=job.expected,
+        first_number=first,
+        format=as_format(flags.pop("format")),
+        **flags,
+    )
+
+
+def append(
+    service: Service,
+    job: Job,
+    order: Order,
+    *,
+    stdin: BinaryIO | None = None,
+    on_bytes: Callable[[int], None] | None = None,
+) -> Receipt:
+    """Queue the rows that the job does not have yet; all others must be as they were.
+
+    DatasetError names every row that is bad, or that has a name of the job's with
+    other content, and then none is queued.
+    """
+    receipt = submission.receipt_of(order)
+    with Seen() as seen:
+        intake = Intake(order, service.settings.profile(order.provider), receipt, seen)
+        if order.dedupe:
+            _remember(service, job, seen)
+
+        def sift(drafted: Sequence[Drafted]) -> list[Drafted]:
+            names = [one.draft.custom_id for one in drafted]
+            known = service.database.read(appending.known, job, names)
+            return intake.without(drafted, known, f"job {job.id}")
+
+        def publish(connection: Connection, submitted: int) -> None:
+            if not intake.merge(connection, submitted, job):
+                raise UnknownJobError(f"job {job.id} was deleted meanwhile")
+
+        records = submission.records(order, receipt, stdin, on_bytes)
+        try:
+            if order.dry_run:
+                submission.rehearse(service, intake, records, sift)
+            else:
+                submission.queue(service, order, intake, records, sift, publish)
+                receipt.job_id = job.id
+        except IntegrityError:
+            raise UsageError(
+                f"rows of these names came into job {job.id} meanwhile: append again"
+            ) from None
+    submission.foresee(service, order, receipt)
+    return receipt
+
+
+def _remember(service: Service, job: Job, seen: Seen) -> None:
+    """What the job asks already, so that it is not asked twice."""
+    end = job.first_id - 1
+    while True:
+        end, digests = service.database.read(appending.asked_already, job, end)
+        if not end:
+            return
+        seen.add(digests)

@@ -1,0 +1,125 @@
+"""More requests for a job that exists: what it has already, and taking them in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+from sqlalchemy import Connection, delete, func, select, update
+
+from batch.core import asked
+from batch.core.model import Job, RequestState
+from batch.store import earlier
+from batch.store.jobs import take_back_number
+from batch.store.schema import AnyRow, jobs, requests, results
+
+AT_ONCE = 500
+#: Requests whose questions are read at a time.
+PAGE = 5000
+
+
+def known(
+    connection: Connection, job: Job, custom_ids: Sequence[str]
+) -> dict[str, bytes]:
+    """Those names that the job has, each with the digest of what is asked there."""
+    found: dict[str, bytes] = {}
+    for start in range(0, len(custom_ids), AT_ONCE):
+        rows = connection.execute(
+            select(
+                requests.c.custom_id,
+                requests.c.messages,
+                requests.c.model,
+                requests.c.params,
+            ).where(
+                requests.c.job_id == job.id,
+                requests.c.custom_id.in_(custom_ids[start : start + AT_ONCE]),
+            )
+        )
+        found.update((row.custom_id, _digest(row)) for row in rows)
+    return found
+
+
+def last_number(connection: Connection, job: Job) -> int:
+    """The highest number of its rows."""
+    query = select(func.max(requests.c.number)).where(requests.c.job_id == job.id)
+    return int(connection.scalar(query) or 0)
+
+
+def asked_already(
+    connection: Connection, job: Job, after: int
+) -> tuple[int, dict[bytes, int]]:
+    """By what is asked, the next requests whose answers can be shared; where they end.
+
+    Not those that were answered to another question: the job was changed since then.
+    """
+    rows = connection.execute(
+        select(requests, results.c.asked)
+        .outerjoin(results, results.c.request_id == requests.c.id)
+        .where(
+            requests.c.id > after,
+            requests.c.id <= job.last_id,
+            requests.c.job_id + 0 == job.id,
+            requests.c.same_as.is_(None),
+        )
+        .order_by(requests.c.id)
+        .limit(PAGE)
+    ).all()
+    end = rows[-1].id if rows else 0
+    return end, {_digest(row): row.id for row in rows if _is_as_it_was(job, row)}
+
+
+def merge(
+    connection: Connection,
+    submitted: int,
+    job: Job,
+    *,
+    total: int,
+    duplicates: int,
+    reused: int,
+    columns: Sequence[str],
+    models: Sequence[str],
+    last_id: int,
+) -> bool:
+    """Move all that was submitted to the job; False if the job is gone meanwhile."""
+    row = connection.execute(
+        select(jobs).where(jobs.c.id == job.id, jobs.c.submission.is_(None))
+    ).first()
+    if row is None:
+        return False
+    earlier.settle_twins(connection, submitted)
+    connection.execute(
+        update(requests).where(requests.c.job_id == submitted).values(job_id=job.id)
+    )
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(
+            total=row.total + total,
+            duplicates=row.duplicates + duplicates,
+            reused=row.reused + reused,
+            columns=_union(row.columns, columns),
+            models=_union(row.models, models),
+            last_id=max(row.last_id, last_id),
+        )
+    )
+    connection.execute(delete(jobs).where(jobs.c.id == submitted))
+    take_back_number(connection, submitted)
+    return True
+
+
+def _is_as_it_was(job: Job, row: AnyRow) -> bool:
+    if row.state != RequestState.COMPLETED or row.asked is None:
+        return True
+    params = {**job.params, **(orjson.loads(row.params) if row.params else {})}
+    model = row.model or job.model
+    now = asked.anywhere(job.provider, model, row.messages.encode(), params)
+    return bool(row.asked == now)
+
+
+def _digest(row: AnyRow) -> bytes:
+    params = (row.params or "").encode()
+    return asked.within_a_job(row.messages.encode(), row.model, params)
+
+
+def _union(old: str, new: Sequence[str]) -> str:
+    return orjson.dumps(list(dict.fromkeys([*orjson.loads(old), *new]))).decode()

@@ -1,0 +1,85 @@
+"""Answers of earlier jobs, for those who ask the very same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from batch.core.model import RequestState
+from batch.store.schema import AnyRow, jobs, requests, results
+
+#: Digests that are looked up by one statement.
+AT_ONCE = 500
+
+#: What an answer takes along.
+_TAKEN = (
+    results.c.text,
+    results.c.finish_reason,
+    results.c.model,
+    results.c.usage,
+    results.c.reasoning,
+    results.c.tool_calls,
+    results.c.finished_at,
+    results.c.asked,
+)
+
+
+def find(connection: Connection, digests: Sequence[bytes]) -> Iterator[AnyRow]:
+    """The answers to these questions, newest first, each with where it came from."""
+    for start in range(0, len(digests), AT_ONCE):
+        yield from connection.execute(
+            select(*_TAKEN, results.c.reused, requests.c.job_id, requests.c.custom_id)
+            .join(requests, requests.c.id == results.c.request_id)
+            .join(jobs, jobs.c.id == requests.c.job_id)
+            .where(
+                results.c.asked.in_(digests[start : start + AT_ONCE]),
+                requests.c.state == RequestState.COMPLETED,
+                # Not of one that is on its way in, or out.
+                jobs.c.submission.is_(None),
+            )
+            .order_by(results.c.request_id.desc())
+        )
+
+
+def take(
+    connection: Connection, found: Mapping[int, AnyRow], valid: bool | None
+) -> None:
+    """Give these requests these answers; `valid`: whether they were held to any."""
+    if not found:
+        return
+    connection.execute(
+        insert(results),
+        [
+            {
+                "request_id": request_id,
+                **{column.name: getattr(row, column.name) for column in _TAKEN},
+                "valid": valid,
+                "reused": origin(row),
+            }
+            for request_id, row in found.items()
+        ],
+    )
+
+
+def origin(row: AnyRow) -> str:
+    """The request that the answer was first given to."""
+    return row.reused or f"{row.job_id}:{row.custom_id}"
+
+
+def settle_twins(connection: Connection, job_id: int) -> None:
+    """Let the job's repetitions stand where those stand that they repeat."""
+    leader = requests.alias("leader")
+    stands: Any = select(leader.c.state).where(leader.c.id == requests.c.same_as)
+    done = (RequestState.COMPLETED, RequestState.FAILED, RequestState.CANCELLED)
+    connection.execute(
+        update(requests)
+        .where(
+            requests.c.job_id == job_id,
+            requests.c.same_as.is_not(None),
+            requests.c.state == RequestState.PENDING,
+            stands.scalar_subquery().in_(done),
+        )
+        .values(state=stands.scalar_subquery())
+    )
