@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
@@ -52,6 +52,8 @@ class Profile:
     #: Where its own count can be read.
     balance: Balance | None = None
     models: tuple[Model, ...] = ()
+    #: What requests are asked with that say nothing else.
+    params: Mapping[str, Any] = field(default_factory=dict)
     #: Whether connections are kept for the next call.
     pooled: bool = False
     #: espai: the field that carries the messages; it has been renamed before.
@@ -158,6 +160,7 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
         price=allowance.price(reader),
         balance=allowance.balance(reader, quotas, url),
         models=tuple(_model(item) for item in reader.tables("models")),
+        params=reader.values("params"),
         rules=_rules(reader, quotas),
         pooled=connections == "pooled",
         message_field=reader.text("message_field", "message"),

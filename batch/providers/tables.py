@@ -77,6 +77,11 @@ class Reader:
                 raise self.error(f"{name}.{key}", "must be a text")
         return found
 
+    def values(self, name: str) -> dict[str, Any]:
+        """A table of whatever it holds."""
+        found: dict[str, Any] = self._take(name, dict, "a table", {})
+        return found
+
     def table(self, name: str) -> Reader:
         return Reader(self._take(name, dict, "a table", {}), self.key(name))
 

@@ -35,7 +35,7 @@ def make_order(
     """
     said = _of_job_file(sources)
     sources = said.pop("sources", sources)
-    params = {**said.pop("params", {}), **(flags.get("params") or {})}
+    of_file = said.pop("params", {})
     if flags.get("prompt") and flags.get("prompt_column"):
         raise UsageError("say either --prompt or --prompt-column, not both")
     for name, value in flags.items():
@@ -43,6 +43,7 @@ def make_order(
             said[name] = value
             said.pop(_RIVALS.get(name, ""), None)
     profile = service.settings.profile(said.get("provider"))
+    params = {**profile.params, **of_file, **(flags.get("params") or {})}
     model = said.get("model") or service.settings["model"]
     model_id = profile.model_id(model) if model else ""
     if model and not profile.knows(model_id):
