@@ -17,7 +17,14 @@ from batch.core.quota import FIXED, Quota
 from batch.core.windows import Window
 from batch.errors import StoreError
 from batch.store import counting
-from batch.store.schema import entries, jobs, requests, results, runners
+from batch.store.schema import (
+    PROVISIONAL,
+    entries,
+    jobs,
+    requests,
+    results,
+    runners,
+)
 from batch.store.windows import standings
 
 #: Examples that a finding names.
@@ -83,7 +90,14 @@ def _findings(connection: Connection) -> Iterator[str | None]:
     failed = state == RequestState.FAILED
     mute = both.where(leads, failed, results.c.error_code.is_(None))
     yield _named(connection, mute, "failed without an error")
-    early = both.where(leads, ~done & ~failed, results.c.request_id.is_not(None))
+    # One that is asked anew has an earlier answer.
+    waits = state.in_([RequestState.PENDING, RequestState.RUNNING])
+    early = both.where(
+        leads,
+        ~done & ~failed,
+        results.c.request_id.is_not(None),
+        ~(waits & PROVISIONAL),
+    )
     yield _named(connection, early, "with a result before its end")
     running = state == RequestState.RUNNING
     held = or_(

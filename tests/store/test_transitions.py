@@ -22,7 +22,7 @@ from scene import (
 )
 
 from batch.core.model import TRANSITIONS, RequestState, Settlement
-from batch.store import outcomes, queue, wishes
+from batch.store import audit, outcomes, queue, wishes
 from batch.store.engine import Database
 
 Way = Callable[[Scene, int], object]
@@ -115,6 +115,8 @@ def becomes(database: Database, state: RequestState, deed: str) -> set[RequestSt
             DEEDS[deed](scene, one)
             after.add(scene.state(one))
             scene.check()
+            # As doctor looks at them.
+            assert audit.findings(connection) == []
     return after
 
 
