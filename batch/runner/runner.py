@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
+from typing import Any
 
 from batch.core.model import (
     Claim,
@@ -85,7 +86,7 @@ class Runner:
     async def run(self) -> Ending:
         """Work until the queue is dry, the credits are gone, or something stops it."""
         try:
-            await self._outlook.begin()
+            await self._unless_ended(self._outlook.begin())
             return await self._work()
         except Exception as error:
             await self._finish_calls(error)
@@ -296,6 +297,18 @@ class Runner:
         finally:
             sleeping.cancel()
             waiting.cancel()
+
+    async def _unless_ended(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Do this, as long as nobody ends the run."""
+        task = asyncio.ensure_future(doing)
+        waiting = asyncio.ensure_future(self._ends.wait())
+        try:
+            await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
     def _on_text(self, claim: Claim, text: str) -> None:
         self.progress.stream(claim.custom_id, text)
