@@ -54,8 +54,9 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 	@touch $@
 
 # LiteLLM's proxy (700 MB) wants other versions than we do.
-$(VENV)/.heavy: pyproject.toml | $(BIN)/python
-	@echo "Installing a third party's server for the tests …"
+$(VENV)/.heavy: pyproject.toml $(VENV)/.dev
+	@echo "Installing what the heavy tests need: Parquet, a third party's server …"
+	@$(PIP) -e '.[parquet]'
 	@$(PYTHON) -m venv $(VENV)/litellm 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)/litellm
 	@$(PYTHON) -m pip --python $(VENV)/litellm/bin/python --disable-pip-version-check install -q 'litellm[proxy]>=1.106,<1.107'
 	@touch $@

@@ -10,13 +10,15 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 import pytest
-from pyarrow import parquet
 
 from batch.dataset.reader import read
 from batch.dataset.rows import BadRow, Row
 from batch.errors import DatasetError
+
+pyarrow = pytest.importorskip("pyarrow", reason="only `make test-all` installs it")
+parquet = pytest.importorskip("pyarrow.parquet")
+pytestmark = pytest.mark.heavy
 
 
 def table(tmp_path: Path, columns: dict[str, Any], **settings: Any) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import pyarrow
 import pytest
-from pyarrow import parquet as reader
 
 from batch.export import parquet
 from batch.export.results import Result
+
+pyarrow = pytest.importorskip("pyarrow", reason="only `make test-all` installs it")
+reader = pytest.importorskip("pyarrow.parquet")
+pytestmark = pytest.mark.heavy
 
 COLUMNS = {
     "custom_id": pyarrow.string(),
@@ -27,6 +29,8 @@ COLUMNS = {
     "input": pyarrow.string(),
     "reasoning": pyarrow.string(),
     "tool_calls": pyarrow.string(),
+    "valid": pyarrow.bool_(),
+    "invalid": pyarrow.string(),
 }
 
 
@@ -60,7 +64,9 @@ def written(results: Iterator[Result]) -> reader.ParquetFile:
 def test_every_field_has_its_type():
     none = {"completion": None, "finish_reason": None, "usage": None}
     waits = result(2, status="pending", finished_at=None, **none)
-    table = written(iter([result(1, reasoning="hm", tool_calls="[]"), waits])).read()
+    table = written(
+        iter([result(1, reasoning="hm", tool_calls="[]", valid=True), waits])
+    ).read()
     assert dict(zip(table.schema.names, table.schema.types, strict=True)) == COLUMNS
     first, second = table.to_pylist()
     assert first == {
@@ -77,6 +83,8 @@ def test_every_field_has_its_type():
         "input": '{"n": 1}',
         "reasoning": "hm",
         "tool_calls": "[]",
+        "valid": True,
+        "invalid": None,
     }
     assert (second["status"], second["finished_at"]) == ("pending", None)
 
