@@ -61,6 +61,13 @@ class Pace:
         waits = (self.denied_until, self.held_until)
         return max((at for at in waits if at and at > now), default=None)
 
+    def move(self, by: timedelta) -> None:
+        """Another clock is believed: what was to be waited for is as long as before."""
+        # Of credits the ledger knows better.
+        self.denied_until = None
+        if self.held_until is not None:
+            self.held_until += by
+
     def restart(self) -> None:
         """Begin again with one call."""
         self._ramp.restart()

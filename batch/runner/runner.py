@@ -29,7 +29,7 @@ from batch.providers.base import Endpoint
 from batch.runner import endings
 from batch.runner.outlook import Outlook
 from batch.runner.pace import Pace
-from batch.runner.trade import HEARTBEAT, Trade
+from batch.runner.trade import HEARTBEAT, SAME, Trade
 from batch.runner.tray import Refusal, Tray
 from batch.runner.values import Ending, Options, Progress
 from batch.store.queue import Claimed
@@ -63,6 +63,8 @@ class Runner:
         self._clock = clock
         self._options = options
         self._notify = notify
+        #: The machine's start, by the clock that pauses go by.
+        self._start = clock.start
         self._pace = Pace(options)
         self._tray = Tray()
         on_text = self._on_text if show_text else None
@@ -162,6 +164,7 @@ class Runner:
     async def _work(self) -> Ending:
         while True:
             await self._exchange()
+            self._follow_clock()
             if self._crash is not None:
                 raise self._crash
             if self._tasks:
@@ -280,7 +283,19 @@ class Runner:
         while self._ending is None and (now := self._clock.now()) < moment:
             await self._nap(min(NAP, (moment - now).total_seconds()))
             await self._exchange()
+            if self._follow_clock():
+                # The moment was another clock's.
+                break
         self.progress.sleeping_until = None
+
+    def _follow_clock(self) -> bool:
+        """Whether another clock is believed than when this was asked last."""
+        by = self._clock.start - self._start
+        if abs(by) < SAME:
+            return False
+        self._start += by
+        self._pace.move(by)
+        return True
 
     async def _nap(self, seconds: float) -> None:
         await self._sleep(seconds, self._tray.wake)

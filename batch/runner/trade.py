@@ -180,7 +180,9 @@ class Trade:
                 self._dated_by = row.booted_at
                 if row.confirmed or not confirmed:
                     return
-            elif self._dated_by not in (None, row.booted_at):
+            elif self._dated_by not in (None, row.booted_at) or (
+                row.confirmed and not confirmed
+            ):
                 self._dated_by = row.booted_at
                 clock.adopt(row.booted_at)
                 return

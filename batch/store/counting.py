@@ -42,13 +42,17 @@ def touching(
     connection: Connection, account_id: int, quota: Quota, window: Window
 ) -> int:
     """What the calls so far took that may count in this window."""
-    reserved = [entries.c.reserved_at > window.starts_at - LONGEST_CALL]
-    if window.resets_at < FOREVER:
-        reserved.append(entries.c.reserved_at <= window.resets_at + quota.guard)
-    ended = entries.c.settled_at > window.starts_at - quota.guard
-    # Two questions, since one of "ended or not" would read every entry there is.
-    return _sum(connection, account_id, quota, [_TAKEN, ended, *reserved]) + _sum(
-        connection, account_id, quota, [RESERVED, *reserved]
+    by_now = [entries.c.reserved_at <= window.resets_at + quota.guard]
+    if window.resets_at >= FOREVER:
+        by_now.clear()
+    ended = [
+        entries.c.settled_at > window.starts_at - quota.guard,
+        entries.c.reserved_at > window.starts_at - LONGEST_CALL,
+    ]
+    # Two questions, since one of "ended or not" would read every entry there is. What
+    # is reserved counts however old it is: a machine that slept may send it yet.
+    return _sum(connection, account_id, quota, [_TAKEN, *ended, *by_now]) + _sum(
+        connection, account_id, quota, [RESERVED, *by_now]
     )
 
 
