@@ -9,11 +9,12 @@ PIP    := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check in
 # As many tests at once as there are cores; what is left is shared out again.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo test test-all simulate lint format bench clean
 help:
 	@echo "make demo      see the whole story in 20 seconds, on a stand-in service"
 	@echo "make test      the tests (under five minutes)"
 	@echo "make test-all  the tests and the long campaigns"
+	@echo "make simulate  whole runs in virtual time, SEEDS=1000 of them, on all cores"
 	@echo "make lint      ruff, mypy --strict, the import contracts"
 
 demo: $(VENV)/.installed
@@ -24,6 +25,11 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev $(VENV)/.heavy
 	$(PYTEST)
+
+# One seed again, with all that happens in it: campaign.py --help.
+SEEDS ?= 1000
+simulate: $(VENV)/.dev
+	$(BIN)/python tests/simulation/campaign.py --seeds $(SEEDS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -279,6 +279,7 @@ def test_a_line_that_is_too_long_is_one_bad_row(form):
     assert [row.number for row in rows] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.fault(51)
 def test_a_line_of_fifty_megabytes_is_skipped_in_constant_memory():
     class Long(io.RawIOBase):
         left = 50 * 1024 * 1024
@@ -358,6 +359,7 @@ def cuts(draw: st.DrawFn, raw: bytes) -> list[bytes]:
         ),
     ],
 )
+@pytest.mark.fault(51)
 def test_a_bad_line_is_named_and_costs_no_other(line, reason):
     rows = jsonl(b'{"n":1}\n' + line + b'\n{"n":2}\n')
     assert [(row.number, row.line) for row in rows] == [(1, 1), (2, 2), (3, 3)]
@@ -454,6 +456,7 @@ def test_any_row_written_by_the_json_module_comes_back(rows, style):
     st.data(),
 )
 @law
+@pytest.mark.fault(51)
 def test_mutating_one_line_makes_that_line_bad_and_loses_no_other(
     rows, index, rubbish, data
 ):

@@ -93,6 +93,10 @@ def main(
     """
     if debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
+        return
+    # What libraries log is no word for a user, and may hold a key.
+    logging.lastResort = None
+    logging.raiseExceptions = False
 
 
 def call() -> int:
@@ -129,7 +133,7 @@ _NO_MEMORY = ("cannot allocate memory", "failed to map segment", "start new thre
 def _short_of_memory() -> int:
     # Written as it is: to show it nicely takes memory too.
     with contextlib.suppress(OSError):
-        os.write(2, b"Error: out of memory: nothing is lost, free some and run again\n")
+        os.write(2, b"Error: out of memory: free some and run again\n")
     return 1
 
 

@@ -26,6 +26,7 @@ from batch.core.retry import LONGEST_WAIT, wait
         (1, 0.0, 0.0, 0.5),
     ],
 )
+@pytest.mark.fault(37)
 def test_waits_by_hand(failures, stated, random, seconds):
     assert wait(failures, stated, random) == seconds
 

@@ -77,6 +77,7 @@ cuts = st.lists(st.integers(0, 400), max_size=12)
 @example("data: a\r\n\r\n", [7, 8, 9, 10])
 @example("\ufeffdata: a\n\n", [1, 2])
 @example("data\n\ndata\ndata\n\ndata:", [])
+@pytest.mark.fault(34)
 def test_wherever_it_is_cut_the_events_are_those_of_the_standard(stream, at):
     events, rest = by_the_standard(stream)
     assert fed(*cut(stream.encode(), at)) == (events, [rest] if rest else [])
@@ -180,6 +181,7 @@ def test_an_event_is_bounded(endless):
         fed(*[endless] * 2000, most=1000)
 
 
+@pytest.mark.fault(31)
 def test_comments_are_no_part_of_an_event_and_may_go_on_for_ever():
     decoder = SseDecoder(1000)
     for _ in range(2000):

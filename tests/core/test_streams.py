@@ -20,6 +20,7 @@ def fed(*pieces: bytes) -> str:
 
 
 @given(texts, st.data())
+@pytest.mark.fault(34)
 def test_the_cuts_do_not_matter(text, data):
     whole = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
@@ -58,6 +59,7 @@ def test_nothing_is_an_empty_text():
         "铁".encode("gbk"),
     ],
 )
+@pytest.mark.fault(34)
 def test_what_is_not_utf8_is_not_text(data):
     with pytest.raises(NotTextError, match="not UTF-8"):
         fed(b"good so far ", data, b"!!!!")

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -75,6 +75,7 @@ class GateClock(SystemClock):
     """
 
     def __init__(self, passes: int) -> None:
+        self.passes = passes
         self._passes = passes
         self._opened = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -220,6 +221,11 @@ class Warm:
             text=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """Of the process whose children carry out the orders."""
+        return self._process.pid
+
     def run(self, order: dict[str, Any]) -> int:
         """Carry out an order; the exit code."""
         process = self._process
@@ -298,10 +304,14 @@ class Stage:
         later: timedelta | None = None,
         env: Mapping[str, str | None] | None = None,
         seconds: float = 2 * PATIENCE,
+        under: Sequence[str] = (),
     ) -> Result:
-        """`quotabatch ARGS`, to its end; `later`: on a clock that is so much ahead."""
+        """`quotabatch ARGS`, to its end; `later`: on a clock that is so much ahead.
+
+        `under`: the words of a program that starts it, as prlimit or strace.
+        """
         done = subprocess.run(
-            self.command(*args, later=later),
+            [*under, *self.command(*args, later=later)],
             env=self.environ(env),
             cwd=self.folder,
             input=b"" if stdin is None else stdin,
@@ -342,11 +352,11 @@ class Stage:
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         stdout: int | IO[bytes] = subprocess.PIPE,
         env: Mapping[str, str | None] | None = None,
+        under: Sequence[str] = (),
     ) -> Process:
         """`quotabatch ARGS`, in the background."""
-        process = Process(
-            self.command(*args), self.environ(env), self.folder, stdin, stdout
-        )
+        command = [*under, *self.command(*args)]
+        process = Process(command, self.environ(env), self.folder, stdin, stdout)
         self._processes.append(process)
         return process
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from stage import DAY, Stage
 
 POEM = """第 {n} 首。请把下面的诗译成英文，并解释最后一句：
@@ -72,6 +73,7 @@ def test_wait_sleeps_over_every_reset_until_all_is_done(stage: Stage):
     assert stage.counts(job) == {"total": 5, "completed": 5}
 
 
+@pytest.mark.fault(36)
 def test_the_endpoints_own_word_ends_the_day_before_our_count_does(stage: Stage):
     served = stage.serve(limit=3)
     stage.configure(limit=200)
@@ -81,6 +83,8 @@ def test_the_endpoints_own_word_ends_the_day_before_our_count_does(stage: Stage)
 
     assert done.code == 75
     assert "says that nothing is left" in done.err
+    # Both counts, its own and ours.
+    assert "4 of 200 credits are counted here" in done.err
     assert "exit code 75" in done.err
     assert served.count == 4
     assert stage.counts(job) == {"total": 10, "completed": 3, "pending": 7}

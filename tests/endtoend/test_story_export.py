@@ -12,7 +12,6 @@ import threading
 from pathlib import Path
 
 import pytest
-from pyarrow import parquet
 from stage import COMMAND, GateClock, Stage, wait_until
 
 
@@ -60,11 +59,15 @@ def test_the_columns_of_a_csv_are_always_the_same(stage: Stage):
         "usage",
         "reasoning",
         "tool_calls",
+        "valid",
+        "invalid",
     ]
     assert row[1] == "pending"
 
 
+@pytest.mark.heavy
 def test_a_parquet_file_holds_what_the_lines_do(stage: Stage):
+    parquet = pytest.importorskip("pyarrow.parquet")
     stage.serve(faults={2: "http:400"})
     job = stage.submit(["eins", "zwei"])
     assert stage.quick("run", "--concurrency", 1).code == 1
@@ -202,6 +205,7 @@ def test_an_export_to_a_pipe_by_name_leaves_the_pipe_in_its_place(stage: Stage):
     assert [json.loads(text)["custom_id"] for text in received] == ["1"]
 
 
+@pytest.mark.fault(49)
 def test_a_reader_that_stops_early_is_told_of(stage: Stage):
     job = big_job(stage)
     exporting = subprocess.Popen(
@@ -225,6 +229,7 @@ def test_a_reader_that_stops_early_is_told_of(stage: Stage):
 
 
 @pytest.mark.parametrize("command", ["export", "status"])
+@pytest.mark.fault(49)
 def test_output_that_cannot_be_written_is_an_error(stage: Stage, command):
     stage.submit(["eins"])
     words = [command, "1"] if command == "export" else [command]

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from rawserver import RawServer, Request, byte_by_byte, chunked, sends, whole
 from stage import KEY, MODEL, Stage, wait_until
 
@@ -89,6 +90,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+@pytest.mark.fault(54)
 def test_keys_set_reads_stdin_and_keeps_the_key_for_the_users_eyes_only(stage: Stage):
     del stage.env["ESPAI_API_KEY"]
     setting = stage.start("--debug", "keys", "set", stdin=subprocess.PIPE)
@@ -120,6 +122,7 @@ def test_keys_set_reads_stdin_and_keeps_the_key_for_the_users_eyes_only(stage: S
     assert stage.quick("keys", "remove").code == 2
 
 
+@pytest.mark.fault(54)
 def test_no_echo_of_the_key_reaches_a_file_or_an_output(stage: Stage):
     del stage.env["ESPAI_API_KEY"]
     last = threading.Event()
@@ -177,6 +180,7 @@ def everything_that_is_said(stage: Stage, job: int) -> Iterator:
         yield stage.quick("--debug", *words)
 
 
+@pytest.mark.fault(40, 54)
 def test_a_redirect_does_not_carry_the_key_elsewhere(stage: Stage):
     elsewhere = stage.keep(RawServer(sends(whole("fine"))))
     target = f"{elsewhere.url}?key={KEY}"
@@ -195,6 +199,7 @@ def test_a_redirect_does_not_carry_the_key_elsewhere(stage: Stage):
     assert stage.counts(job) == {"total": 2, "pending": 2}
 
 
+@pytest.mark.fault(54)
 def test_a_key_that_cannot_be_one_is_refused_and_not_repeated(stage: Stage):
     stage.submit(["eins"])
     for key in (f"{KEY} {KEY}", f"{KEY}é", f"{KEY}\n{KEY}"):
@@ -207,6 +212,7 @@ def test_a_key_that_cannot_be_one_is_refused_and_not_repeated(stage: Stage):
     assert not (stage.home / "keys.json").exists()
 
 
+@pytest.mark.fault(54)
 def test_a_key_that_is_given_as_an_argument_is_not_repeated(stage: Stage):
     for words in (["keys", "set", KEY], ["keys", "set", "espai", KEY]):
         done = stage.quick(*words)
@@ -236,6 +242,7 @@ def test_the_variables_win_over_the_key_file(stage: Stage):
     assert len({one["account"] for one in ledgers}) == 3
 
 
+@pytest.mark.fault(54)
 def test_a_job_file_and_a_dataset_are_no_place_for_keys(stage: Stage):
     stage.write("rows.txt", "eins\n")
     stage.write(

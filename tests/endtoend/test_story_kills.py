@@ -73,6 +73,7 @@ def test_a_queue_survives_kills_at_any_moment(stage: Stage, kills, requests, see
         assert not is_alive(lock.parent, lock.stem)
 
 
+@pytest.mark.fault(3)
 def test_after_a_kill_the_next_run_names_what_was_in_flight_and_goes_on(stage: Stage):
     served = stage.serve(latency=1, clock=GateClock(passes=3))
     job = stage.submit([f"frage {n}" for n in range(1, 11)])
@@ -126,6 +127,7 @@ def test_held_back_calls_are_asked_again_only_when_the_user_says_so(stage: Stage
     assert stage.export(job)[0]["completion"] == served.answer_to("frage 1")
 
 
+@pytest.mark.fault(6)
 @pytest.mark.long
 def test_a_request_that_kills_its_runner_again_and_again_is_given_up(stage: Stage):
     served = stage.serve(latency=1, clock=GateClock(passes=0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 
+import pytest
 from rawserver import (
     HEAD,
     RawServer,
@@ -124,6 +125,7 @@ def by_prompt(connection: socket.socket, request: Request) -> None:
     script(connection, request)
 
 
+@pytest.mark.fault(25, 26, 27, 32, 34)
 def test_every_non_answer_fails_and_the_answers_beside_them_stay(stage: Stage):
     server = stage.keep(RawServer(by_prompt))
     stage.configure(limit=200)
@@ -156,6 +158,7 @@ def test_every_non_answer_fails_and_the_answers_beside_them_stay(stage: Stage):
     assert sum(one["count"] for one in failures) == len(NON_ANSWERS)
 
 
+@pytest.mark.fault(27, 32)
 def test_a_failed_attempt_is_made_again_until_the_answer_is_there(stage: Stage):
     bad = iter(
         [
@@ -185,6 +188,7 @@ def test_a_failed_attempt_is_made_again_until_the_answer_is_there(stage: Stage):
     assert attempts[0]["partial"] == ANSWER
 
 
+@pytest.mark.fault(28)
 def test_an_answer_says_whether_its_end_was_seen(stage: Stage):
     replies = {
         "length": whole(ANSWER),
@@ -227,6 +231,7 @@ def test_an_answer_that_looks_like_an_error_but_is_none_is_kept(stage: Stage):
     assert [one["completion"] for one in stage.export(job)] == texts
 
 
+@pytest.mark.fault(30)
 def test_a_silent_endpoint_is_given_up_within_the_time_allowed(stage: Stage):
     def script(connection: socket.socket, _request: Request) -> None:
         connection.sendall(chunked([ANSWER.encode()], end=b""))
@@ -244,6 +249,7 @@ def test_a_silent_endpoint_is_given_up_within_the_time_allowed(stage: Stage):
     assert result["completion"] is None
 
 
+@pytest.mark.fault(29)
 def test_a_compressed_reply_stops_the_run_at_the_first_call(stage: Stage):
     head = HEAD + b"Content-Encoding: gzip\r\n"
     server = stage.keep(RawServer(sends(whole(b"\x1f\x8b\x08", head))))

@@ -59,6 +59,7 @@ def test_a_job_is_answered_to_the_limit_and_the_rest_waits(stage: Stage, streame
     assert stage.ledger()["used"] == 3
 
 
+@pytest.mark.fault(36)
 def test_its_refusal_at_the_limit_closes_the_day(stage: Stage):
     served = stage.serve(limit=2)
     configure(stage, served.url, limit=200)
@@ -72,6 +73,7 @@ def test_its_refusal_at_the_limit_closes_the_day(stage: Stage):
     assert "per day" in stage.quick("quota").out + stage.quick("quota").err
 
 
+@pytest.mark.fault(39)
 def test_a_refused_key_ends_the_run_with_the_first_call(stage: Stage):
     served = stage.serve(keys=frozenset({"another"}))
     configure(stage, served.url)
@@ -95,6 +97,7 @@ def test_a_refused_key_ends_the_run_with_the_first_call(stage: Stage):
         ),
     ],
 )
+@pytest.mark.fault(27, 32)
 def test_what_broke_off_is_asked_again(stage: Stage, fault):
     served = stage.serve(faults={2: fault})
     configure(stage, served.url)
@@ -110,6 +113,7 @@ def test_what_broke_off_is_asked_again(stage: Stage, fault):
 
 
 @pytest.mark.parametrize("fault", ["latin1", "html", "empty", "drop", "finish"])
+@pytest.mark.fault(32)
 def test_what_is_no_answer_is_never_stored_as_one(stage: Stage, fault):
     served = stage.serve(always=fault)
     configure(stage, served.url)
@@ -238,6 +242,7 @@ ECHOES = {
 }
 
 
+@pytest.mark.fault(54)
 def test_the_key_travels_in_its_header_and_stands_nowhere_else(stage: Stage):
     last = threading.Event()
 

@@ -8,6 +8,7 @@ import pytest
 from stage import MODEL, Stage
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     ("runners", "limit", "requests"),
     [
@@ -44,6 +45,7 @@ def test_six_runners_on_one_queue_spend_exactly_the_limit(
     assert (ledger["used"], ledger["reserved"], ledger["remaining"]) == (limit, 0, 0)
 
 
+@pytest.mark.fault(14)
 @pytest.mark.long
 def test_twelve_processes_that_start_at_once_share_one_fresh_home(stage: Stage):
     started = []

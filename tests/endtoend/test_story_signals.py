@@ -23,6 +23,7 @@ def in_flight(stage: Stage):
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
+@pytest.mark.fault(47)
 def test_the_first_signal_keeps_the_answers_in_flight(stage: Stage, number, code):
     served, running = in_flight(stage)
 
@@ -44,6 +45,7 @@ def test_the_first_signal_keeps_the_answers_in_flight(stage: Stage, number, code
     assert (ledger["used"], ledger["reserved"]) == (7, 0)
 
 
+@pytest.mark.fault(47)
 def test_the_second_signal_gives_up_what_is_in_flight(stage: Stage):
     served, running = in_flight(stage)
 
@@ -67,6 +69,7 @@ def test_the_second_signal_gives_up_what_is_in_flight(stage: Stage):
     assert served.count == 20 + 4
 
 
+@pytest.mark.fault(47)
 def test_a_run_that_sleeps_until_the_reset_can_be_interrupted(stage: Stage):
     served = stage.serve(limit=1)
     stage.submit(["eins", "zwei"])
@@ -81,6 +84,7 @@ def test_a_run_that_sleeps_until_the_reset_can_be_interrupted(stage: Stage):
     assert served.count == 1
 
 
+@pytest.mark.fault(21)
 def test_a_stopped_run_is_not_taken_for_a_dead_one(stage: Stage):
     served, running = in_flight(stage)
     running.signal(signal.SIGSTOP)

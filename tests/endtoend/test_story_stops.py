@@ -13,6 +13,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@pytest.mark.fault(39)
 def test_a_refused_key_stops_the_run_after_one_call(stage: Stage):
     served = stage.serve(keys=frozenset({"another"}))
     job = stage.submit([f"frage {n}" for n in range(20)])
@@ -39,6 +40,7 @@ def test_a_refused_key_stops_the_run_after_one_call(stage: Stage):
         ("redirect", 78, "redirects to"),
     ],
 )
+@pytest.mark.fault(39, 40)
 def test_what_concerns_every_request_stops_the_run_at_the_first(
     stage: Stage, fault, code, says
 ):
@@ -54,6 +56,7 @@ def test_what_concerns_every_request_stops_the_run_at_the_first(
     assert stage.counts(job) == {"total": 5, "pending": 5}
 
 
+@pytest.mark.fault(23)
 def test_a_dead_port_costs_no_credit(stage: Stage):
     stage.configure(limit=200)
     job = stage.submit(["eins", "zwei"])
@@ -74,6 +77,7 @@ def test_a_dead_port_costs_no_credit(stage: Stage):
 
 
 @pytest.mark.long  # a resolver may take its time
+@pytest.mark.fault(22)
 def test_a_host_that_is_not_there_costs_no_credit(stage: Stage):
     job = stage.submit(["eins"])
 
@@ -100,6 +104,7 @@ def test_without_a_key_nothing_is_sent_and_the_way_out_is_named(stage: Stage):
     assert stage.counts(job) == {"total": 1, "pending": 1}
 
 
+@pytest.mark.fault(37)
 def test_a_service_that_only_fails_does_not_burn_the_day(stage: Stage):
     served = stage.serve(always="http:500")
     job = stage.submit([f"frage {n}" for n in range(50)])
@@ -114,6 +119,7 @@ def test_a_service_that_only_fails_does_not_burn_the_day(stage: Stage):
     assert stage.counts(job) == {"total": 50, "pending": 50}
 
 
+@pytest.mark.fault(38)
 def test_one_bad_request_fails_alone(stage: Stage):
     served = stage.serve(faults={2: "http:400"})
     job = stage.submit(["eins", "zwei", "drei"])

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 
+import pytest
 from stage import COMMAND, MODEL, Process, Stage, wait_until
 
 TEXTS = ["床前明月光", 'says "hi", twice', "plain"]
@@ -143,6 +144,7 @@ def complaints(err: str) -> list[tuple[int, str]]:
     return found
 
 
+@pytest.mark.fault(51)
 def test_every_bad_line_is_named_in_order_and_nothing_is_queued(stage: Stage):
     stage.write("rows.jsonl", b"\n".join(line for line, _ in LINES))
     flags = ("--prompt", "{{ q }}", "--model", MODEL)
@@ -164,6 +166,7 @@ def test_every_bad_line_is_named_in_order_and_nothing_is_queued(stage: Stage):
     assert complaints(rehearsed.err) == named
 
 
+@pytest.mark.fault(51)
 def test_skip_bad_rows_queues_the_good_ones_and_names_the_others(stage: Stage):
     stage.write("rows.jsonl", b"\n".join(line for line, _ in LINES))
     flags = ("--prompt", "{{ q }}", "--model", MODEL)
@@ -249,6 +252,7 @@ def half_submitted(stage: Stage) -> Process:
     return submitting
 
 
+@pytest.mark.fault(52)
 def test_a_submission_that_is_killed_half_way_leaves_nothing(stage: Stage):
     submitting = half_submitted(stage)
     before = stage.quick("status", "--json")
@@ -283,6 +287,7 @@ def test_a_submission_under_way_is_seen_by_nobody_until_it_is_whole(stage: Stage
     assert counts == {"total": LONG_LINES, "pending": LONG_LINES}
 
 
+@pytest.mark.fault(52)
 def test_an_interrupted_submission_leaves_nothing(stage: Stage):
     submitting = half_submitted(stage)
 
@@ -295,6 +300,7 @@ def test_an_interrupted_submission_leaves_nothing(stage: Stage):
     assert rows_in(stage) == 0
 
 
+@pytest.mark.fault(51)
 def test_what_cannot_be_submitted_is_said_in_one_line(stage: Stage):
     stage.write("empty.jsonl", "")
     stage.write("cut.jsonl.gz", gzip.compress(jsonl([{"prompt": "a"}] * 99))[:-9])
@@ -325,6 +331,7 @@ def test_what_cannot_be_submitted_is_said_in_one_line(stage: Stage):
     assert rows_in(stage) == 0
 
 
+@pytest.mark.fault(49)
 def test_nothing_is_queued_where_the_jobs_number_cannot_be_told(stage: Stage):
     source = stage.write("rows.txt", "eins\n")
     words = ["submit", str(source), "--model", MODEL]

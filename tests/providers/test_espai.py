@@ -71,6 +71,7 @@ def failed(reply: Reply, code: str) -> Failure:
 
 
 @given(answers, cuts)
+@pytest.mark.fault(34)
 def test_the_cuts_do_not_matter(text, at):
     done = decoded(text.encode(), at)
     assert done == Completion(text=text, finish_reason="stop", model=MODEL)
@@ -90,6 +91,7 @@ def test_an_end_that_nobody_marked_is_owned_up_to(text, framed):
 
 @given(error_objects(), blanks, blanks, cuts, st.booleans())
 @example('{"success":false,"message":"额度不足","code":4002}', "", "\n", [1, 17], True)
+@pytest.mark.fault(32)
 def test_an_error_object_is_never_an_answer(body, before, after, at, framed):
     got = failed(
         decoded((before + body + after).encode(), at, framed=framed), "endpoint_error"
@@ -132,6 +134,7 @@ def test_nothing_but_blanks_is_no_answer(before, mark, after, at):
 
 
 @given(answers, st.binary(min_size=1, max_size=8), answers)
+@pytest.mark.fault(34)
 def test_bytes_that_are_no_text_are_never_an_answer(before, bad, after):
     data = before.encode() + bad + after.encode()
     try:

@@ -93,6 +93,7 @@ async def test_a_reply_whose_end_is_the_connections_is_owned_up_to(version):
     assert got == Completion(text=TEXT, finish_reason="unknown", model=MODEL)
 
 
+@pytest.mark.fault(41)
 async def test_every_call_takes_a_fresh_connection_and_no_cookies_with_it():
     async with RawServer(chunked(b"hi", headers="Set-Cookie: a=b\r\n")) as server:
         endpoint = EspaiEndpoint(profile(server.url), KEY, BRIEF)
@@ -129,6 +130,7 @@ def prefix(of: bytes) -> str:
     return of.decode("utf-8", "ignore")
 
 
+@pytest.mark.fault(27)
 async def test_a_chunked_reply_counts_only_once_its_last_byte_is_there():
     replies = await cut_everywhere(OK)
     whole = replies.pop(len(OK))
@@ -144,6 +146,7 @@ async def test_a_chunked_reply_counts_only_once_its_last_byte_is_there():
     assert longest.partial == TEXT
 
 
+@pytest.mark.fault(27)
 async def test_a_chunked_reply_that_is_reset_counts_only_once_it_is_whole():
     replies = await cut_everywhere(OK, [Reset()])
     assert replies.pop(len(OK)) == ANSWER
@@ -151,6 +154,7 @@ async def test_a_chunked_reply_that_is_reset_counts_only_once_it_is_whole():
         failure(got, "dropped" if size < len(HEAD) else "cut", partial=None)
 
 
+@pytest.mark.fault(27)
 async def test_a_reply_of_a_stated_length_counts_only_once_it_is_whole():
     recorded = reply(TEXT.encode())
     head = len(recorded) - len(TEXT.encode())
@@ -163,6 +167,7 @@ async def test_a_reply_of_a_stated_length_counts_only_once_it_is_whole():
             failure(got, "cut", partial=prefix(TEXT.encode()[: size - head]))
 
 
+@pytest.mark.fault(28)
 async def test_a_reply_that_nothing_delimits_is_never_taken_for_a_whole_one():
     recorded = until_closed(TEXT.encode())
     head = len(recorded) - len(TEXT.encode())
@@ -226,6 +231,7 @@ async def test_an_error_object_is_never_an_answer_however_its_stream_is_cut():
         (OK[:-2] + b"X-A: " + b"a" * 100_000 + b"\r\n\r\n", "garbled"),
     ],
 )
+@pytest.mark.fault(25, 26)
 async def test_what_is_no_reply_may_be_tried_again(script, code):
     got = failure(await asked(script), code, partial=None)
     # Never by the status 400 that the HTTP client makes up.
@@ -281,6 +287,7 @@ NO_ANSWERS = {
 
 @pytest.mark.parametrize("framing", [reply, chunked, until_closed])
 @pytest.mark.parametrize(("text", "code"), NO_ANSWERS.items())
+@pytest.mark.fault(32)
 async def test_a_reply_that_is_no_answer_is_none_however_it_is_framed(
     framing, text, code
 ):
@@ -288,6 +295,7 @@ async def test_a_reply_that_is_no_answer_is_none_however_it_is_framed(
     assert kind(got) is VerdictKind.RETRY
 
 
+@pytest.mark.fault(34)
 async def test_bytes_that_are_no_text_end_the_call_where_they_come():
     good, bad = "好的".encode(), "déjà".encode("latin-1")
     got = failure(
@@ -302,6 +310,7 @@ async def test_bytes_that_are_no_text_end_the_call_where_they_come():
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "GZIP", "a, b"])
+@pytest.mark.fault(29)
 async def test_a_compressed_reply_is_refused_unread(encoding):
     headers = f"Content-Encoding: {encoding}\r\n"
     got = failure(await asked(reply(b"\x1f\x8b\x08", headers=headers)), "encoded")
@@ -313,6 +322,7 @@ async def test_a_compressed_reply_is_refused_unread(encoding):
 
 
 @pytest.mark.parametrize("status", ["301 A", "302 B", "303 C", "307 D", "308 E"])
+@pytest.mark.fault(40)
 async def test_a_redirect_is_not_followed(status):
     async with RawServer(OK) as elsewhere:
         headers = f"Location: {elsewhere.url}/v2/llm\r\n"
@@ -471,6 +481,7 @@ async def test_no_more_of_a_refusal_is_read_than_is_needed():
         ([until_closed("床前".encode()), Silence()], "床前"),
     ],
 )
+@pytest.mark.fault(30)
 async def test_a_silence_ends_the_call(script, partial):
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -479,6 +490,7 @@ async def test_a_silence_ends_the_call(script, partial):
     assert kind(got) is VerdictKind.RETRY
 
 
+@pytest.mark.fault(31)
 async def test_a_drip_is_bounded_by_the_time_of_the_whole_call():
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -490,6 +502,7 @@ async def test_a_drip_is_bounded_by_the_time_of_the_whole_call():
 
 
 @pytest.mark.parametrize("head", [until_closed(b""), HEAD])
+@pytest.mark.fault(31)
 async def test_an_endless_answer_is_bounded_by_its_size(head):
     data = b"x" * 4096
     chunk = f"{len(data):x}\r\n".encode() + data + b"\r\n"
@@ -518,6 +531,7 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.fault(23)
 async def test_a_refused_connection_proves_that_nothing_was_sent():
     port = free_port()
     got = failure(await ask(f"http://127.0.0.1:{port}"), "connect", sent=False)
@@ -525,6 +539,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent():
     assert kind(got) is VerdictKind.RETRY
 
 
+@pytest.mark.fault(22)
 async def test_a_name_that_cannot_be_resolved_proves_that_nothing_was_sent():
     got = failure(await ask("http://no-such-host.invalid"), "dns", sent=False)
     assert got.message == "cannot resolve no-such-host.invalid"
@@ -532,6 +547,7 @@ async def test_a_name_that_cannot_be_resolved_proves_that_nothing_was_sent():
 
 
 @pytest.mark.parametrize("bounds", [BRIEF, Bounds(connect=0.1)])
+@pytest.mark.fault(23)
 async def test_a_connection_that_never_comes_about_proves_that_nothing_was_sent(bounds):
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
@@ -553,6 +569,7 @@ async def test_a_connection_that_never_comes_about_proves_that_nothing_was_sent(
         (b"", "connect", VerdictKind.RETRY),
     ],
 )
+@pytest.mark.fault(23)
 async def test_tls_to_a_port_that_speaks_none_proves_that_nothing_was_sent(
     otherwise, code, verdict
 ):
@@ -584,6 +601,7 @@ def own_certificate(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.fault(23)
 async def test_a_certificate_that_nobody_trusts_is_told_nothing(own_certificate):
     async with RawServer(OK, tls=own_certificate) as server:
         got = await ask(server.url)

@@ -588,6 +588,7 @@ def test_this_is_an_answer(name):
 
 
 @pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.fault(32)
 def test_this_is_none(name):
     recorded, code, message, verdict = FAILURES[name]
     got = failed(decoded(recorded), code)
@@ -599,6 +600,7 @@ RECORDED = {name: one[0] for name, one in [*ANSWERS.items(), *FAILURES.items()]}
 
 
 @pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.fault(34)
 def test_the_cuts_do_not_matter(name):
     data = RECORDED[name].encode()
     expected = decoded(data)
@@ -608,6 +610,7 @@ def test_the_cuts_do_not_matter(name):
 
 
 @pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.fault(28)
 def test_a_beginning_is_an_answer_only_where_the_end_was_seen(name):
     recorded, expected = ANSWERS[name]
     data = recorded.encode()

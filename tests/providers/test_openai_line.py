@@ -88,6 +88,7 @@ def failure(got: Reply, code: str, partial: str | None = None) -> Failure:
         [in_chunks(whole_reply({"content": TEXT})), Reset()],
     ],
 )
+@pytest.mark.fault(33)
 async def test_an_answer_that_has_its_end_is_one_however_the_connection_ends(script):
     assert await asked(script) == answer(TEXT)
 
@@ -167,6 +168,7 @@ def check_cuts(replies: dict[int, Reply], ended: int) -> None:
 
 
 @pytest.mark.parametrize("step", [[], [Reset()]])
+@pytest.mark.fault(27, 33)
 async def test_a_stream_in_chunks_is_an_answer_from_its_finish_reason_on(step):
     # One chunk, so that places in the stream are places in the reply.
     size = len(EVENTS.encode())
@@ -176,6 +178,7 @@ async def test_a_stream_in_chunks_is_an_answer_from_its_finish_reason_on(step):
 
 
 @pytest.mark.parametrize("framing", [reply, until_closed])
+@pytest.mark.fault(27, 28)
 async def test_so_is_one_of_a_stated_length_or_of_none(framing):
     recorded = framing(EVENTS.encode())
     replies = await cut_everywhere(recorded)
@@ -226,10 +229,12 @@ async def test_the_headers_that_an_error_tells_of_stand_beside_those_of_the_repl
         (reply(b"<p>login</p>", headers="Content-Type: text/html\r\n"), "html"),
     ],
 )
+@pytest.mark.fault(32)
 async def test_a_reply_without_the_end_of_an_answer_is_none(script, code):
     failure(await asked(script), code)
 
 
+@pytest.mark.fault(31)
 async def test_a_drip_of_comments_is_bounded_by_the_time_of_the_whole_call():
     loop = asyncio.get_running_loop()
     started = loop.time()
@@ -337,6 +342,7 @@ async def test_what_json_cannot_say_is_not_sent(params):
     assert (got.code, got.sent) == ("unsendable", False)
 
 
+@pytest.mark.fault(40)
 async def test_a_redirect_does_not_carry_the_key_elsewhere():
     async with RawServer(reply(EVENTS.encode())) as elsewhere:
         headers = f"Location: {elsewhere.url}/?key={KEY}\r\n"

@@ -138,6 +138,7 @@ def test_our_databases_are_told_from_those_of_others(database: Database):
 # What is not opened, and not touched
 
 
+@pytest.mark.fault(12)
 def test_an_empty_file_is_not_taken_for_a_new_database(tmp_path):
     path = tmp_path / "empty.db"
     path.touch()
@@ -145,6 +146,7 @@ def test_an_empty_file_is_not_taken_for_a_new_database(tmp_path):
     assert path.stat().st_size == 0
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize(
     "data",
     [b"hello", b"not a database, but a text of some length\n" * 200, b"\0" * 8192],
@@ -156,12 +158,14 @@ def test_garbage_is_not_a_database(tmp_path, data):
     assert "is not a quotabatch database" in refused(path)
 
 
+@pytest.mark.fault(12)
 def test_a_database_with_its_head_overwritten_is_refused(tmp_path, blank):
     path = tmp_path / "quotabatch.db"
     path.write_bytes(b"\0" * 100 + blank.read_bytes()[100:])
     assert "is not a quotabatch database" in refused(path)
 
 
+@pytest.mark.fault(12)
 def test_half_a_database_is_refused(tmp_path, blank):
     path = tmp_path / "quotabatch.db"
     data = blank.read_bytes()
@@ -178,6 +182,7 @@ def test_a_folder_that_is_a_file_is_told_of(tmp_path):
     assert "cannot make" in refused(tmp_path / "file" / "quotabatch.db")
 
 
+@pytest.mark.fault(13)
 def test_a_newer_database_is_left_to_a_newer_program(tmp_path, blank):
     path = tmp_path / "quotabatch.db"
     shutil.copy(blank, path)
@@ -195,6 +200,7 @@ def test_the_database_of_another_program_is_not_opened(tmp_path):
         Database.open(path)
 
 
+@pytest.mark.fault(12)
 def test_the_database_of_another_program_is_not_touched(tmp_path):
     path = written_by_another(tmp_path / "browser.db", "CREATE TABLE bookmarks (url)")
     assert "of another program" in refused(path)
@@ -218,6 +224,7 @@ def test_a_link_that_leads_nowhere_is_told_of(tmp_path):
     assert os.listdir(tmp_path / "unmounted") == []
 
 
+@pytest.mark.fault(11)
 def test_a_folder_that_cannot_be_written_is_told_of(shared):
     shared.chmod(0o555)
     with as_nobody():
@@ -225,6 +232,7 @@ def test_a_folder_that_cannot_be_written_is_told_of(shared):
     assert os.listdir(shared) == []
 
 
+@pytest.mark.fault(11)
 def test_a_database_in_a_folder_that_cannot_be_written_is_told_of(shared, blank):
     path = shared / "quotabatch.db"
     shutil.copy(blank, path)
@@ -236,6 +244,7 @@ def test_a_database_in_a_folder_that_cannot_be_written_is_told_of(shared, blank)
     assert os.listdir(shared) == [path.name]
 
 
+@pytest.mark.fault(11)
 def test_a_database_that_cannot_be_written_can_still_be_read(shared, blank):
     path = shared / "quotabatch.db"
     shutil.copy(blank, path)
@@ -362,6 +371,7 @@ def test_a_mistake_of_ours_is_no_complaint_about_the_file(database: Database):
 # Whose hands it is in
 
 
+@pytest.mark.fault(10)
 @pytest.mark.parametrize("mishap", ["removed", "replaced", "its folder moved"])
 def test_a_database_that_is_gone_takes_no_more_answers(tmp_path, blank, mishap):
     """SQLite itself goes on committing, into nowhere."""

@@ -206,6 +206,7 @@ def test_the_few_answers_that_are_flagged_are_found_among_many(database: Databas
         assert not re.search(r"SCAN results(?! USING INDEX ix_results_inv)", plan), sql
 
 
+@pytest.mark.fault(14)
 def test_a_dozen_first_starts_at_once_make_one_database(tmp_path):
     path = tmp_path / "quotabatch.db"
     let_loose("opener.py", path, number=12)
@@ -215,6 +216,7 @@ def test_a_dozen_first_starts_at_once_make_one_database(tmp_path):
     assert os.listdir(tmp_path) == [path.name]
 
 
+@pytest.mark.fault(15)
 def test_a_first_start_that_was_killed_does_not_matter(tmp_path, blank):
     path = tmp_path / "quotabatch.db"
     data = blank.read_bytes()

@@ -1,0 +1,233 @@
+"""Playing a plot: everything happens to it that it contains; then the laws are read.
+
+A safety story ends in the midst of its troubles. In a liveness story they end, and
+whoever is left must answer everything, in no more windows than the limit needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from enum import StrEnum
+
+import laws
+from ground import Ground
+from mortal import Mortal
+from plots import HOUR, MINUTE, Event, Plot, a_plot
+from realm import Realm
+from remote import CONNECT, BrokenLaw
+from writer import LOCKED
+
+from batch.service import upkeep, work
+
+#: How long a run may take to end that was told to, beside its calls and the disk.
+PATIENCE = 15.0
+UNFINISHED = ("pending", "running", "failed", "cancelled")
+
+
+class Family(StrEnum):
+    """What a seed is to show."""
+
+    SAFETY = "safety"
+    LIVENESS = "liveness"
+
+
+class Drama:
+    """One seed's story."""
+
+    def __init__(self, ground: Ground, plot: Plot) -> None:
+        self.realm = Realm(ground, plot)
+        self.plot = plot
+        self.starts = 0
+        self.is_over = False
+        #: Starts that lie ahead.
+        self._coming = len(plot.processes)
+        self._options = dict(enumerate(options for _, options in plot.processes))
+        self._places: dict[Mortal, int] = {}
+
+    def play_safety(self) -> None:
+        self._play()
+        self._let_end()
+        laws.check(self.realm)
+
+    def play_liveness(self) -> None:
+        self._play()
+        self._answer_everything()
+        laws.check(self.realm)
+
+    def _play(self) -> None:
+        realm, plot = self.realm, self.plot
+        realm.submit(plot.jobs[0], max_attempts=plot.max_attempts)
+        for place, (begins, _) in enumerate(plot.processes):
+            realm.loop.outside(begins, self._start, place)
+        for event in plot.events:
+            realm.loop.outside(event.at, self._happen, event)
+        realm.on_over = self._be_followed
+        realm.loop.advance(plot.span, self._goes_on)
+        self.is_over = True
+        realm.tell("the trouble is over")
+
+    def _goes_on(self) -> bool:
+        return bool(self.realm.living) or self._coming > 0
+
+    def _start(self, place: int) -> None:
+        self._coming -= 1
+        if self.is_over or self.starts >= self.plot.most_starts:
+            return
+        self.starts += 1
+        process = self.realm.start(
+            f"p{place + 1}.{self.starts}", **self._options[place]
+        )
+        self._places[process] = place
+
+    def _be_followed(self, process: Mortal) -> None:
+        """Whoever is over is started again, some time, if there is need."""
+        if process in self._places and self._left("pending", "running"):
+            self._coming += 1
+            plot = self.plot
+            pauses = plot.after_death if process.is_dead else plot.after_end
+            pause = self.realm.chance.choice(list(pauses))
+            self.realm.loop.outside(pause, self._start, self._places[process])
+
+    # What befalls them.
+
+    def _happen(self, event: Event) -> None:
+        if self.is_over:
+            return
+        realm = self.realm
+        realm.tell(f"{event.what} {event.amount:g}")
+        living = realm.living
+        if event.what in ("kill", "signal", "signal twice", "freeze") and living:
+            self._befall(living[event.whom % len(living)], event)
+        elif event.what == "suspend":
+            realm.remote.suspend(event.amount)
+            realm.machine.suspend(event.amount)
+        elif event.what == "clock":
+            realm.machine.off = timedelta(seconds=event.amount)
+        elif event.what == "reboot":
+            for process in living:
+                process.kill("with its machine")
+            realm.machine.reboot()
+            realm.machine.off = timedelta(seconds=event.amount)
+        elif event.what in ("spend", "record"):
+            # Elsewhere; of some of it the user says so.
+            realm.remote.spend_elsewhere(int(event.amount), "m0")
+            if event.what == "record":
+                realm.act(upkeep.record, int(event.amount), None)
+        else:
+            self._act(event.what)
+
+    def _befall(self, process: Mortal, event: Event) -> None:
+        loop = self.realm.loop
+        match event.what:
+            case "kill":
+                process.kill()
+            case "freeze":
+                loop.freeze(process)
+                loop.outside(event.amount, loop.thaw, process)
+            case _:
+                process.signal(130)
+                if event.what == "signal twice":
+                    loop.outside(event.amount - 1, process.signal, 130)
+
+    def _act(self, what: str) -> None:
+        realm = self.realm
+        job = str(next(iter(realm.prompts)))
+        match what:
+            case "cancel":
+                realm.act(upkeep.cancel, job)
+            case "pause":
+                realm.act(upkeep.pause, job)
+            case "resume":
+                realm.act(upkeep.resume, job)
+            case "retry":
+                realm.act(upkeep.retry, job)
+            case "retry cancelled":
+                realm.act(upkeep.retry, job, cancelled=True)
+            case "attempts":
+                most = realm.chance.randint(1, 5)
+                realm.act(upkeep.retry, job, max_attempts=most)
+            case "append" if len(self.plot.jobs) > len(realm.prompts):
+                realm.submit(self.plot.jobs[1], max_attempts=self.plot.max_attempts)
+
+    # The end.
+
+    def _let_end(self) -> None:
+        """Told once, a run waits for its calls; told twice, it gives them up."""
+        realm, plot = self.realm, self.plot
+        twice = realm.chance.random() < 0.3
+        for process in realm.living:
+            realm.loop.thaw(process)
+            for _ in range(2 if twice else 1):
+                process.signal(130)
+        calls = 0.0 if twice else CONNECT + plot.longest
+        disk = 8 * plot.slowest_disk + LOCKED * len(plot.disk_faults)
+        until = realm.loop.elapsed + PATIENCE + calls + disk
+        realm.loop.advance(until, lambda: bool(realm.living))
+        for process in realm.living:
+            raise BrokenLaw(f"law 6: {process.name} was told to end, and goes on")
+
+    def _answer_everything(self) -> None:
+        realm = self.realm
+        realm.remote.weather.is_calm = True
+        realm.peril.dooms.clear()
+        realm.disk.faults.clear()
+        realm.machine.off = timedelta(0)
+        # The way out that a user is told of whose clock was ahead.
+        realm.act(work.trust_clock)
+        for process in realm.living:
+            realm.loop.thaw(process)
+        for job_id in realm.prompts:
+            for cancelled in (False, True):
+                realm.act(upkeep.retry, str(job_id), cancelled=cancelled)
+            realm.act(upkeep.resume, str(job_id))
+        bound = self._bound()
+        until = realm.loop.elapsed + bound
+        while left := self._left(*UNFINISHED):
+            if not any(process.name == "last" for process in realm.living):
+                realm.start("last", concurrency=3, wait=True)
+            realm.loop.advance(until, lambda: bool(realm.living))
+            if realm.loop.elapsed >= until:
+                raise BrokenLaw(
+                    f"law 6: {left} requests are left after {bound / HOUR:.1f} hours"
+                )
+            # What was started before may end by itself, for want of patience.
+            realm.loop.advance(realm.loop.elapsed + MINUTE, lambda: True)
+        self._let_end()
+
+    def _left(self, *states: str) -> int:
+        rows = self.realm.rows("SELECT state, count(*) FROM requests GROUP BY state")
+        return sum(number for state, number in rows if state in states)
+
+    def _bound(self) -> float:
+        """Seconds in which everything can be answered, the calls' own time included."""
+        plot = self.plot
+        least = min(rule["limit"] - plot.keep_of(rule) for rule in plot.rules)
+        windows = -(-self._left(*UNFINISHED) // least) + 1
+        bound = windows * (plot.window + HOUR)
+        # An endpoint that says "nothing is left" is believed: for as long as it asks,
+        # or until the reset, or until a probe brings an answer.
+        lies = any("quota" in part for part in (plot.troubles, *plot.storms))
+        return bound + 13 * HOUR + plot.window if lies else bound
+
+
+def play(
+    ground: Ground,
+    family: str,
+    seed: int,
+    look: Callable[[Realm], None] = lambda _: None,
+) -> Realm:
+    """Play this seed; BrokenLaw where it breaks one. `look` is shown it beforehand."""
+    plot = a_plot(seed, family)
+    with ground.fresh(nap=plot.nap, soon=plot.soon):
+        drama = Drama(ground, plot)
+        realm = drama.realm
+        look(realm)
+        try:
+            if family == Family.LIVENESS:
+                drama.play_liveness()
+            else:
+                drama.play_safety()
+        finally:
+            realm.close()
+    return realm

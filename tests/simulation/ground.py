@@ -1,0 +1,125 @@
+"""The ground that stories stand on: a home with a fresh database in memory, and a disk
+that can be told to fail.
+
+Statements stay compiled and connections open from one process to the next, and naps are
+longer than they are in earnest: that is all that is other than it is for a user.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from batch.core import standing
+from batch.runner import runner, trade
+from batch.store import engine
+from batch.store.engine import Database
+
+#: Where a disk's syncs cost nothing, if there is such a place.
+MEMORY = Path("/dev/shm")
+#: Between signs of life, which bring nothing but work here.
+HEARTBEAT = 600.0
+
+
+class DiskFault(Enum):
+    """What a commit may meet."""
+
+    REFUSED = "refused"  # nothing was written
+    UNKNOWN = "unknown"  # it was, though an error is reported
+    LOCKED = "locked"  # another program has kept the database busy
+
+
+class Ground:
+    """One home and one database file, made anew for every story."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder
+        self.database = folder / "quotabatch.db"
+        self._template = folder / "template"
+        self._engines: dict[tuple[Path, str], Engine] = {}
+        #: What the next commit meets.
+        self._fault: DiskFault | None = None
+        Database.open(self._template).close()
+
+    @contextmanager
+    def fresh(self, *, nap: float = 3600.0, soon: float = 5.0) -> Iterator[None]:
+        """As on the first day, for one story. `soon`: see core.standing."""
+        for one in self._engines.values():
+            one.dispose()
+        for name in ("-wal", "-shm"):
+            Path(f"{self.database}{name}").unlink(missing_ok=True)
+        for name in (".locks", ".kept"):
+            shutil.rmtree(f"{self.database}{name}", ignore_errors=True)
+        (self.home / "ledgers.json").unlink(missing_ok=True)
+        shutil.copyfile(self._template, self.database)
+        self._fault = None
+        make = engine._engine
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(engine, "_engine", lambda *which: self._kept(make, *which))
+            patch.setattr(Database, "close", lambda _: None)
+            patch.setattr(engine, "BUSY_TIMEOUT", 0)
+            patch.setattr(runner, "NAP", nap)
+            patch.setattr(runner, "HEARTBEAT", HEARTBEAT)
+            patch.setattr(trade, "HEARTBEAT", HEARTBEAT)
+            patch.setattr(standing, "SOON", timedelta(seconds=soon))
+            yield
+
+    @contextmanager
+    def failing(self, fault: DiskFault | None) -> Iterator[None]:
+        """The next transaction meets this."""
+        if fault is DiskFault.LOCKED:
+            with closing(sqlite3.connect(self.database, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                yield
+            return
+        self._fault = fault
+        try:
+            yield
+        finally:
+            self._fault = None
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Read from the file, past the product."""
+        with closing(sqlite3.connect(self.database)) as connection:
+            return connection.execute(query).fetchall()
+
+    def close(self) -> None:
+        for one in self._engines.values():
+            one.dispose()
+
+    def _kept(self, make: Any, path: Path, begin: str) -> Engine:
+        if (path, begin) not in self._engines:
+            made: Engine = make(path, begin)
+            event.listen(made, "commit", self._on_commit)
+            self._engines[path, begin] = made
+        return self._engines[path, begin]
+
+    def _on_commit(self, connection: Connection) -> None:
+        fault, self._fault = self._fault, None
+        if fault is None:
+            return
+        if fault is DiskFault.UNKNOWN:
+            connection.exec_driver_sql("COMMIT")
+        raise sqlite3.OperationalError("disk I/O error")
+
+
+@contextmanager
+def a_ground() -> Iterator[Ground]:
+    where = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="quotabatch-", dir=where) as folder:
+        ground = Ground(Path(folder))
+        try:
+            yield ground
+        finally:
+            ground.close()

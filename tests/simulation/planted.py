@@ -1,0 +1,170 @@
+"""Six bugs that a product of this kind is likely to have, planted on purpose.
+
+Each is made by exchanging one piece of the product for as long as it is entered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, update
+
+from batch import worker
+from batch.core.model import Claim, Completion, EntryState, Failure, Settlement
+from batch.providers import allowance
+from batch.runner import runner
+from batch.runner.trade import Trade
+from batch.store import answers, ledger, outcomes, queue, runners
+from batch.store.purse import Purpose, Purse
+from batch.store.schema import entries, results
+
+Patch = pytest.MonkeyPatch
+Planted = Callable[[Patch], None]
+
+
+def reserves_after_the_call(patch: Patch) -> None:
+    """A credit is taken when the call has ended, and not before."""
+    owed: dict[tuple[int, int], Claim] = {}
+    settle = outcomes.settle
+
+    def owe(_: Any, holder: Any, __: Any, claims: Sequence[Claim], *___: Any) -> None:
+        for claim in claims:
+            owed[holder.runner_id, claim.request_id] = claim
+
+    def pay_and_settle(
+        connection: Connection,
+        holder: Any,
+        settlements: Sequence[Settlement],
+        now: datetime,
+    ) -> None:
+        for one in settlements:
+            claim = owed.pop((holder.runner_id, one.request_id), None)
+            if claim is None:
+                continue
+            purse = Purse(connection, holder, now)
+            purse.take(Purpose(claim.job_id, None, claim.model), claim.cost)
+            purse.pay()
+            call = (one.request_id, claim.model, claim.cost)
+            ledger.enter(
+                connection,
+                holder.account_id,
+                holder.runner_id,
+                [call],
+                claim.reserved_at,
+            )
+            queue.tally(connection, claim.job_id, 1, claim.cost.credits)
+        settle(connection, holder, settlements, now)
+
+    patch.setattr(queue, "_pay", owe)
+    patch.setattr(outcomes, "settle", pay_and_settle)
+
+
+def refunds_what_was_disconnected(patch: Patch) -> None:
+    """No reply came, so nothing can have been spent: or so it thinks."""
+    failed = worker._Trial._failed
+
+    def kindly(self: Any, state: Any) -> Settlement:
+        one = failed(self, state)
+        if one.failure is not None and one.failure.code in ("dropped", "timeout"):
+            return replace(one, credit=EntryState.RELEASED)
+        return one
+
+    patch.setattr(worker._Trial, "_failed", kindly)
+
+
+def rescues_orphans_for_free(patch: Patch) -> None:
+    """The calls of the dead were never made: or so it thinks."""
+    reap = runners.reap
+
+    def free(
+        connection: Connection,
+        runner_id: int,
+        *,
+        hold: bool,
+        now: datetime,
+        **more: Any,
+    ) -> Any:
+        connection.execute(
+            update(entries)
+            .where(entries.c.runner_id == runner_id, entries.c.state == "reserved")
+            .values(state=EntryState.RELEASED, settled_at=now)
+        )
+        return reap(connection, runner_id, hold=hold, now=now, **more)
+
+    patch.setattr(runners, "reap", free)
+
+
+def stores_what_was_cut(patch: Patch) -> None:
+    """Some text is an answer."""
+    judge, take = runner.Runner.judge, worker._Trial.take
+
+    def as_answer(reply: Any) -> Any:
+        if isinstance(reply, Failure) and reply.partial:
+            return Completion(text=reply.partial, finish_reason="unknown")
+        return reply
+
+    patch.setattr(
+        runner.Runner,
+        "judge",
+        lambda self, claim, reply: judge(self, claim, as_answer(reply)),
+    )
+    patch.setattr(
+        worker._Trial,
+        "take",
+        lambda self, reply, verdict: take(self, as_answer(reply), verdict),
+    )
+
+
+def stores_in_two_transactions(patch: Patch) -> None:
+    """First the request is completed; its answer follows."""
+    exchange = Trade.exchange
+    written: list[dict[str, Any]] = []
+
+    complete = answers.complete
+
+    def without_results(
+        connection: Connection, settlements: Sequence[Settlement], now: datetime
+    ) -> None:
+        complete(connection, settlements, now)
+        for one in settlements:
+            mine = results.c.request_id == one.request_id
+            row = connection.execute(results.select().where(mine)).first()
+            if row is not None:
+                written.append(dict(row._mapping))
+                connection.execute(results.delete().where(mine))
+
+    def catch_up(connection: Connection, rows: list[dict[str, Any]]) -> None:
+        connection.execute(results.insert().prefix_with("OR REPLACE"), rows)
+
+    async def in_two(self: Trade, batch: Any, slots: int) -> Any:
+        traded = await exchange(self, batch, slots)
+        if written:
+            rows = written.copy()
+            written.clear()
+            await self._database.run(catch_up, rows)
+        return traded
+
+    patch.setattr(answers, "complete", without_results)
+    patch.setattr(Trade, "exchange", in_two)
+
+
+def keeps_no_quiet_time(patch: Patch) -> None:
+    """The endpoint's clock is ours: or so it thinks."""
+    patch.setattr(allowance, "default_guard", lambda *_: timedelta(0))
+
+
+BUGS: dict[str, Planted] = {
+    planted.__name__: planted
+    for planted in (
+        reserves_after_the_call,
+        refunds_what_was_disconnected,
+        rescues_orphans_for_free,
+        stores_what_was_cut,
+        stores_in_two_transactions,
+        keeps_no_quiet_time,
+    )
+}

@@ -1,0 +1,45 @@
+"""Seeds by their families: each is a story that can be told again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from drama import Family, play
+from ground import Ground
+from realm import Realm
+from remote import BrokenLaw
+
+#: Played in every run of the tests, in pieces that can be shared out.
+SAFETY, LIVENESS = range(0, 240, 20), range(0, 80, 10)
+#: Played in the campaigns.
+MORE_SAFETY, MORE_LIVENESS = range(240, 3240, 100), range(80, 1080, 100)
+
+
+def again(family: str, seed: int) -> str:
+    """The command that tells this story again, with all that happens in it."""
+    return f"python tests/simulation/campaign.py --family {family} --seed {seed}"
+
+
+def play_all(ground: Ground, family: Family, seeds: Iterable[int]) -> None:
+    """Play these seeds, or the one that the environment names."""
+    wanted = os.environ.get("SEED")
+    for seed in seeds if wanted is None else [int(wanted)]:
+        try:
+            play(ground, family, seed)
+        except Exception as error:
+            raise BrokenLaw(
+                f"{family} seed {seed}: {error}\nagain: {again(family, seed)}"
+            ) from error
+
+
+def traced(
+    ground: Ground, family: str, seed: int
+) -> tuple[list[str], Exception | None]:
+    """What happened in this story, and how it broke a law, if it did."""
+    kept: list[Realm] = []
+    try:
+        play(ground, family, seed, kept.append)
+    except Exception as error:
+        return (kept[0].trace if kept else []), error
+    return kept[0].trace, None

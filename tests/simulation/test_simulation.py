@@ -1,0 +1,97 @@
+"""Whole runs in virtual time, by seed: whatever goes wrong, no law is broken, and when
+nothing goes wrong any more everything is answered.
+
+`SEED=17 python -m pytest TEST` plays that seed alone; campaign.py tells what happens.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from drama import Family
+from ground import DiskFault, Ground
+from plots import KINDS, POINTS, a_plot
+from seeds import (
+    LIVENESS,
+    MORE_LIVENESS,
+    MORE_SAFETY,
+    SAFETY,
+    play_all,
+    traced,
+)
+from weather import TROUBLES
+
+
+@pytest.mark.parametrize("first", SAFETY)
+def test_whatever_goes_wrong_no_law_is_broken(ground: Ground, first: int):
+    play_all(ground, Family.SAFETY, range(first, first + SAFETY.step))
+
+
+@pytest.mark.parametrize("first", LIVENESS)
+def test_when_the_trouble_is_over_everything_is_answered(ground: Ground, first: int):
+    play_all(ground, Family.LIVENESS, range(first, first + LIVENESS.step))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", MORE_SAFETY)
+def test_whatever_goes_wrong_no_law_is_broken_in_a_campaign(ground: Ground, first: int):
+    play_all(ground, Family.SAFETY, range(first, first + MORE_SAFETY.step))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", MORE_LIVENESS)
+def test_when_the_trouble_is_over_everything_is_answered_in_a_campaign(
+    ground: Ground, first: int
+):
+    play_all(ground, Family.LIVENESS, range(first, first + MORE_LIVENESS.step))
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_the_same_seed_tells_the_same_story(ground: Ground, family: Family):
+    seeds = range(5)
+    once = [traced(ground, family, seed)[0] for seed in seeds]
+    again = [traced(ground, family, seed)[0] for seed in reversed(seeds)]
+    assert once == again[::-1]
+    assert len({tuple(trace) for trace in once}) == len(seeds)
+
+
+@pytest.mark.long
+def test_it_tells_it_in_any_process_of_any_machine():
+    """Neither the order of a set of words nor a place in memory plays a part."""
+    campaign = Path(__file__).parent / "campaign.py"
+    plots = {seed: a_plot(seed, Family.SAFETY) for seed in range(SAFETY.stop)}
+    busy = [
+        seed
+        for seed, plot in plots.items()
+        if plot.disk_faults and plot.dooms and len(plot.processes) > 2
+    ]
+    for seed in busy[:3]:
+        told = {
+            subprocess.run(
+                [sys.executable, str(campaign), "--seed", str(seed)],
+                env={**os.environ, "PYTHONHASHSEED": salt},
+                capture_output=True,
+                check=True,
+            ).stdout
+            for salt in ("1", "2", "3")
+        }
+        assert len(told) == 1
+
+
+def test_the_seeds_of_every_run_contain_whatever_can_go_wrong():
+    plots = [a_plot(seed, Family.SAFETY) for seed in range(SAFETY.stop)]
+    troubles = {name for plot in plots for name in plot.troubles}
+    assert troubles == set(TROUBLES)
+    points = {point for plot in plots for point, _ in plot.dooms}
+    assert points == set(POINTS)
+    faults = {fault for plot in plots for fault in plot.disk_faults.values()}
+    assert faults == set(DiskFault)
+    kinds = {tuple(rule["kind"] for rule in plot.rules) for plot in plots}
+    assert kinds == set(KINDS)
+    events = {event.what for plot in plots for event in plot.events}
+    assert {"kill", "signal", "signal twice", "freeze", "suspend", "clock"} <= events
+    assert {"reboot", "cancel", "pause", "resume", "append", "attempts"} <= events
