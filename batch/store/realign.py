@@ -11,11 +11,12 @@ from sqlalchemy import (
     delete,
     literal,
     select,
+    true,
     type_coerce,
     update,
 )
 
-from batch.core.quota import FOREVER
+from batch.core.quota import FOREVER, WindowKind
 from batch.store.schema import Moment, accounts, entries, windows
 
 #: What lies further ahead than this was written by a clock that was wrong.
@@ -38,6 +39,20 @@ def move(connection: Connection, since: datetime, by: timedelta, now: datetime) 
             settled_at=type_coerce(settled + stretch, Moment()),
         )
     )
+    first_call = windows.c.kind == WindowKind.FIRST_CALL
+    # What windows remember of these calls goes with them.
+    for column, whose in (
+        (windows.c.starts_at, first_call),
+        (windows.c.resets_at, first_call & (windows.c.resets_at < FOREVER)),
+        (windows.c.refused_at, true()),
+        (windows.c.probing_until, true()),
+    ):
+        moved = type_coerce(column, BigInteger) + stretch
+        connection.execute(
+            update(windows)
+            .where(column >= since, whose)
+            .values({column.name: type_coerce(moved, Moment())})
+        )
     realign(connection, now)
     connection.execute(update(accounts).values(quotas=None))
 

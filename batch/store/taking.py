@@ -76,8 +76,8 @@ def give_back(
             update(windows)
             .where(
                 *of(account_id, quota),
+                # It has counted in each that was opened while it was reserved.
                 windows.c.resets_at > reserved_at - quota.guard,
-                windows.c.starts_at < reserved_at + LONGEST_CALL,
             )
             .values(used=case((used > amount, used - amount), else_=0))
         )

@@ -178,12 +178,12 @@ class Drama:
         for process in realm.living:
             realm.loop.thaw(process)
         for job_id in realm.prompts:
-            for cancelled in (False, True):
-                realm.act(upkeep.retry, str(job_id), cancelled=cancelled)
             realm.act(upkeep.resume, str(job_id))
         bound = self._bound()
         until = realm.loop.elapsed + bound
         while left := self._left(*UNFINISHED):
+            # Also what failed only now, with a call of before.
+            self._reopen()
             if not any(process.name == "last" for process in realm.living):
                 realm.start("last", concurrency=3, wait=True)
             realm.loop.advance(until, lambda: bool(realm.living))
@@ -194,6 +194,11 @@ class Drama:
             # What was started before may end by itself, for want of patience.
             realm.loop.advance(realm.loop.elapsed + MINUTE, lambda: True)
         self._let_end()
+
+    def _reopen(self) -> None:
+        for job_id in self.realm.prompts:
+            for cancelled in (False, True):
+                self.realm.act(upkeep.retry, str(job_id), cancelled=cancelled)
 
     def _left(self, *states: str) -> int:
         rows = self.realm.rows("SELECT state, count(*) FROM requests GROUP BY state")
@@ -219,7 +224,7 @@ def play(
 ) -> Realm:
     """Play this seed; BrokenLaw where it breaks one. `look` is shown it beforehand."""
     plot = a_plot(seed, family)
-    with ground.fresh(nap=plot.nap, soon=plot.soon):
+    with ground.fresh(nap=plot.nap, beat=plot.beat, soon=plot.soon):
         drama = Drama(ground, plot)
         realm = drama.realm
         look(realm)

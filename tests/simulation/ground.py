@@ -1,8 +1,9 @@
 """The ground that stories stand on: a home with a fresh database in memory, and a disk
 that can be told to fail.
 
-Statements stay compiled and connections open from one process to the next, and naps are
-longer than they are in earnest: that is all that is other than it is for a user.
+Statements stay compiled and connections open from one process to the next, naps are
+longer than they are in earnest, and there is one provider: that is all that is other
+than it is for a user.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from batch.core import standing
+from batch.providers import profiles
 from batch.runner import runner, trade
+from batch.service import reading
 from batch.store import engine
 from batch.store.engine import Database
 
 #: Where a disk's syncs cost nothing, if there is such a place.
 MEMORY = Path("/dev/shm")
-#: Between signs of life, which bring nothing but work here.
-HEARTBEAT = 600.0
 
 
 class DiskFault(Enum):
@@ -50,11 +51,13 @@ class Ground:
         self._engines: dict[tuple[Path, str], Engine] = {}
         #: What the next commit meets.
         self._fault: DiskFault | None = None
+        shipped = profiles.shipped()
+        self._protocols = {name: shipped[name] for name in profiles.PROTOCOLS}
         Database.open(self._template).close()
 
     @contextmanager
-    def fresh(self, *, nap: float = 3600.0, soon: float = 5.0) -> Iterator[None]:
-        """As on the first day, for one story. `soon`: see core.standing."""
+    def fresh(self, *, nap: float, beat: float, soon: float) -> Iterator[None]:
+        """As on the first day, for one story, with pauses of these lengths."""
         for one in self._engines.values():
             one.dispose()
         for name in ("-wal", "-shm"):
@@ -68,10 +71,13 @@ class Ground:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(engine, "_engine", lambda *which: self._kept(make, *which))
             patch.setattr(Database, "close", lambda _: None)
+            # Neither is what these stories are about, and both take their time.
+            patch.setattr(profiles, "shipped", lambda: dict(self._protocols))
+            patch.setattr(reading, "forecast", lambda *_, **__: None)
             patch.setattr(engine, "BUSY_TIMEOUT", 0)
             patch.setattr(runner, "NAP", nap)
-            patch.setattr(runner, "HEARTBEAT", HEARTBEAT)
-            patch.setattr(trade, "HEARTBEAT", HEARTBEAT)
+            patch.setattr(runner, "HEARTBEAT", beat)
+            patch.setattr(trade, "HEARTBEAT", beat)
             patch.setattr(standing, "SOON", timedelta(seconds=soon))
             yield
 

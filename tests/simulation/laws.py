@@ -160,6 +160,9 @@ def _check_windows(realm: Realm) -> None:
     """Law 2, window by window, where these are known from the calendar."""
     if any(event.what in ("clock", "reboot") for event in realm.plot.events):
         return
+    if realm.rows("SELECT * FROM resets"):
+        # An endpoint that lied of its reset is believed: windows lie elsewhere.
+        return
     for rule in realm.plot.rules:
         for model in set(realm.plot.models):
             if rule["kind"] in ("day", "month", "minute"):

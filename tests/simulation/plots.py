@@ -83,7 +83,9 @@ class Plot:
     late: float = 0.0
     silent: float = 0.0
     scrambled: bool = False
+    #: Between looks at the clock, and between signs of life.
     nap: float = HOUR
+    beat: float = 10 * MINUTE
 
     def chance(self, what: str) -> Random:
         """A source of chance of its own for each of them."""
@@ -225,8 +227,9 @@ def _set_work(plot: Plot, chance: Random) -> None:
         plot.processes.append((begins, options))
     plot.after_death = [1.0, min(MINUTE, plot.window), min(HOUR, plot.window)]
     plot.after_end = [part * min(plot.window, 2 * DAY) for part in (0.1, 0.3, 0.7)]
-    plot.most_starts = len(plot.processes) + chance.randint(1, 6)
+    plot.most_starts = len(plot.processes) + chance.randint(1, 5)
     plot.nap = max(30 * MINUTE, plot.window / chance.choice([3, 8]))
+    plot.beat = chance.choice([10 * MINUTE, 6 * HOUR])
 
 
 def _set_weather(plot: Plot, chance: Random) -> None:
@@ -273,7 +276,10 @@ def _set_events(plot: Plot, chance: Random) -> None:
         plot.events.append(Event(begins + at(), "resume"))
     for what in some(0.15, "kill", "signal", "signal twice", "spend", "record"):
         amount = 1 + chance.randint(0, 1)
-        plot.events.append(Event(at(), what, amount, chance.randrange(crowd)))
+        event = Event(at(), what, amount, chance.randrange(crowd))
+        # Calls of others would begin windows, in which ours alone are not counted.
+        if what not in ("spend", "record") or plot.rules[0]["kind"] != "first-call":
+            plot.events.append(event)
     if some(0.15, "freeze"):
         amount = 10 * 3600 ** chance.random()
         plot.events.append(Event(at(), "freeze", amount, chance.randrange(crowd)))

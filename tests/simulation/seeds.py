@@ -12,8 +12,6 @@ from remote import BrokenLaw
 
 #: Played in every run of the tests, in pieces that can be shared out.
 SAFETY, LIVENESS = range(0, 240, 20), range(0, 80, 10)
-#: Played in the campaigns.
-MORE_SAFETY, MORE_LIVENESS = range(240, 3240, 100), range(80, 1080, 100)
 
 
 def again(family: str, seed: int) -> str:

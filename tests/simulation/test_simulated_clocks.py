@@ -139,6 +139,29 @@ def test_who_pauses_by_a_wrong_clock_pauses_no_longer_for_that(tell, step):
         realm.run(20 * MINUTE)
 
 
+@pytest.mark.fault(42, 43)
+@pytest.mark.parametrize("step", [-29, -20, -5, 5, 20, 29])
+@pytest.mark.parametrize("kind", ["rolling", "first-call", "refill"])
+def test_a_clock_that_is_corrected_a_little_brings_nothing_back(tell, kind, step):
+    rule = {"name": kind, "kind": kind, "limit": LIMIT, "period": 86400 * SECOND}
+    with tell(rules=[rule], longest=20.0) as realm:
+        realm.submit(MANY)
+        realm.start(concurrency=4, wait=True)
+        realm.start()
+        # Calls are in flight, and others have been made.
+        realm.loop.advance(MINUTE, lambda: len(realm.remote.arrived) < LIMIT - 1)
+        realm.machine.off = timedelta(seconds=step)
+        realm.start()
+        realm.loop.advance(5 * HOUR, lambda: True)
+        realm.start()
+        realm.loop.advance(6 * HOUR, lambda: True)
+        assert len(realm.remote.arrived) <= LIMIT + (kind == "refill")
+        # What was given away comes back in its time.
+        realm.loop.advance(50 * HOUR, lambda: True)
+        assert len(realm.remote.arrived) >= 2 * LIMIT
+        _end(realm)
+
+
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("ahead", [-58, -15, 0, 30, 58])
 @pytest.mark.parametrize("early", [500, 150, 61, 30, 1])

@@ -17,8 +17,6 @@ from ground import DiskFault, Ground
 from plots import KINDS, POINTS, a_plot
 from seeds import (
     LIVENESS,
-    MORE_LIVENESS,
-    MORE_SAFETY,
     SAFETY,
     play_all,
     traced,
@@ -34,20 +32,6 @@ def test_whatever_goes_wrong_no_law_is_broken(ground: Ground, first: int):
 @pytest.mark.parametrize("first", LIVENESS)
 def test_when_the_trouble_is_over_everything_is_answered(ground: Ground, first: int):
     play_all(ground, Family.LIVENESS, range(first, first + LIVENESS.step))
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("first", MORE_SAFETY)
-def test_whatever_goes_wrong_no_law_is_broken_in_a_campaign(ground: Ground, first: int):
-    play_all(ground, Family.SAFETY, range(first, first + MORE_SAFETY.step))
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("first", MORE_LIVENESS)
-def test_when_the_trouble_is_over_everything_is_answered_in_a_campaign(
-    ground: Ground, first: int
-):
-    play_all(ground, Family.LIVENESS, range(first, first + MORE_LIVENESS.step))
 
 
 @pytest.mark.parametrize("family", list(Family))
