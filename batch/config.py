@@ -15,6 +15,8 @@ from typing import Any
 
 import platformdirs
 
+from batch import address
+from batch.address import Address
 from batch.errors import ConfigError, QuotabatchError, UsageError
 from batch.providers import profiles
 from batch.providers.bounds import Bounds
@@ -66,7 +68,7 @@ OPTIONS: Mapping[str, Option] = {
     "base_url": Option(
         kind=str, default="", help="points the provider elsewhere (tests, proxies)"
     ),
-    "db": Option(kind=str, default="", help="path of the database"),
+    "db": Option(kind=str, default="", help="path or URL of the database"),
     "concurrency": Option(
         kind=int, default=4, least=1, most=10_000, help="calls in flight at most"
     ),
@@ -134,10 +136,22 @@ class Settings:
         return self.values[name]
 
     @property
-    def database(self) -> Path:
+    def database(self) -> Address:
         given = self.values["db"]
-        # One name for one file, however it was spelled.
-        return _path(given, "db").resolve() if given else self.home.database
+        if not given:
+            return self.home.database
+        if not address.is_url(given):
+            # One name for one file, however it was spelled.
+            return _path(given, "db").resolve()
+        try:
+            return address.server(given, self.home.data)
+        except ValueError as error:
+            raise _refused(_where("db", self.origins["db"]), str(error)) from None
+
+    @property
+    def beside_database(self) -> Path:
+        """The name that this machine's own files for the database begin with."""
+        return address.beside(self.database)
 
     def profile(self, name: str | None = None) -> Profile:
         """A profile by its name, default: the default provider's."""

@@ -10,6 +10,8 @@
       KeyRefusedError               exit 77   no key, or one that cannot be read
       StoreError                    exit 1    the database cannot be used
         DiskFullError               exit 74   it cannot grow
+        StoreAwayError              exit 69   its server cannot be reached
+        StoreBusyError              exit 1    others were in the way of a transaction
       LedgerElsewhereError          exit 78   this key's ledger is in another database
       ToolError                     exit 1    a program of this machine, as systemctl
 
@@ -102,6 +104,16 @@ class DiskFullError(StoreError):
     """There is no room to write in, or hardly any."""
 
     exit_code = 74
+
+
+class StoreAwayError(StoreError):
+    """The database's server cannot be reached, or not any more."""
+
+    exit_code = 69
+
+
+class StoreBusyError(StoreError):
+    """A transaction was given up, since others stood in its way: begin it anew."""
 
 
 class LedgerElsewhereError(QuotabatchError):

@@ -62,6 +62,11 @@ def is_alive(folder: Path, name: str) -> bool:
         os.close(file)
 
 
+def is_known(folder: Path, name: str) -> bool:
+    """Whether a process of this machine has taken this name, and not let go of it."""
+    return (folder / f"{name}.lock").exists()
+
+
 def forget(folder: Path, name: str) -> None:
     """Remove the lock file of a process that died."""
     (folder / f"{name}.lock").unlink(missing_ok=True)

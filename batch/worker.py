@@ -71,9 +71,11 @@ class Worker:
         random: Callable[[], float],
         on_text: Callable[[Claim, str], None] | None = None,
         price: Price | None = None,
+        use_within: timedelta = USE_WITHIN,
     ) -> None:
         #: None where every call costs the same.
         self._price = price
+        self._use_within = use_within
         self._endpoint = endpoint
         self._desk = desk
         self._clock = clock
@@ -128,7 +130,7 @@ class Worker:
 
     async def _attempt(self, trial: _Trial) -> None:
         claim = trial.claim
-        if self._clock.now() - claim.reserved_at > USE_WITHIN:
+        if self._clock.now() - claim.reserved_at > self._use_within:
             trial.unsent()
             raise NoMoreAttemptsError
         self._desk.begin(claim)

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from batch.service.context import Service
 
 Db = Annotated[
-    Path | None,
-    typer.Option("--db", help="The database file [env: QUOTABATCH_DB]."),
+    str | None,
+    typer.Option(
+        "--db",
+        help="The database: a file, or postgresql+psycopg://USER@HOST/NAME "
+        "[env: QUOTABATCH_DB].",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Provider = Annotated[

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from batch.core.model import Failure
 from batch.core.verdict import StopCause, Verdict
-from batch.errors import QuotabatchError
+from batch.errors import QuotabatchError, StoreError
 from batch.runner.values import Ending
 from batch.store.runners import Orphan
 
@@ -90,6 +90,18 @@ def broken(error: Exception, calls: int) -> str:
         f"{what}. Waiting for {flight} in flight, which are paid for; Ctrl-C twice "
         "gives them up."
     )
+
+
+def away(error: StoreError, calls: int, patience: float) -> str:
+    """The database's server is gone for the moment."""
+    flight = {0: "", 1: "; the call in flight goes on"}.get(
+        calls, f"; the {calls} calls in flight go on"
+    )
+    until = "" if patience == float("inf") else f" for {patience:.0f} s at most"
+    return f"{error}. Waiting for it{until}{flight}."
+
+
+AWAY_NO_MORE = "The database is back."
 
 
 def in_doubt(whose: str, orphans: Sequence[Orphan], *, hold: bool) -> str:

@@ -24,7 +24,7 @@ from batch.core.model import (
 from batch.core.quota import FOREVER
 from batch.core.statements import Statement, in_refusal
 from batch.core.verdict import Rules, Verdict, VerdictKind, judge
-from batch.errors import StoreError
+from batch.errors import StoreAwayError, StoreError
 from batch.providers.base import Endpoint
 from batch.runner import endings
 from batch.runner.outlook import Outlook
@@ -38,6 +38,10 @@ from batch.worker import NoMoreAttemptsError, Worker
 
 #: A sleep is taken in naps, so that the wall clock is looked at again.
 NAP = 30.0
+#: Seconds between two tries to reach the database's server again.
+RECONNECT = 1.0
+#: Seconds between looks at what runners of other machines still hold.
+LOOK_AGAIN = 2.0
 
 
 class Runner:
@@ -69,13 +73,19 @@ class Runner:
         self._tray = Tray()
         on_text = self._on_text if show_text else None
         price = None if trade.holder.is_flat else trade.holder.price
-        self._worker = Worker(endpoint, self, clock, random, on_text, price)
+        self._worker = Worker(
+            endpoint, self, clock, random, on_text, price, trade.use_within
+        )
         self._outlook = Outlook(endpoint, trade, clock, provider, notify)
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         #: Requests that hold a slot: claimed, and no outcome of theirs is on its way.
         self._working: set[int] = set()
         #: Those whose call is under way.
         self._calling: set[int] = set()
+        #: Those that hold a credit, and whose call has not begun.
+        self._fresh: set[int] = set()
+        #: Since when the database's server cannot be reached, by the monotonic clock.
+        self._away_since: float | None = None
         #: Failed for good since the last success, by transient failures only.
         self._given_up: list[int] = []
         self._ending: Ending | None = None
@@ -111,6 +121,7 @@ class Runner:
     # What the workers ask of their desk.
 
     def begin(self, claim: Claim) -> None:
+        self._fresh.discard(claim.request_id)
         self._calling.add(claim.request_id)
 
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
@@ -141,6 +152,7 @@ class Runner:
         return in_refusal(quotas, named, refusal.message, at, refusal.limits)
 
     def settle(self, settlement: Settlement) -> asyncio.Future[None]:
+        self._fresh.discard(settlement.request_id)
         self._calling.discard(settlement.request_id)
         if settlement.state is not RequestState.RUNNING:
             self._working.discard(settlement.request_id)
@@ -163,16 +175,35 @@ class Runner:
 
     async def _work(self) -> Ending:
         while True:
-            await self._exchange()
-            self._follow_clock()
-            if self._crash is not None:
-                raise self._crash
-            if self._tasks:
-                await self._nap(self._until_next_chance())
+            try:
+                ending = await self._turn()
+            except StoreAwayError as error:
+                await self._outlast(error)
                 continue
-            ending = await self._rest()
             if ending is not None:
                 return ending
+
+    async def _turn(self) -> Ending | None:
+        """One exchange, and the wait for the next; how it ends, if it does."""
+        await self._exchange()
+        self._follow_clock()
+        if self._crash is not None:
+            raise self._crash
+        if self._tasks:
+            await self._nap(self._until_next_chance())
+            return None
+        return await self._rest()
+
+    async def _outlast(self, error: StoreAwayError) -> None:
+        """Wait for the database's server; raise the error where that takes too long."""
+        now = self._clock.monotonic()
+        patience = float("inf") if self._options.wait else self._options.max_pause
+        if self._away_since is None:
+            self._away_since = now
+            self._notify(endings.away(error, len(self._under_way()), patience))
+        if self._ending is not None or now - self._away_since > patience:
+            raise error
+        await self._sleep(RECONNECT, self._ends)
 
     async def _exchange(self) -> None:
         """One transaction: what came of calls goes in, new claims come out."""
@@ -188,14 +219,19 @@ class Runner:
         if not (batch or slots or self._trade.beat_is_due()):
             return
         try:
-            traded = await self._trade.exchange(batch, slots)
+            traded = await self._trade.exchange(batch, slots, self._known())
         except BaseException:
             # Answers in hand are tried once more on the way out.
             self._tray.put_back(batch)
             raise
+        if self._away_since is not None:
+            self._away_since = None
+            self._notify(endings.AWAY_NO_MORE)
         for settlement in batch.settlements:
             self._count(settlement)
-        self.progress.calls += sum(claim is not None for claim in traded.renewed)
+        renewed = [claim.request_id for claim in traded.renewed if claim is not None]
+        self.progress.calls += len(renewed)
+        self._fresh.update(renewed)
         batch.answer(traded.renewed)
         if traded.claimed is not None:
             self._dispatch(traded.claimed)
@@ -209,13 +245,20 @@ class Runner:
         progress.calls += len(claimed.claims)
         for claim in claimed.claims:
             self._working.add(claim.request_id)
+            self._fresh.add(claim.request_id)
             task = asyncio.create_task(self._worker.work(claim))
             self._tasks[task] = claim
             task.add_done_callback(self._finished)
         progress.in_flight = len(self._working)
 
+    def _known(self) -> set[int] | None:
+        """After a loss of the database: the requests whose credits are in use."""
+        if self._away_since is None:
+            return None
+        return self._calling | self._fresh
+
     def _finished(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
+        self._fresh.discard(self._tasks.pop(task).request_id)
         self._tray.wake.set()
         if not task.cancelled():
             # Each is asked for: asyncio would print what nobody has looked at, and a
@@ -267,7 +310,13 @@ class Runner:
                 # What stood in the way has passed: ask once more.
                 return None
             # A runner that died beside this one leaves work behind.
-            return None if await self._take_over() else Ending(exit_code=0)
+            if await self._take_over():
+                return None
+            if not await self._trade.others_hold():
+                return Ending(exit_code=0)
+            # Elsewhere: either it is done there, or it falls to us.
+            await self._nap(LOOK_AGAIN)
+            return None
         if self._pace.denied_until == chance:
             pause = (chance - now).total_seconds()
             waits = self._options.wait and chance < FOREVER

@@ -19,6 +19,7 @@ from batch.store import (
     evidence,
     jobs,
     kept,
+    leases,
     ledger,
     outcomes,
     queue,
@@ -27,13 +28,13 @@ from batch.store import (
     runners,
     stated,
 )
-from batch.store.engine import Database
+from batch.store.engine import Database, Of
 from batch.store.evidence import Decision
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.runners import Orphan
 from batch.timekeeper import TOLERANCE, Timekeeper
-from batch.worker import UNSENT
+from batch.worker import UNSENT, USE_WITHIN
 
 #: Starts of the machine that differ by less are the same: two clocks are read.
 SAME = timedelta(seconds=0.5)
@@ -71,15 +72,27 @@ class Trade:
         #: The machine's start that entries were dated by when it was last looked at.
         self._dated_by: datetime | None = None
 
-    async def exchange(self, batch: Batch, slots: int) -> Traded:
+    @property
+    def use_within(self) -> timedelta:
+        """How long after its reservation a call may still begin."""
+        lease = self._database.lease
+        # Its runner may be taken for dead when the lease is over.
+        return USE_WITHIN if lease is None else lease / 2
+
+    async def exchange(
+        self, batch: Batch, slots: int, known: Collection[int] | None = None
+    ) -> Traded:
         """Record what gathered, and claim for the free slots, in one transaction.
 
-        DiskFullError where answers may not find room; it is made for those in hand.
+        `known`, where the reply to an earlier one was lost: the requests whose credits
+        are in use; whatever else this runner holds goes back. DiskFullError where
+        answers may not find room; it is made for those in hand.
         """
         if slots:
             room.check(self._database.path)
+        exchange = Of(self.holder.account_id, self._exchange)
         try:
-            return await self._database.run(self._exchange, batch, slots)
+            return await self._database.run(exchange, batch, slots, known)
         except DiskFullError:
             room.throw_off(self._database.path)
             raise
@@ -87,6 +100,15 @@ class Trade:
     async def take_over(self) -> list[Orphan]:
         """Put back what runners held that died."""
         return await self._database.run(self._take_over)
+
+    async def others_hold(self) -> bool:
+        """Whether a runner of another machine has requests of ours, and may die."""
+        if self._database.lease is None:
+            return False
+        runner_id, job_ids = self.holder.runner_id, self._options.job_ids
+        return await self._database.run(
+            leases.others_hold, runner_id, self._provider, job_ids
+        )
 
     async def leave(
         self, batch: Batch, given_up: Sequence[int], calling: Collection[int]
@@ -142,7 +164,13 @@ class Trade:
     def beat_is_due(self) -> bool:
         return self._clock.monotonic() - self._beat_at >= HEARTBEAT
 
-    def _exchange(self, connection: Connection, batch: Batch, slots: int) -> Traded:
+    def _exchange(
+        self,
+        connection: Connection,
+        batch: Batch,
+        slots: int,
+        known: Collection[int] | None,
+    ) -> Traded:
         self._date(connection)
         # The time is read here, past any wait for the database's lock.
         now = self._clock.now()
@@ -151,6 +179,8 @@ class Trade:
             self._beat_at = self._clock.monotonic()
             runners.beat(connection, holder.runner_id, now)
         self._record(connection, batch, now)
+        if known is not None:
+            self._let_go(connection, known, now)
         renewed = queue.renew(connection, holder, batch.claims, now)
         if not slots:
             return Traded(renewed, None)
@@ -237,13 +267,18 @@ class Trade:
         self._date(connection)
         now = self._clock.now()
         self._record(connection, batch, now)
-        # As where the reply to a commit was lost, and with it what was claimed.
+        self._let_go(connection, calling, now)
+        outcomes.put_back(connection, given_up)
+        return self._reap(connection, self.holder.runner_id)
+
+    def _let_go(
+        self, connection: Connection, known: Collection[int], now: datetime
+    ) -> None:
+        """Give back what was claimed by a transaction whose reply was lost."""
         holder = self.holder
         held = ledger.unsettled(connection, holder.account_id, holder.runner_id)
-        uncalled = [_uncalled(one) for one in held if one not in calling]
+        uncalled = [_uncalled(one) for one in held if one not in known]
         outcomes.settle(connection, holder, uncalled, now)
-        outcomes.put_back(connection, given_up)
-        return self._reap(connection, holder.runner_id)
 
     def _reap(self, connection: Connection, runner_id: int) -> list[Orphan]:
         return runners.reap(

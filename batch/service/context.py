@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from batch import keys, presence
+from batch.address import Server
 from batch.clock import Clock, SystemClock
 from batch.config import DEFAULT, Settings
 from batch.core.model import Job
@@ -63,21 +64,30 @@ class Service:
     @cached_property
     def database(self) -> Database:
         """The user's database; made, or migrated, at its first use."""
-        path = self.settings.database
+        address = self.settings.database
         named = self.settings.origins["db"] != DEFAULT
-        if named and not self.makes and not path.exists():
+        if named and not self.makes and not self.has_database:
             raise UsageError(
-                f"there is no database {path}: check --db or QUOTABATCH_DB; `submit` "
-                "makes one"
+                f"there is no database {address}: check --db or QUOTABATCH_DB; "
+                "`submit` makes one"
             )
-        database = Database.open(path, self.writer)
+        database = Database.open(address, self.writer, self.clock)
         self._clear_up_submissions(database)
         self._take_in_answers(database)
         return database
 
+    @property
+    def has_database(self) -> bool:
+        """Whether there is a database; of a server's, opening it tells."""
+        address = self.settings.database
+        return isinstance(address, Server) or address.exists()
+
     @cached_property
     def time(self) -> Timekeeper:
         """The time that quotas go by: the clock's, as long as it is to be believed."""
+        if self.database.clock is not None:
+            # One for all machines, which no machine's own clock can contradict.
+            return Timekeeper(self.database.clock)
         clock = self.clock
         with self.database.reading() as connection:
             seen = clocks.seen(connection, clock.boot_id())
@@ -95,12 +105,12 @@ class Service:
     @property
     def locks(self) -> Path:
         """Where runners of this database show that they live."""
-        path = self.settings.database
+        path = self.settings.beside_database
         return path.with_name(path.name + ".locks")
 
     def new_lock(self, what: str) -> presence.Presence:
         """A name that nobody else has, held for as long as it is entered."""
-        return presence.Presence(self.locks, f"{what}-{secrets.token_hex(4)}")
+        return presence.Presence(self.locks, f"{what}-{secrets.token_hex(8)}")
 
     def key(self, profile: Profile) -> Key | None:
         return self.keyring.find(profile.name, profile.key_env)
@@ -129,7 +139,9 @@ class Service:
     def _clear_up_submissions(self, database: Database) -> None:
         """Remove what a submission left behind that was killed half-way."""
         for job_id, name in database.read(jobs.unfinished):
-            if presence.is_alive(self.locks, name):
+            with database.reading() as connection:
+                is_held = database.is_held(connection, name)
+            if is_held or presence.is_alive(self.locks, name):
                 continue
             while not database.write(jobs.discard, job_id, PIECE):
                 pass
@@ -141,8 +153,7 @@ class Service:
             # What belongs nowhere here may belong to a database that is put back
             # later; doctor tells of it.
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                answers, strangers = database.write(
-                    kept.take_in, path, self.clock.now()
-                )
+                now = (database.clock or self.clock).now()
+                answers, strangers = database.write(kept.take_in, path, now)
                 if strangers < answers:
                     path.unlink()

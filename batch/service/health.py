@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from batch import presence
+from batch.address import Server
 from batch.core.plain import plain
 from batch.errors import KeyRefusedError, QuotabatchError
 from batch.keys import ANY_PROVIDER
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
-from batch.service import limits
+from batch.service import limits, living
 from batch.service.context import Service
-from batch.store import audit, engine, kept, ledger, room, runners
+from batch.store import audit, kept, ledger, room, servers, sqlite
 from batch.timekeeper import AGREEMENT
 
 
@@ -100,7 +100,9 @@ def _guarded(check: Check, service: Service) -> Iterator[Finding]:
 
 def _home(service: Service) -> Iterator[Finding]:
     home = service.settings.home
-    seen = dict.fromkeys([home.config, home.data, service.settings.database.parent])
+    seen = dict.fromkeys(
+        [home.config, home.data, service.settings.beside_database.parent]
+    )
     open_ones = [path for path in seen if path.is_dir() and _is_open(path)]
     for path in open_ones:
         text = f"other users of this machine can look into {path}"
@@ -110,7 +112,42 @@ def _home(service: Service) -> Iterator[Finding]:
 
 
 def _database(service: Service) -> Iterator[Finding]:
-    path = service.settings.database
+    address = service.settings.database
+    if isinstance(address, Server):
+        yield from _server(service, address)
+    else:
+        yield from _file(service, address)
+    for file in kept.files(service.settings.beside_database):
+        yield Finding(
+            "database",
+            State.WRONG,
+            f"{file} keeps answers to requests that are not in this database",
+            "put the database back that they belong to, or delete the file",
+        )
+
+
+def _server(service: Service, server: Server) -> Iterator[Finding]:
+    with service.database.reading() as connection:
+        about = servers.describe(connection)
+        now = service.time.now()
+    size = about.size / room.MIB
+    text = f"{server}: PostgreSQL {about.version}, {size:,.1f} MB"
+    yield Finding("database", State.OK, text)
+    for setting in about.unsafe:
+        yield Finding(
+            "database",
+            State.WRONG,
+            f"the server runs with {setting}: a power cut may lose answers and credits",
+            f"set {setting.partition(' ')[0]} = on in postgresql.conf",
+        )
+    off = (service.clock.now() - now).total_seconds()
+    if abs(off) > AGREEMENT.total_seconds():
+        text = f"the server's clock is {off:+,.0f} s off this machine's"
+        advice = "set the server's right (NTP): quotas and leases go by it"
+        yield Finding("database", State.WRONG, text, advice)
+
+
+def _file(service: Service, path: Path) -> Iterator[Finding]:
     if not path.exists():
         yield Finding("database", State.OK, f"{path}: none yet, `submit` makes one")
         return
@@ -128,21 +165,14 @@ def _database(service: Service) -> Iterator[Finding]:
     if _is_open(path):
         text = f"other users of this machine can read {path}"
         yield Finding("database", State.NOTE, text, f"chmod 600 {path}*")
-    for file in kept.files(path):
-        yield Finding(
-            "database",
-            State.WRONG,
-            f"{file} keeps answers to requests that are not in this database",
-            "put the database back that they belong to, or delete the file",
-        )
 
 
 def _books(service: Service) -> Iterator[Finding]:
-    if not service.settings.database.exists():
+    if not service.has_database:
         return
     now = service.time.now()
     with service.database.reading() as connection:
-        if audit.damage(connection) is not None:
+        if service.database.lease is None and audit.damage(connection) is not None:
             return
         wrong = audit.findings(connection)
         for account in ledger.accounts_of(connection):
@@ -150,11 +180,7 @@ def _books(service: Service) -> Iterator[Finding]:
             quotas = profile.quotas if profile else ()
             wrong += audit.undercounted(connection, account.id, quotas, now)
         calls = audit.orphans(connection)
-        alive = [
-            row.pid
-            for row in runners.live(connection)
-            if presence.is_alive(service.locks, row.lock)
-        ]
+        alive = living.at_work(connection, service)
     advice = "export what is answered, and submit the rest into a new database (--db)"
     for finding in wrong:
         yield Finding("books", State.WRONG, plain(finding, 300), advice)
@@ -162,8 +188,7 @@ def _books(service: Service) -> Iterator[Finding]:
         text = "queue and ledger agree, every call has its entry"
         yield Finding("books", State.OK, text)
     if alive:
-        names = ", ".join(str(pid) for pid in alive)
-        yield Finding("runners", State.OK, f"at work: process {names}")
+        yield Finding("runners", State.OK, f"at work: process {', '.join(alive)}")
     elif calls:
         text = f"{calls:,} calls were in flight when a run was killed"
         advice = "`quotabatch run` takes them over"
@@ -171,8 +196,10 @@ def _books(service: Service) -> Iterator[Finding]:
 
 
 def _sqlite(service: Service) -> Iterator[Finding]:
+    if isinstance(service.settings.database, Server):
+        return
     version = sqlite3.sqlite_version
-    if engine.has_reset_bug(sqlite3.sqlite_version_info):
+    if sqlite.has_reset_bug(sqlite3.sqlite_version_info):
         yield Finding(
             "sqlite",
             State.OK,
@@ -184,7 +211,7 @@ def _sqlite(service: Service) -> Iterator[Finding]:
 
 
 def _disk(service: Service) -> Iterator[Finding]:
-    path = service.settings.database
+    path = service.settings.beside_database
     left = room.free(path)
     if left is None:
         return
@@ -208,7 +235,7 @@ def _zones(service: Service) -> Iterator[Finding]:
 def _keys(service: Service) -> Iterator[Finding]:
     settings = service.settings
     names = {settings.profile().name: settings.profile()}
-    if settings.database.exists():
+    if service.has_database:
         with service.database.reading() as connection:
             for account in ledger.accounts_of(connection):
                 profile = settings.profiles.get(account.provider)
@@ -248,7 +275,7 @@ def _limits(service: Service) -> Iterator[Finding]:
 
 def _clock(service: Service) -> Iterator[Finding]:
     """Without the endpoint's: the wall clock beside the time since the start."""
-    if not service.settings.database.exists() or service.time.step is None:
+    if not service.has_database or service.time.step is None:
         text = "nothing speaks against this machine's clock"
         yield Finding("clock", State.OK, text)
         return

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batch import config, places
-from batch.errors import KeyRefusedError
+from batch.address import Server
+from batch.errors import KeyRefusedError, UsageError
 from batch.providers.profiles import Profile
 from batch.schedule.plan import Plan, after_resets, in_order, over_gaps, start_at
 from batch.service.context import Service
@@ -40,7 +41,7 @@ def providers(service: Service) -> list[Profile]:
     """The provider that is asked for, else those with jobs, else the default one."""
     settings = service.settings
     asked = settings.profile()
-    if settings.origins["provider"] == config.FLAG or not settings.database.exists():
+    if settings.origins["provider"] == config.FLAG or not service.has_database:
         return [asked]
     names = {job.provider for job in service.database.read(jobs.listed)}
     known = [settings.profile(name) for name in sorted(names & set(settings.profiles))]
@@ -96,7 +97,13 @@ def _program() -> tuple[str, ...]:
 def _database(service: Service) -> list[str]:
     if service.settings.origins["db"] == config.DEFAULT:
         return []
-    return ["--db", str(service.settings.database)]
+    database = service.settings.database
+    if isinstance(database, Server) and database.has_password:
+        raise UsageError(
+            f"the password of {database} would stand in the scheduler's file: put it "
+            "into ~/.pgpass, and leave it out of the URL"
+        )
+    return ["--db", database.url if isinstance(database, Server) else str(database)]
 
 
 def _environment(service: Service, *, is_module: bool) -> dict[str, str]:

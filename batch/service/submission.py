@@ -82,7 +82,7 @@ def queue(
 ) -> int:
     """Queue what `sift` leaves of the rows; `publish` lets them be seen. The job."""
     database = service.database
-    with service.new_lock("submission") as lock:
+    with service.new_lock("submission") as lock, database.hold(lock.name):
         job_id = database.write(
             jobs.create,
             name=order.name,

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from batch import presence, whereabouts
+from batch.address import Server
 from batch.core.model import Counts, Job
 from batch.errors import KeyRefusedError, UsageError
 from batch.keys import ANY_PROVIDER, Key
@@ -20,6 +21,7 @@ from batch.providers.profiles import Profile
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options, Progress
+from batch.service import living
 from batch.service.context import Service
 from batch.store import audit, clocks, jobs, ledger, realign, reports, room, runners
 from batch.store.purse import Holder
@@ -93,11 +95,13 @@ async def run(
     `narrowed` False: also on jobs of the same providers that come in meanwhile.
     """
     handle = handle if handle is not None else Run()
-    room.lay(service.settings.database)
-    room.check(service.settings.database)
-    # A damaged page is noticed only where it is read: an answer to be stored there
-    # would be paid for in vain.
-    service.database.read(audit.refuse_damage, service.settings.database)
+    room.check(service.settings.beside_database)
+    path = service.settings.database
+    if not isinstance(path, Server):
+        room.lay(path)
+        # A damaged page is noticed only where it is read: an answer to be stored there
+        # would be paid for in vain.
+        service.database.read(audit.refuse_damage, path)
     handle.started = service.clock.monotonic()
     handle.counts = _counts(service, chosen)
     known = {job.id for job in service.database.read(jobs.listed)}
@@ -180,7 +184,7 @@ async def _runner(
     if not separate_ledger:
         account = f"{profile.name}:{fingerprint}"
         home, database = service.settings.home, service.settings.database
-        whereabouts.claim(home.ledgers, account, str(database))
+        whereabouts.claim(home.ledgers, account, database)
     lock = stack.enter_context(service.new_lock("runner"))
     made = service.connect or endpoints.connect
     endpoint = made(profile, key.secret if key else None, service.settings.bounds())
@@ -194,7 +198,7 @@ async def _runner(
         profile.name,
         options,
         service.time,
-        lambda connection: _dead_runners(connection, service),
+        lambda connection: living.dead_runners(connection, service),
     )
     return Runner(
         trade=trade,
@@ -233,17 +237,6 @@ def _begin(
         keep=keep,
         price=profile.price,
     )
-
-
-def _dead_runners(connection: Connection, service: Service) -> list[int]:
-    """Runners of this machine whose process is gone."""
-    dead = []
-    for row in runners.live(connection):
-        if presence.is_alive(service.locks, row.lock):
-            continue
-        presence.forget(service.locks, row.lock)
-        dead.append(row.id)
-    return dead
 
 
 def _needed_key(service: Service, profile: Profile) -> Key | None:

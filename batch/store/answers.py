@@ -16,6 +16,7 @@ import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Executable,
     bindparam,
     exists,
     func,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects import postgresql, sqlite
 
 from batch.core.model import RequestState, Settlement
 from batch.store.schema import PROVISIONAL, requests, results
@@ -53,17 +54,26 @@ _COMPLETE_TWINS = (
     )
     .values(state=RequestState.COMPLETED)
 )
-# The first answer wins: whoever comes second changes nothing.
-_RESULT = insert(results)
-_RESULT = _RESULT.on_conflict_do_update(
-    index_elements=[results.c.request_id],
-    set_={
-        column.name: _RESULT.excluded[column.name]
-        for column in results.c
-        if not column.primary_key
-    },
-    where=PROVISIONAL,
-)
+_Insert = postgresql.Insert | sqlite.Insert
+
+
+def _first_wins(insert: _Insert) -> Executable:
+    """The first answer wins: whoever comes second changes nothing."""
+    return insert.on_conflict_do_update(
+        index_elements=[results.c.request_id],
+        set_={
+            column.name: insert.excluded[column.name]
+            for column in results.c
+            if not column.primary_key
+        },
+        where=PROVISIONAL,
+    )
+
+
+_RESULT = {
+    "postgresql": _first_wins(postgresql.insert(results)),
+    "sqlite": _first_wins(sqlite.insert(results)),
+}
 
 
 def complete(
@@ -79,7 +89,7 @@ def complete(
         return
     connection.execute(_COMPLETE_TWINS, ids)
     rows = [_row(one, now) for one in settlements if one.completion is not None]
-    connection.execute(_RESULT, rows)
+    connection.execute(_RESULT[connection.dialect.name], rows)
 
 
 def _row(one: Settlement, now: datetime) -> dict[str, Any]:
@@ -110,7 +120,7 @@ def hold(connection: Connection, one: Settlement, now: datetime) -> None:
         requests.c.id == one.request_id, requests.c.state.in_(_OPEN)
     )
     if connection.execute(open_still).first() is not None:
-        connection.execute(_RESULT, _row(one, now))
+        connection.execute(_RESULT[connection.dialect.name], _row(one, now))
     else:
         # Its runner was thought dead, and nobody waits for another any more.
         complete(connection, [replace(one, state=RequestState.COMPLETED)], now)
@@ -189,7 +199,7 @@ def fail(
         move_twins(connection, request_id, RequestState.PENDING, RequestState.COMPLETED)
         return
     connection.execute(
-        _RESULT,
+        _RESULT[connection.dialect.name],
         {
             "request_id": request_id,
             "error_code": failure.code,

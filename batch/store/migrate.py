@@ -1,4 +1,4 @@
-"""Making a database, and bringing an older one up to date.
+"""Making a database file, and bringing an older one up to date.
 
 Several processes may start at once, and any of them may be killed: a new database is
 made whole under another name and then moved into place; an older one is migrated in
@@ -12,11 +12,10 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import URL, Connection, create_engine, event
 
 from batch.errors import StoreError
-from batch.places import carried
+from batch.store import revisions
 from batch.store.schema import REVISION
 
 #: "QBCH": tells our databases from those of others.
@@ -84,7 +83,7 @@ def _make(path: Path) -> None:
         with engine.connect() as connection:
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
             connection.commit()
-            _migrate(connection)
+            revisions.migrate(connection)
         engine.dispose()
         # A link never replaces: of several processes that start at once, one wins and
         # the others find its database.
@@ -102,40 +101,11 @@ def _make(path: Path) -> None:
 
 def upgrade(connection: Connection, path: Path) -> None:
     """Bring an existing database to this code's revision; refuse what is not ours."""
-    revision = _revision(connection)
+    revision = revisions.of(connection)
     connection.rollback()
     if revision == REVISION:
         return
     if revision is None:
         raise StoreError(f"{path} has no schema: restore it, or delete it")
-    if not revision.isdigit() or int(revision) > int(REVISION):
-        raise StoreError(
-            f"{path} was written by a newer quotabatch (its schema is {revision}, this "
-            f"one knows {REVISION}): upgrade quotabatch"
-        )
-    _migrate(connection)
-
-
-def _revision(connection: Connection) -> str | None:
-    try:
-        found = connection.execute(text("SELECT version_num FROM alembic_version"))
-        return found.scalar()
-    except OperationalError as error:
-        if isinstance(error.orig, sqlite3.Error) and "no such table" in str(error.orig):
-            return None
-        raise
-
-
-def _migrate(connection: Connection) -> None:
-    # Alembic takes a tenth of a second to import, and is needed once in a while.
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option(
-        "script_location", str(carried("migrations")).replace("%", "%%")
-    )
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    with connection.begin():
-        command.upgrade(config, "head")
+    revisions.refuse_newer(revision, path)
+    revisions.migrate(connection)

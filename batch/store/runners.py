@@ -57,9 +57,15 @@ def begin(
 
 
 def beat(connection: Connection, runner_id: int, now: datetime) -> None:
-    """Say that this runner lives."""
+    """Say that this runner lives; also where it was taken for dead meanwhile.
+
+    What it held then is another's: its own late outcomes count only where nothing
+    stands against them.
+    """
     connection.execute(
-        update(runners).where(runners.c.id == runner_id).values(heartbeat_at=now)
+        update(runners)
+        .where(runners.c.id == runner_id)
+        .values(heartbeat_at=now, ended_at=None)
     )
 
 

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 #: The revision that this code reads and writes.
-REVISION = "0005"
+REVISION = "0006"
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -63,6 +63,8 @@ class Moment(TypeDecorator[datetime]):
 
 #: SQLite gives a rowid only to a column of type INTEGER.
 Id = BigInteger().with_variant(Integer(), "sqlite")
+#: What adds up over a job, or is counted in tokens. SQLite's integers have no size.
+Count = BigInteger().with_variant(Integer(), "sqlite")
 
 accounts = Table(
     "accounts",
@@ -86,10 +88,10 @@ jobs = Table(
     Column("max_attempts", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("columns", Text, nullable=False),
-    Column("total", Integer, nullable=False),
-    Column("duplicates", Integer, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("credits", Integer, nullable=False),
+    Column("total", Count, nullable=False),
+    Column("duplicates", Count, nullable=False),
+    Column("attempts", Count, nullable=False),
+    Column("credits", Count, nullable=False),
     # The stretch of requests that its own lie in: export reads just that.
     Column("first_id", Id, nullable=False),
     Column("last_id", Id, nullable=False),
@@ -99,7 +101,7 @@ jobs = Table(
     Column("submission", Text),
     Column("paused_at", Moment),
     Column("due_at", Moment),
-    Column("daily_cap", Integer),
+    Column("daily_cap", Count),
     # The models that its rows name themselves, a JSON list.
     Column("models", Text, nullable=False, server_default="[]"),
     # What its rows are rendered with, a JSON object; null where an earlier version
@@ -110,7 +112,7 @@ jobs = Table(
     Column("schema", Text),
     Column("on_invalid", Text),
     # Requests that took the answer of an earlier job's.
-    Column("reused", Integer, nullable=False, server_default="0"),
+    Column("reused", Count, nullable=False, server_default="0"),
     # A job's number is printed and noted down: it is never given twice.
     sqlite_autoincrement=True,
 )
@@ -120,7 +122,7 @@ requests = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("job_id", Id, ForeignKey("jobs.id"), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", Count, nullable=False),
     Column("custom_id", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
@@ -247,10 +249,10 @@ windows = Table(
     Column("starts_at", Moment, nullable=False),
     Column("resets_at", Moment, nullable=False),
     # The limit in force, and what the endpoint stated where that is less.
-    Column("limit", Integer, nullable=False),
-    Column("stated_limit", Integer),
+    Column("limit", Count, nullable=False),
+    Column("stated_limit", Count),
     # What was taken, what is still reserved included: the gate.
-    Column("used", Integer, nullable=False),
+    Column("used", Count, nullable=False),
     # The level of a refill without what is reserved, and of when it is.
     Column("level", Float, nullable=False, server_default="0"),
     Column("level_at", Moment),
@@ -286,9 +288,9 @@ entries = Table(
     Column("quota", Text),
     Column("model", Text),
     # Reserved by an estimate, settled by what it was.
-    Column("calls", Integer, nullable=False, server_default="1"),
-    Column("credits", Integer, nullable=False),
-    Column("tokens", Integer, nullable=False, server_default="0"),
+    Column("calls", Count, nullable=False, server_default="1"),
+    Column("credits", Count, nullable=False),
+    Column("tokens", Count, nullable=False, server_default="0"),
     Column("state", Text, nullable=False),
     Column("reserved_at", Moment, nullable=False),
     Column("settled_at", Moment),
@@ -330,7 +332,7 @@ estimates = Table(
     metadata,
     Column("account_id", Id, ForeignKey("accounts.id"), primary_key=True),
     Column("model", Text, primary_key=True),
-    Column("calls", Integer, nullable=False),
+    Column("calls", Count, nullable=False),
     Column("characters", Float, nullable=False),
     Column("characters_off", Float, nullable=False),
     Column("tokens", Float, nullable=False),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from stage import KEY, Result, Stage
 
-from batch.store import engine
+from batch.store import sqlite
 
 
 def report(done: Result) -> dict[str, list[tuple[str, str]]]:
@@ -238,7 +238,7 @@ def test_books_that_do_not_agree_are_found(stage: Stage, sql, words):
     ],
 )
 def test_the_versions_of_sqlite_with_the_bug_are_known(version, has_it):
-    assert engine.has_reset_bug(version) is has_it
+    assert sqlite.has_reset_bug(version) is has_it
 
 
 def test_a_database_that_was_named_and_is_not_there_is_not_made(stage: Stage):

@@ -21,7 +21,7 @@ from batch.errors import (
     StoreError,
     UsageError,
 )
-from batch.service import upkeep, work
+from batch.service import living, upkeep, work
 from batch.standin import FAULTS, Standin, echo
 from batch.store import jobs, queue, runners
 
@@ -970,7 +970,7 @@ async def die(world: World, calls: int) -> None:
     service = world.service
     profile, now = service.settings.profile(), world.clock.now()
     with service.database.transaction() as connection:
-        for runner_id in work._dead_runners(connection, service):
+        for runner_id in living.dead_runners(connection, service):
             runners.reap(connection, runner_id, hold=False, now=now)
         fingerprint = service.fingerprint(profile)
         holder = work._begin(connection, service, profile, fingerprint, "killed", 0)

@@ -26,7 +26,7 @@ from batch.core import standing
 from batch.providers import profiles
 from batch.runner import runner, trade
 from batch.service import reading
-from batch.store import engine
+from batch.store import sqlite
 from batch.store.engine import Database
 
 #: Where a disk's syncs cost nothing, if there is such a place.
@@ -67,14 +67,14 @@ class Ground:
         (self.home / "ledgers.json").unlink(missing_ok=True)
         shutil.copyfile(self._template, self.database)
         self._fault = None
-        make = engine._engine
+        make = sqlite._engine
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine, "_engine", lambda *which: self._kept(make, *which))
+            patch.setattr(sqlite, "_engine", lambda *which: self._kept(make, *which))
             patch.setattr(Database, "close", lambda _: None)
             # Neither is what these stories are about, and both take their time.
             patch.setattr(profiles, "shipped", lambda: dict(self._protocols))
             patch.setattr(reading, "forecast", lambda *_, **__: None)
-            patch.setattr(engine, "BUSY_TIMEOUT", 0)
+            patch.setattr(sqlite, "BUSY_TIMEOUT", 0)
             patch.setattr(runner, "NAP", nap)
             patch.setattr(runner, "HEARTBEAT", beat)
             patch.setattr(trade, "HEARTBEAT", beat)

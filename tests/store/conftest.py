@@ -1,13 +1,21 @@
+"""The databases that the store's laws hold on: a file of SQLite's, and PostgreSQL's."""
+
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from pgserver import Cluster, cluster
 from scene import Scene
 
+from batch.address import Address
+from batch.store import postgres, revisions, schema
 from batch.store.engine import Database
+
+KINDS = ["sqlite", "postgresql"]
 
 
 @pytest.fixture(scope="session")
@@ -18,23 +26,76 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def database(blank: Path, tmp_path: Path) -> Iterator[Database]:
-    path = tmp_path / "quotabatch.db"
-    shutil.copy(blank, path)
-    database = Database.open(path)
-    yield database
-    database.close()
+@pytest.fixture(scope="session")
+def server() -> Iterator[Cluster]:
+    """A PostgreSQL server that nobody has to rely on."""
+    with cluster(durable=False) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def arena(blank: Path) -> Iterator[Database]:
-    """A database for many examples, each of which is undone."""
-    path = blank.with_name("arena.db")
+def tables(server: Cluster) -> str:
+    """The name of a database on that server that has our tables."""
+    return made(server)
+
+
+def made(server: Cluster) -> str:
+    """A new database with our tables; its name."""
+    name = server.create()
+    engine = postgres.engine(server.server(name, server.folder))
+    with engine.connect() as connection:
+        revisions.migrate(connection)
+    engine.dispose()
+    return name
+
+
+@pytest.fixture
+def file(blank: Path, tmp_path: Path) -> Path:
+    """A new database of SQLite's."""
+    path = tmp_path / "quotabatch.db"
     shutil.copy(blank, path)
-    database = Database.open(path)
-    yield database
-    database.close()
+    return path
+
+
+@pytest.fixture(params=KINDS)
+def address(request: pytest.FixtureRequest) -> Address:
+    """Where a new database is, of each kind."""
+    if request.param == "sqlite":
+        path: Path = request.getfixturevalue("file")
+        return path
+    running: Cluster = request.getfixturevalue("server")
+    name = request.getfixturevalue("tables")
+    emptied = ", ".join(table.name for table in schema.metadata.sorted_tables)
+    running.execute(f"TRUNCATE {emptied} RESTART IDENTITY", name)
+    return running.server(name, running.folder)
+
+
+@pytest.fixture
+def database(address: Address) -> Iterator[Database]:
+    with closing(Database.open(address)) as database:
+        yield database
+
+
+@pytest.fixture
+def sqlite_database(file: Path) -> Iterator[Database]:
+    """For what is so with SQLite alone."""
+    with closing(Database.open(file)) as database:
+        yield database
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def arena(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A database for many examples, each of which is undone."""
+    address: Address
+    if request.param == "sqlite":
+        blank: Path = request.getfixturevalue("blank")
+        address = blank.with_name("arena.db")
+        shutil.copy(blank, address)
+    else:
+        running: Cluster = request.getfixturevalue("server")
+        address = running.server(made(running), running.folder)
+    with closing(Database.open(address)) as database:
+        yield database
 
 
 @pytest.fixture

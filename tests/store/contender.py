@@ -1,6 +1,6 @@
 """A process that works off a queue as fast as it can; see test_race.py.
 
-    python contender.py PATH LIMIT      prints "ready", waits for a line, then works
+    python contender.py WHERE LIMIT     prints "ready", waits for a line, then works
 
 It claims and settles until no credit is left, and prints how many calls it made.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scene import NOON, Scene, answered, daily
 
+from batch.address import is_url, server
 from batch.store.engine import Database
 
 
@@ -36,8 +37,9 @@ def work(database: Database, limit: int) -> int:
             Scene.of(connection, holder).settle(*answers, now=now)
 
 
-def main(path: Path, limit: int) -> None:
-    with closing(Database.open(path)) as database:
+def main(where: str, limit: int) -> None:
+    address = server(where, Path()) if is_url(where) else Path(where)
+    with closing(Database.open(address)) as database:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.readline()
@@ -46,4 +48,4 @@ def main(path: Path, limit: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]))

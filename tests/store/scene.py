@@ -227,6 +227,10 @@ class Scene:
         (job,) = jobs.listed(self.connection, ids=[job_id])
         return job
 
+    def owner(self, request_id: int) -> Job:
+        """The job that a request belongs to."""
+        return self.again(self.request(request_id).job_id)
+
     # What a runner does.
 
     def claim(

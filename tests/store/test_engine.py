@@ -16,10 +16,17 @@ from scene import NOON, Scene
 from sqlalchemy import Connection, event
 
 from batch.errors import StoreError
-from batch.store import engine, jobs, migrate, schema
-from batch.store.engine import LARGE_LOG, Database
+from batch.store import jobs, migrate, schema, sqlite
+from batch.store.engine import Database
+from batch.store.sqlite import LARGE_LOG
 
 NOBODY = 65534
+
+
+@pytest.fixture
+def database(sqlite_database: Database) -> Database:
+    """What is tested here is so with SQLite alone."""
+    return sqlite_database
 
 
 def digest(path: Path) -> str:
@@ -433,7 +440,7 @@ def test_a_log_that_was_folded_is_small_again(database: Database):
 
 def test_a_write_that_is_kept_is_not_said_to_have_failed(tmp_path, blank, monkeypatch):
     """Another process takes the lock between the commit and the folding."""
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT", 20)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 20)
     path = tmp_path / "quotabatch.db"
     shutil.copy(blank, path)
     with (
@@ -441,7 +448,7 @@ def test_a_write_that_is_kept_is_not_said_to_have_failed(tmp_path, blank, monkey
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         event.listen(
-            database._writing,
+            database._backend.writing,
             "checkin",
             lambda *_: other.execute("BEGIN IMMEDIATE"),
             once=True,

@@ -31,6 +31,12 @@ from batch.store import ledger, migrate, reports, schema
 from batch.store.engine import Database
 
 
+@pytest.fixture
+def database(sqlite_database: Database) -> Database:
+    """What is tested here is so with SQLite alone."""
+    return sqlite_database
+
+
 def objects(connection) -> dict[str, str]:
     """Every table and index with the SQL that made it, laid out the same way."""
     rows = connection.execute(
@@ -43,7 +49,9 @@ def objects(connection) -> dict[str, str]:
     }
 
 
-def test_the_migrations_lead_to_the_schema_that_the_code_knows(database: Database):
+def test_the_migrations_lead_to_the_schema_that_the_code_knows(
+    database: Database,
+):
     with database.reading() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -51,7 +59,9 @@ def test_the_migrations_lead_to_the_schema_that_the_code_knows(database: Databas
         assert compare_metadata(context, schema.metadata) == []
 
 
-def test_the_indices_and_their_conditions_are_those_of_the_schema(database: Database):
+def test_the_indices_and_their_conditions_are_those_of_the_schema(
+    database: Database,
+):
     """Alembic compares neither conditions nor AUTOINCREMENT."""
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
@@ -68,7 +78,9 @@ def test_the_indices_and_their_conditions_are_those_of_the_schema(database: Data
             assert ("AUTOINCREMENT" in migrated[name]) == ("AUTOINCREMENT" in sql)
 
 
-def test_the_newest_migration_is_the_one_that_the_code_writes(database: Database):
+def test_the_newest_migration_is_the_one_that_the_code_writes(
+    database: Database,
+):
     with database.reading() as connection:
         revision = connection.execute(text("SELECT version_num FROM alembic_version"))
         assert revision.scalar_one() == schema.REVISION
@@ -189,7 +201,9 @@ def test_no_statement_reads_the_whole_ledger(database: Database, quota):
         assert "ix_entries_account_id_settled_at (account_id=?)" not in plan, sql
 
 
-def test_the_few_answers_that_are_flagged_are_found_among_many(database: Database):
+def test_the_few_answers_that_are_flagged_are_found_among_many(
+    database: Database,
+):
     with undone(database) as connection:
         scene = Scene(connection, daily(9))
         job = scene.job(5, same_as={3: 0, 4: 1})

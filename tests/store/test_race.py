@@ -16,9 +16,8 @@ def test_six_processes_on_one_queue_spend_the_limit_and_not_one_call_more(
     limit, size = 200, 300
     with database.transaction() as connection:
         job = Scene(connection, daily(limit)).job(size)
-    made = [
-        int(said) for said in let_loose("contender.py", database.path, limit, number=6)
-    ]
+    where = getattr(database.address, "url", database.address)
+    made = [int(said) for said in let_loose("contender.py", where, limit, number=6)]
     assert sum(made) == limit
     with database.transaction() as connection:
         scene = Scene(connection, daily(limit))

@@ -33,10 +33,13 @@ WAYS: list[tuple[RequestState, Way]] = [
     (COMPLETED, lambda scene, one: (scene.claimed(), scene.settle(answered(one)))),
     (FAILED, lambda scene, one: (scene.claimed(), scene.settle(failed(one)))),
     (FAILED, lambda scene, one: (scene.claimed(), scene.crash(hold=True))),
-    (CANCELLED, lambda scene, one: wishes.cancel(scene.connection, 1)),
+    (
+        CANCELLED,
+        lambda scene, one: wishes.cancel(scene.connection, scene.owner(one).id),
+    ),
     (PENDING, lambda scene, one: reopened(scene, one)),
     (RUNNING, lambda scene, one: (reopened(scene, one), scene.claimed())),
-    (COMPLETED, lambda scene, one: (reopened(scene, one), restored(scene))),
+    (COMPLETED, lambda scene, one: (reopened(scene, one), restored(scene, one))),
 ]
 
 
@@ -52,8 +55,8 @@ def unwanted(one: int, state: RequestState) -> Settlement:
     return replace(failed(one, state), completion=answered(one).completion)
 
 
-def restored(scene: Scene) -> None:
-    wishes.cancel(scene.connection, 1)
+def restored(scene: Scene, one: int) -> None:
+    wishes.cancel(scene.connection, scene.owner(one).id)
 
 
 def renewed(scene: Scene, one: int) -> object:
@@ -91,15 +94,17 @@ DEEDS: dict[str, Callable[[Scene, int], object]] = {
     "put back": lambda scene, one: outcomes.put_back(scene.connection, [one]),
     "crash": lambda scene, one: scene.crash(),
     "crash, held": lambda scene, one: scene.crash(hold=True),
-    "cancel": lambda scene, one: wishes.cancel(scene.connection, 1),
-    "retry": lambda scene, one: wishes.retry(scene.connection, scene.again(1)),
+    "cancel": lambda scene, one: wishes.cancel(scene.connection, scene.owner(one).id),
+    "retry": lambda scene, one: wishes.retry(scene.connection, scene.owner(one)),
     "retry cancelled": lambda scene, one: wishes.retry(
-        scene.connection, scene.again(1), cancelled=True
+        scene.connection, scene.owner(one), cancelled=True
     ),
     "ask anew": lambda scene, one: wishes.retry_answered(
-        scene.connection, scene.again(1), finish_reasons=["stop"]
+        scene.connection, scene.owner(one), finish_reasons=["stop"]
     ),
-    "pause": lambda scene, one: wishes.pause(scene.connection, 1, NOON),
+    "pause": lambda scene, one: wishes.pause(
+        scene.connection, scene.owner(one).id, NOON
+    ),
 }
 
 

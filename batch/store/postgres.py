@@ -1,0 +1,236 @@
+"""PostgreSQL: one database, for the processes of several machines.
+
+Runners of one account take turns, as all writers do on SQLite: what a transaction reads
+of the account stays true until it commits. Those of other accounts go on beside it. The
+database's own clock is the only one that leases and windows go by.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError
+
+from batch.address import Server
+from batch.clock import Clock
+from batch.errors import (
+    DiskFullError,
+    StoreAwayError,
+    StoreBusyError,
+    StoreError,
+)
+from batch.store import revisions
+from batch.store.servertime import ServerClock
+
+#: A runner that has given no sign of life for so long counts as dead. Its calls that
+#: come in later are taken all the same.
+LEASE = timedelta(seconds=60)
+#: Seconds in which a connection has to be made.
+PATIENCE = 10
+#: Ours among a database's advisory locks: "QBCH".
+LOCKS = 0x51424348
+
+#: What the driver is to notice, and when: a peer that is gone without a word.
+_LINE = {
+    "connect_timeout": str(PATIENCE),
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "application_name": "quotabatch",
+}
+#: The same for the server, which else would keep the turn of a machine that is gone;
+#: and how long to wait for a turn.
+_SESSION = (
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("lock_timeout", "60s"),
+    ("statement_timeout", "0"),
+    ("timezone", "UTC"),
+)
+
+
+class Postgres:
+    """One database of a server."""
+
+    lease: timedelta | None = LEASE
+    clock: Clock | None
+
+    def __init__(self, server: Server, clock: Clock) -> None:
+        self._server = server
+        self.clock = self._time = ServerClock(clock)
+        self.writing: Engine = engine(server)
+        self.reading: Engine = self.writing.execution_options(
+            isolation_level="REPEATABLE READ", postgresql_readonly=True
+        )
+
+    @classmethod
+    def open(cls, server: Server, clock: Clock) -> Postgres:
+        """The database of this server; StoreError where it is not ready for us."""
+        made = cls(server, clock)
+        try:
+            with made.explained(), made.writing.begin() as connection:
+                revisions.require(connection, server)
+                made._time.hear(_time(connection))
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def close(self) -> None:
+        self.writing.dispose()
+
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        return explained(self._server)
+
+    def before(self) -> None:
+        """A server's database is not replaced behind our back."""
+
+    def take_turn(self, connection: Connection, account_id: int | None) -> None:
+        """Alone; or, of one account, alone among those of this account."""
+        if account_id is None:
+            connection.execute(select(func.pg_advisory_xact_lock(LOCKS, 0)))
+        else:
+            connection.execute(select(func.pg_advisory_xact_lock_shared(LOCKS, 0)))
+            connection.execute(select(func.pg_advisory_xact_lock(LOCKS, account_id)))
+        # Past any wait: it is this transaction's time.
+        self._time.hear(_time(connection))
+
+    def after(self) -> None:
+        """Nothing is left to do."""
+
+    def hold(self, name: str) -> contextlib.AbstractContextManager[object]:
+        return Session(self.writing, self._server, name)
+
+    def is_held(self, connection: Connection, name: str) -> bool:
+        return is_held(connection, name)
+
+
+class Session:
+    """Held as long as its process lives, and is in touch with the server."""
+
+    def __init__(self, engine: Engine, server: Server, name: str) -> None:
+        self.name = name
+        self._engine = engine
+        self._server = server
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        with explained(self._server):
+            connection = self._stack.enter_context(self._engine.connect())
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.execute(select(func.pg_advisory_lock(LOCKS, _number(self.name))))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # With the connection the lock is gone too.
+        with contextlib.suppress(DBAPIError):
+            self._stack.close()
+
+
+def is_held(connection: Connection, name: str) -> bool:
+    """Whether the process lives that took this name."""
+    free = func.pg_try_advisory_xact_lock(LOCKS, _number(name))
+    return not connection.scalar(select(free))
+
+
+def up_since(connection: Connection) -> datetime:
+    """When the server was started: before that, nobody could give a sign of life."""
+    query = text("SELECT pg_postmaster_start_time()")
+    found: datetime = connection.execute(query).scalar_one()
+    return found.astimezone(UTC)
+
+
+def engine(server: Server) -> Engine:
+    """Connections to this server, each set up for us."""
+    try:
+        made = create_engine(
+            server.url, connect_args=_LINE, pool_pre_ping=True, hide_parameters=True
+        )
+    except ModuleNotFoundError:
+        raise StoreError(
+            f"{server} needs the PostgreSQL driver: pip install 'quotabatch[postgres]'"
+        ) from None
+
+    @event.listens_for(made, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.autocommit = True
+        settings = ", ".join(
+            f"set_config('{name}', '{value}', false)" for name, value in _SESSION
+        )
+        connection.execute(f"SELECT {settings}")
+        # Less than the server's own disk is no durability.
+        connection.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) "
+            "WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        connection.autocommit = False
+
+    return made
+
+
+@contextmanager
+def explained(server: Server) -> Iterator[None]:
+    """Say in one line what the server means; never with what was sent, or the URL."""
+    try:
+        yield
+    except (DatabaseError, InterfaceError) as error:
+        raise _explanation(server, error) from None
+
+
+def _explanation(server: Server, error: DBAPIError) -> Exception:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    said = _first_line(error)
+    lost = (
+        error.connection_invalidated
+        or state.startswith("08")
+        or state in ("57P01", "57P02", "57P03", "25P03")
+        or not state
+    )
+    if state in ("40001", "40P01", "55P03"):
+        return StoreBusyError(f"{server} is busy: {said}")
+    if state in ("53100", "53200"):
+        return DiskFullError(f"{server}: the server is short of room: {said}")
+    if state == "25006":
+        return StoreError(f"{server} is read-only, a standby perhaps: name another")
+    if state in ("28P01", "28000"):
+        return StoreError(f"{server} lets us not in: {said}; check user and password")
+    if state == "3D000":
+        return StoreError(f"{server}: {said}; create it: createdb")
+    if state in ("42P01", "42703", "42501"):
+        return StoreError(f"{server}: {said}; see `quotabatch db check`")
+    if lost:
+        return StoreAwayError(
+            f"{server} cannot be reached: {said}; check host, port and network"
+        )
+    return error
+
+
+def _first_line(error: DBAPIError) -> str:
+    diagnosis = getattr(error.orig, "diag", None)
+    said = getattr(diagnosis, "message_primary", None) or str(error.orig)
+    return " ".join(said.split())[:300].rstrip(".")
+
+
+def _time(connection: Connection) -> datetime:
+    found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return found.astimezone(UTC)
+
+
+def _number(name: str) -> int:
+    """A lock's number: never an account's, which are small."""
+    return zlib.crc32(name.encode()) - (1 << 31) | 1 << 30

@@ -1,0 +1,221 @@
+"""SQLite: one file, for the processes of one machine.
+
+WAL, synchronous=FULL. Every writing transaction begins with BEGIN IMMEDIATE, so that
+what it reads stays true until it commits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from batch.clock import Clock
+from batch.errors import DiskFullError, StoreError
+from batch.store import migrate
+
+#: How long a transaction waits for its turn among other processes, milliseconds.
+BUSY_TIMEOUT = 60_000
+#: A write-ahead log larger than this is folded into the database, bytes.
+LARGE_LOG = 4 * 1024 * 1024
+
+
+def has_reset_bug(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite can lose the log's end where a checkpoint meets a writer.
+
+    3.7.0 to 3.51.2, but for 3.44.6, 3.50.7, and what came after them in their lines.
+    """
+    mended = (3, 44, 6) <= version < (3, 45) or (3, 50, 7) <= version < (3, 51)
+    return (3, 7) <= version < (3, 51, 3) and not mended
+
+
+class File:
+    """One SQLite file."""
+
+    #: Locks of this machine tell who lives.
+    lease: timedelta | None = None
+    clock: Clock | None = None
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = _identity(path)
+        self._log = path.with_name(path.name + "-wal")
+        self._has_left = False
+        self.writing = _engine(path, "BEGIN IMMEDIATE")
+        self.reading = _engine(path, "BEGIN")
+
+    @classmethod
+    def open(cls, path: Path) -> File:
+        """The file at this path, made or brought up to date where needed."""
+        with _explained(path):
+            migrate.prepare(path)
+            file = cls(path)
+            try:
+                with file.writing.connect() as connection:
+                    migrate.upgrade(connection, path)
+            except BaseException:
+                file.close()
+                raise
+        return file
+
+    def close(self) -> None:
+        self.writing.dispose()
+        self.reading.dispose()
+
+    def explained(self) -> contextlib.AbstractContextManager[None]:
+        return _explained(self.path)
+
+    def take_turn(self, connection: Connection, account_id: int | None) -> None:
+        """BEGIN IMMEDIATE has done that."""
+
+    def hold(self, name: str) -> contextlib.AbstractContextManager[object]:
+        """There are no other machines."""
+        return contextlib.nullcontext()
+
+    def is_held(self, connection: Connection, name: str) -> bool:
+        return False
+
+    def before(self) -> None:
+        # SQLite goes on committing into a file that was deleted or replaced, and
+        # every such answer would be lost.
+        now = _identity(self.path)
+        if now == self._identity:
+            return
+        if now is not None:
+            self._take_back_the_log()
+        raise StoreError(
+            f"{self.path} was removed or replaced while it was in use: stopped; "
+            "put it back, or start again with what is there now"
+        )
+
+    def _take_back_the_log(self) -> None:
+        """Another file stands at our path: SQLite would fold our log into that one."""
+        if self._has_left:
+            return
+        self._has_left = True
+        # Into the file that we have open, wherever it is now.
+        with contextlib.suppress(DatabaseError, sqlite3.Error):
+            self._fold()
+        with contextlib.suppress(OSError):
+            os.rename(self._log, self.path.with_name(f"{self._log.name}.of-another"))
+        with contextlib.suppress(OSError):
+            self.path.with_name(self.path.name + "-shm").unlink()
+
+    def after(self) -> None:
+        # Checkpoints only while no writer can commit (BEGIN IMMEDIATE on another
+        # connection keeps them out): SQLite 3.7.0 to 3.51.2 can lose the log's end
+        # where the two meet.
+        try:
+            if self._log.stat().st_size <= LARGE_LOG:
+                return
+        except OSError:
+            return
+        # What was written is on disk already; folding can be done another time, so
+        # nobody is waited for.
+        with contextlib.suppress(DatabaseError, sqlite3.Error):
+            self._fold()
+
+    def _fold(self) -> None:
+        with (
+            self._alone(),
+            contextlib.closing(self.reading.raw_connection()) as reading,
+        ):
+            reading.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other writer can commit; sqlite3.OperationalError if one is."""
+        with contextlib.closing(self.writing.raw_connection()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA busy_timeout=0")
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                finally:
+                    cursor.execute("COMMIT")
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT}")
+
+
+def _engine(path: Path, begin: str) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
+        for pragma in (
+            f"busy_timeout={BUSY_TIMEOUT}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=OFF",
+            "wal_autocheckpoint=0",
+            # A log that was folded shrinks to this when it is begun anew.
+            f"journal_size_limit={LARGE_LOG // 2}",
+            "cache_size=-16384",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def on_begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in one line what SQLite means."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explained_error(path, str(error)) from error
+    except OperationalError as error:
+        raise _explained_error(path, str(error.orig)) from error
+    except DatabaseError as error:
+        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
+            error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError
+        ):
+            raise _explained_error(path, str(error.orig)) from error
+        raise
+
+
+def _explained_error(path: Path, cause: str) -> StoreError:
+    kind = DiskFullError if "disk is full" in cause else StoreError
+    return kind(_explanation(path, cause))
+
+
+def _explanation(path: Path, cause: str) -> str:
+    for mark, meaning in (
+        ("not a database", "is not a quotabatch database; name another with --db"),
+        (
+            "malformed",
+            "is damaged: restore a backup, or save what `sqlite3 FILE .recover` finds",
+        ),
+        ("disk is full", "cannot grow: the disk is full; free space and run again"),
+        ("readonly", "cannot be written: it or its folder is read-only"),
+        ("unable to open", "cannot be opened: check that its folder can be written"),
+        ("disk I/O error", "could not be read or written: the disk reports an error"),
+        ("locked", "is locked: another program has kept it busy for over a minute"),
+    ):
+        if mark in cause:
+            return f"{path} {meaning} ({cause})"
+    return f"{path}: {cause}"

