@@ -16,7 +16,7 @@ from typing import Any
 import platformdirs
 
 from batch import address
-from batch.address import Address
+from batch.address import Address, Server
 from batch.errors import ConfigError, QuotabatchError, UsageError
 from batch.providers import profiles
 from batch.providers.bounds import Bounds
@@ -147,6 +147,12 @@ class Settings:
             return address.server(given, self.home.data)
         except ValueError as error:
             raise _refused(_where("db", self.origins["db"]), str(error)) from None
+
+    def shown(self) -> dict[str, Any]:
+        """The settings as they may be seen: without a password."""
+        database = self.database
+        named = str(database) if isinstance(database, Server) else self.values["db"]
+        return {**self.values, "db": named}
 
     @property
     def beside_database(self) -> Path:

@@ -161,7 +161,7 @@ def config(json: Json = False) -> None:
         settings = service.settings
         rows = [
             {"name": name, "value": value, "origin": settings.origins[name]}
-            for name, value in settings.values.items()
+            for name, value in settings.shown().items()
         ]
         places = {
             "config file": settings.home.config_file,

@@ -40,6 +40,8 @@ from batch.worker import NoMoreAttemptsError, Worker
 NAP = 30.0
 #: Seconds between two tries to reach the database's server again.
 RECONNECT = 1.0
+#: How often the last outcomes are brought to a database whose server is away.
+LAST_TRIES = 10
 #: Seconds between looks at what runners of other machines still hold.
 LOOK_AGAIN = 2.0
 
@@ -415,10 +417,17 @@ class Runner:
         # They failed only because everything did.
         given_up = self._given_up if self._ending is not None else []
         batch = self._tray.take()
-        try:
-            orphans = await self._trade.leave(batch, given_up, self._calling)
-        except StoreError as error:
-            raise self._trade.keep(batch.settlements, claims, error) from None
+        # One that was waited for in vain is tried once.
+        tries = LAST_TRIES if self._away_since is None else 1
+        while True:
+            try:
+                orphans = await self._trade.leave(batch, given_up, self._calling)
+                break
+            except StoreError as error:
+                tries -= 1
+                if tries == 0 or not isinstance(error, StoreAwayError):
+                    raise self._trade.keep(batch.settlements, claims, error) from None
+            await self._clock.sleep(RECONNECT)
         if orphans:
             hold = self._options.hold
             self._notify(endings.in_doubt("This run", orphans, hold=hold))
