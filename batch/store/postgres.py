@@ -126,8 +126,10 @@ class Session:
 
     def __enter__(self) -> Self:
         with explained(self._server):
-            connection = self._stack.enter_context(self._engine.connect())
-            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            connection = self._stack.enter_context(engine.connect())
+            # Its end is the connection's: the pool must not get it back.
+            connection.detach()
             connection.execute(select(func.pg_advisory_lock(LOCKS, _number(self.name))))
         return self
 
