@@ -221,14 +221,19 @@ def listed(
 
 def take_back_number(connection: Connection, job_id: int) -> None:
     """A job that nobody ever saw leaves no gap in the numbers."""
-    if connection.dialect.name == "sqlite":
-        connection.execute(
-            text(
-                "UPDATE sqlite_sequence SET seq = :id - 1 "
-                "WHERE name = 'jobs' AND seq = :id"
-            ),
-            {"id": job_id},
-        )
+    connection.execute(_TAKE_BACK[connection.dialect.name], {"id": job_id})
+
+
+#: Where it was the last number given.
+_TAKE_BACK = {
+    "sqlite": text(
+        "UPDATE sqlite_sequence SET seq = :id - 1 WHERE name = 'jobs' AND seq = :id"
+    ),
+    "postgresql": text(
+        "SELECT setval('jobs_id_seq', greatest(:id - 1, 1), :id > 1) "
+        "FROM jobs_id_seq WHERE last_value = :id"
+    ),
+}
 
 
 def _job(row: AnyRow) -> Job:

@@ -629,3 +629,16 @@ def test_the_time_of_a_claim_is_told_to_the_millisecond(scene: Scene):
     odd = NOON + timedelta(microseconds=1499)
     scene.claimed(now=odd)
     assert scene.entries()[0].reserved_at == NOON + timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("earlier", [0, 2])
+def test_a_job_that_nobody_ever_saw_leaves_no_gap_in_the_numbers(scene, earlier):
+    for _ in range(earlier):
+        scene.job(1)
+    gone = scene.job(1)
+    scene.connection.exec_driver_sql(
+        f"UPDATE jobs SET submission = 'submission-1' WHERE id = {gone.id}"
+    )
+    while not jobs.discard(scene.connection, gone.id, 100):
+        pass
+    assert scene.job(1).id == gone.id == earlier + 1
