@@ -5,8 +5,11 @@ It listens on a socket of its own, and on loopback where a test wants that.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import subprocess
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,10 +58,44 @@ class Cluster:
             found = connection.execute(statement)
             return found.fetchall() if found.description else []
 
-    def restart(self) -> None:
-        """Stop the server, and start it again with its settings of now."""
-        self._running.stop()
-        self._running.start()
+    def listen(self, address: str) -> None:
+        """Let it be reached at this address too, without a password."""
+        with open(self._data / "pg_hba.conf", "a") as rules:
+            rules.write(f"host all all {address}/24 trust\n")
+        self.restart(address)
+
+    def restart(self, address: str = "") -> None:
+        """Stop the server as a crash does, and start it again."""
+        self._control("-m", "immediate", "stop")
+        where = f'-h "{address}" -k {self.socket}'
+        for last in (*[False] * 50, True):
+            # Its children may take a moment longer to end.
+            with contextlib.suppress(*[] if last else [subprocess.CalledProcessError]):
+                self._control("-o", where, "-l", str(self._data / "log"), "start")
+                break
+            threading.Event().wait(0.1)
+
+    @property
+    def _data(self) -> Path:
+        return self.folder / "data"
+
+    def _control(self, *words: str) -> None:
+        subprocess.run(
+            [
+                self._running.bin_path / "pg_ctl",
+                "-w",
+                "-t",
+                "60",
+                "-D",
+                self._data,
+                *words,
+            ],
+            user=self._running.system_user,
+            check=True,
+            # Pipes would be held by the server.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def server(self, database: str, folder: Path) -> Server:
         """The address of a database; `folder`: where the product keeps files for it."""

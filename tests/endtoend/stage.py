@@ -96,12 +96,12 @@ class GateClock(SystemClock):
 class Served:
     """A stand-in in a thread with a loop of its own."""
 
-    def __init__(self, standin: Standin) -> None:
+    def __init__(self, standin: Standin, host: str = "127.0.0.1") -> None:
         self.standin = standin
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.url = self._wait_for(standin.start())
+        self.url = self._wait_for(standin.start(host=host))
 
     @property
     def calls(self) -> list[Call]:
@@ -273,10 +273,12 @@ class Stage:
 
     # The endpoint.
 
-    def serve(self, limit: int | None = 200, **settings: Any) -> Served:
+    def serve(
+        self, limit: int | None = 200, *, host: str = "127.0.0.1", **settings: Any
+    ) -> Served:
         """A stand-in with a day of this limit, which the profile knows too."""
         standin = Standin(limit=limit, zone=ZoneInfo(self.zone), **settings)
-        served = self.keep(Served(standin))
+        served = self.keep(Served(standin, host))
         self.configure(limit if limit is not None else 1_000_000)
         self.env["QUOTABATCH_BASE_URL"] = served.url
         return served
