@@ -101,7 +101,8 @@ class Runner:
         """Work until the queue is dry, the credits are gone, or something stops it."""
         try:
             await self._unless_ended(self._outlook.begin())
-            return await self._work()
+            self.progress.ending = await self._work()
+            return self.progress.ending
         except Exception as error:
             await self._finish_calls(error)
             raise
@@ -111,7 +112,7 @@ class Runner:
     def drain(self, ending: Ending) -> None:
         """Claim nothing more, and end so once the calls in flight are done."""
         if self._ending is None:
-            self._ending = ending
+            self._ending = self.progress.ending = ending
         self._ends.set()
         self._tray.wake.set()
 
@@ -131,11 +132,13 @@ class Runner:
         self._tray.state(self._outlook.heard(claim, reply))
         if isinstance(reply, Completion):
             self._pace.succeeded()
+            self.progress.row = 0
             self._given_up.clear()
             return None
         now = self._clock.now()
         verdict = judge(reply, self._rules, now)
         self._pace.failed(verdict, now)
+        self.progress.row, self.progress.failure = self._pace.row, reply
         if verdict.named is not None:
             self._tray.state(self._limits_in(claim, reply, verdict))
         if verdict.kind is VerdictKind.EXHAUSTED:

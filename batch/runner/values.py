@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from batch.core.model import Failure
 from batch.core.standing import Standing
 
 #: Newest answers whose times are kept.
@@ -58,6 +59,11 @@ class Progress:
     newest: tuple[str, str] | None = None
     #: Monotonic times of the newest answers, for the rate.
     answered: list[float] = field(default_factory=list)
+    #: Failures since the last success, and the newest of them.
+    row: int = 0
+    failure: Failure | None = None
+    #: How it ends, as soon as that is known.
+    ending: Ending | None = None
     _streaming: dict[str, str] = field(default_factory=dict)
 
     def stream(self, custom_id: str, text: str) -> None:

@@ -27,7 +27,7 @@ from batch.store import audit, clocks, jobs, ledger, realign, reports, room, run
 from batch.store.purse import Holder
 
 #: Which ending speaks for the run, where accounts ended differently.
-_GRAVITY = (130, 143, 129, 77, 78, 69, 75)
+GRAVITY = (130, 143, 129, 77, 78, 69, 75)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,8 @@ class Run:
     progress: list[Progress] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     started: float = 0.0
+    #: The jobs that there were at its beginning.
+    known: set[int] = field(default_factory=set)
     runners: list[Runner] = field(default_factory=list)
     _signals: int = 0
 
@@ -102,9 +104,7 @@ async def run(
         # A damaged page is noticed only where it is read: an answer to be stored there
         # would be paid for in vain.
         service.database.read(audit.refuse_damage, path)
-    handle.started = service.clock.monotonic()
-    handle.counts = _counts(service, chosen)
-    known = {job.id for job in service.database.read(jobs.listed)}
+    begin(service, chosen, handle)
     async with AsyncExitStack() as stack:
         for profile in _profiles(service, chosen):
             mine = tuple(job.id for job in chosen if job.provider == profile.name)
@@ -121,9 +121,37 @@ async def run(
             handle.runners.append(runner)
             handle.progress.append(runner.progress)
         endings = await _all(runner.run() for runner in handle.runners)
+    return concluded(service, chosen, handle, endings, narrowed=narrowed)
+
+
+def check(service: Service, chosen: Sequence[Job], keep: int) -> list[Profile]:
+    """The profiles of these jobs; an error where one cannot be run with."""
+    profiles = _profiles(service, chosen)
+    for profile in profiles:
+        _check_keep(profile, keep)
+        _needed_key(service, profile)
+    return profiles
+
+
+def begin(service: Service, chosen: Sequence[Job], handle: Run) -> None:
+    """Put down what there is before a run."""
+    handle.started = service.clock.monotonic()
+    handle.counts = _counts(service, chosen)
+    handle.known = {job.id for job in service.database.read(jobs.listed)}
+
+
+def concluded(
+    service: Service,
+    chosen: Sequence[Job],
+    handle: Run,
+    endings: Sequence[Ending],
+    *,
+    narrowed: bool,
+) -> Outcome:
+    """What came of a run whose accounts, in the order of `progress`, ended so."""
     names = [progress.provider for progress in handle.progress]
-    worked_on = list(chosen) if narrowed else [*chosen, *_since(service, known, names)]
-    counted = _count_each(service, worked_on)
+    since = [] if narrowed else _since(service, handle.known, names)
+    counted = _count_each(service, [*chosen, *since])
     return Outcome(
         exit_code=_exit_code(endings, [counts for _, counts in counted]),
         endings=dict(zip(names, endings, strict=True)),
@@ -290,7 +318,7 @@ def _exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:
     if not any(one.left for one in counts):
         # The last credit of a window, or of --max-calls, may have been the last call.
         codes.discard(75)
-    for code in _GRAVITY:
+    for code in GRAVITY:
         if code in codes:
             return code
     return 1 if any(one.failed for one in counts) else 0
