@@ -61,8 +61,8 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 
 # LiteLLM's proxy (700 MB) wants other versions than we do.
 $(VENV)/.heavy: pyproject.toml $(VENV)/.dev
-	@echo "Installing what the heavy tests need: Parquet, a third party's server …"
-	@$(PIP) -e '.[parquet]'
+	@echo "Installing what the heavy tests need: Parquet, Ray, a third party's server …"
+	@$(PIP) -e '.[parquet,ray]'
 	@$(PYTHON) -m venv $(VENV)/litellm 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)/litellm
 	@$(PYTHON) -m pip --python $(VENV)/litellm/bin/python --disable-pip-version-check install -q 'litellm[proxy]>=1.106,<1.107'
 	@touch $@

@@ -14,6 +14,8 @@
         StoreBusyError              exit 1    others were in the way of a transaction
       LedgerElsewhereError          exit 78   this key's ledger is in another database
       ToolError                     exit 1    a program of this machine, as systemctl
+      ClusterError                  exit 69   no cluster to run on, or no room in it
+      RunnerError                   its own   what a runner elsewhere came upon
 
 The message of an error is one sentence for a person: what is wrong, where, what to do.
 What an endpoint answered is no exception but a value (core/model.py, Failure).
@@ -124,3 +126,17 @@ class LedgerElsewhereError(QuotabatchError):
 
 class ToolError(QuotabatchError):
     """A program of this machine is missing, or did not do its work."""
+
+
+class ClusterError(QuotabatchError):
+    """There is no cluster to run on, or it has no room."""
+
+    exit_code = 69
+
+
+class RunnerError(QuotabatchError):
+    """What went wrong in a runner that is no part of this process."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

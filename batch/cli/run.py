@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batch.cli import console, words
+from batch.cli import console, placing, words
 from batch.cli.house import BaseUrl, Db, opened
 from batch.core.quota import FOREVER, TRICKLING
 
 if TYPE_CHECKING:
+    from batch.cli.placing import Hands
     from batch.core.model import Counts, Job
     from batch.core.standing import Standing
     from batch.runner.values import Ending, Options
@@ -70,6 +71,25 @@ def run(
             "--trust-clock", help="This machine's clock is right, though it was set."
         ),
     ] = False,
+    on: Annotated[
+        str | None,
+        typer.Option(metavar="ray", help="Place several runners on a cluster: ray."),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="The Ray cluster; else one is started on this machine.",
+        ),
+    ] = None,
+    runners: Annotated[
+        int | None,
+        typer.Option(
+            help="Runners to place, each with its own --concurrency [default: 2].",
+            min=1,
+            max=10_000,
+        ),
+    ] = None,
     base_url: BaseUrl = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")
@@ -81,6 +101,7 @@ def run(
     Leaves with 0 when all is done, 1 when some requests failed, 75 when the credits
     are used up and work remains: run it again after the reset, or use --wait.
     """
+    place = placing.place(on, address, runners)
     with opened(
         db=db,
         base_url=base_url,
@@ -104,15 +125,17 @@ def run(
             console.note(words.late(warning, service.time.now()))
         # Without descriptors there would be no loop either.
         limits.ensure_files(service.settings["concurrency"])
-        running = watched(
-            service,
-            chosen,
-            options_of(service, wait=wait, max_calls=max_calls),
-            separate_ledger=separate_ledger,
-            quiet=quiet,
-            narrowed=bool(wanted),
-        )
-        outcome = asyncio.run(running)
+        with placing.hands(service, chosen, place, quiet=quiet) as hands:
+            running = watched(
+                service,
+                chosen,
+                options_of(service, wait=wait, max_calls=max_calls),
+                separate_ledger=separate_ledger,
+                quiet=quiet,
+                narrowed=bool(wanted),
+                hands=hands,
+            )
+            outcome = asyncio.run(running)
         tell(service, outcome, quiet=quiet)
     raise typer.Exit(outcome.exit_code)
 
@@ -140,16 +163,17 @@ async def watched(
     separate_ledger: bool = False,
     quiet: bool = False,
     narrowed: bool = True,
+    hands: Hands | None = None,
 ) -> Outcome:
-    """Run, listening to signals, and show how it goes."""
+    """Run, listening to signals, and show how it goes; `hands`: on a cluster."""
     from batch.cli.display import shown
     from batch.service import work
 
-    handle = work.Run()
+    handle, run = (hands.handle, hands.run) if hands else (work.Run(), work.run)
     _listen(handle)
     live = console.err().is_terminal and not quiet
     async with shown(handle, service.time, live=live, quiet=quiet) as notify:
-        return await work.run(
+        return await run(
             service,
             chosen,
             options,

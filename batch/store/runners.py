@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, case, func, insert, select, update
 
 from batch.core.model import EntryState, Failure, RequestState, Settlement
 from batch.core.price import Cost
@@ -14,7 +14,7 @@ from batch.store import answers, closures, taking
 from batch.store.answers import IN_DOUBT
 from batch.store.closures import Ended
 from batch.store.counting import LONGEST_CALL
-from batch.store.schema import AnyRow, entries, errors, requests, runners
+from batch.store.schema import AnyRow, accounts, entries, errors, requests, runners
 
 #: After so many crashes with a request in flight, it is taken for their cause. It is
 #: more than `max_attempts`: a kill is seldom the fault of what was being asked.
@@ -83,6 +83,42 @@ def live(connection: Connection) -> Sequence[AnyRow]:
     return connection.execute(
         select(runners).where(runners.c.ended_at.is_(None)).order_by(runners.c.id)
     ).all()
+
+
+def newest(connection: Connection) -> int:
+    """The id of the runner that began last; 0 before the first."""
+    return int(connection.scalar(select(func.max(runners.c.id))) or 0)
+
+
+def did(
+    connection: Connection, host: str, pid: int, after: int
+) -> dict[str, tuple[int, int]]:
+    """What this process's runners with ids after that one did, by provider.
+
+    The calls that they reserved, those given back left out, and the answers.
+    """
+    answered = (entries.c.state == EntryState.SPENT) & errors.c.entry_id.is_(None)
+    rows = connection.execute(
+        select(
+            accounts.c.provider,
+            func.sum(entries.c.calls),
+            func.sum(case((answered, 1), else_=0)),
+        )
+        .select_from(runners)
+        .join(accounts, accounts.c.id == runners.c.account_id)
+        .join(entries, entries.c.runner_id == runners.c.id)
+        .outerjoin(errors, errors.c.entry_id == entries.c.id)
+        .where(
+            runners.c.host == host,
+            runners.c.pid == pid,
+            runners.c.id > after,
+            # Nobody looks for entries by their runner; by account there is an index.
+            entries.c.account_id == runners.c.account_id,
+            entries.c.state != EntryState.RELEASED,
+        )
+        .group_by(accounts.c.provider)
+    )
+    return {provider: (int(calls), int(good)) for provider, calls, good in rows}
 
 
 def reap(
