@@ -4,11 +4,14 @@
 
 One node a number, with so many CPUs. Prints the address when it is there; then takes
 orders on stdin: `kill` takes the last node away, as a power cut would, `add CPUS`
-brings another one. Each is acknowledged with a line.
+brings another one, `far CPUS` one on a machine of another name. Each is acknowledged
+with a line.
 """
 
 from __future__ import annotations
 
+import ctypes
+import socket
 import sys
 from typing import Any
 
@@ -30,9 +33,19 @@ def main(folder: str, cpus: list[int]) -> None:
         if word == "kill":
             cluster.remove_node(nodes.pop(), allow_graceful=False)
         else:
+            if word == "far":
+                move_away()
             nodes.append(cluster.add_node(num_cpus=int(more[0]), **told))
         print("done", flush=True)  # noqa: T201
     cluster.shutdown()
+
+
+def move_away() -> None:
+    """Be on a machine of another name, and with us the nodes that are begun later."""
+    clone_newuts = 0x04000000
+    if ctypes.CDLL(None, use_errno=True).unshare(clone_newuts):
+        raise OSError(ctypes.get_errno(), "no namespace")
+    socket.sethostname("far-away")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 
 import pytest
+from raynodes import needs_ray
 from stage import Stage
 from truth import plain
-
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="only `make test-all` installs Ray"
-)
 
 
 def without_ray(stage: Stage) -> dict[str, str]:

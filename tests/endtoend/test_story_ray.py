@@ -5,67 +5,23 @@ What dies here is dead: processes get SIGKILL, nodes are taken away in mid-run.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
-from stage import KEY, GateClock, Process, Served, Stage, wait_until
+from raynodes import PATIENCE, Nodes, in_flight, needs_ray
+from stage import KEY, GateClock, Stage, wait_until
 from truth import all_answered, database, holds, plain
 
-pytestmark = [
-    pytest.mark.heavy,
-    pytest.mark.skipif(
-        importlib.util.find_spec("ray") is None,
-        reason="only `make test-all` installs Ray",
-    ),
-]
-#: A cluster takes its time.
-PATIENCE = 180.0
-SERVER = Path(__file__).with_name("raycluster.py")
-
-
-class Nodes:
-    """A cluster of several nodes on this machine, started with the key set."""
-
-    def __init__(self, *cpus: int) -> None:
-        # Not below pytest's own folder: a socket's path may not be long.
-        self.folder = tempfile.mkdtemp(prefix="ray-")
-        ours = ("QUOTABATCH_", "ESPAI_")
-        env = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-        self._process = subprocess.Popen(
-            [sys.executable, str(SERVER), self.folder, *map(str, cpus)],
-            env={**env, "RAY_USAGE_STATS_ENABLED": "0", "ESPAI_API_KEY": KEY},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.address = self._answer()
-
-    def order(self, *words: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(map(str, words)) + "\n")
-        self._process.stdin.flush()
-        assert self._answer() == "done"
-
-    def close(self) -> None:
-        self._process.communicate(timeout=PATIENCE)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
+pytestmark = [pytest.mark.heavy, needs_ray]
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +30,6 @@ def nodes() -> Iterator[Nodes]:
     nodes = Nodes(2, 2)
     yield nodes
     nodes.close()
-
-
-def elsewhere(nodes: Nodes) -> tuple[object, ...]:
-    """The words for a run on that cluster."""
-    return ("run", "--on", "ray", "--address", nodes.address)
 
 
 def pids(stage: Stage) -> list[int]:
@@ -114,7 +65,7 @@ def test_a_wrong_key_costs_one_call(stage: Stage, nodes: Nodes):
     served = stage.serve(keys=frozenset({"another"}))
     stage.submit([f"frage {n}" for n in range(9)])
 
-    done = stage.run(*elsewhere(nodes), "--runners", 3, seconds=PATIENCE)
+    done = stage.run(*nodes.words, "--runners", 3, seconds=PATIENCE)
 
     assert done.code == 77
     assert "espai refused the key" in plain(done)
@@ -124,7 +75,7 @@ def test_a_wrong_key_costs_one_call(stage: Stage, nodes: Nodes):
 def test_the_calls_that_all_may_make_are_made_in_all(stage: Stage, nodes: Nodes):
     served = stage.serve()
     stage.submit([f"frage {n}" for n in range(40)])
-    words = (*elsewhere(nodes), "--runners", 3, "--max-calls", 11)
+    words = (*nodes.words, "--runners", 3, "--max-calls", 11)
 
     done = stage.run(*words, seconds=PATIENCE)
 
@@ -137,7 +88,7 @@ def test_the_calls_that_all_may_make_are_made_in_all(stage: Stage, nodes: Nodes)
 def test_more_runners_than_there_is_room_for_do_not_hang(stage: Stage, nodes: Nodes):
     served = stage.serve(latency=1, clock=GateClock(passes=1))
     stage.submit([f"frage {n}" for n in range(30)])
-    running = stage.start(*elsewhere(nodes), "--runners", 6)
+    running = stage.start(*nodes.words, "--runners", 6)
 
     running.says("2 of 6 runners wait for a place: each takes a CPU")
     served.open_gate()
@@ -151,7 +102,7 @@ def test_more_runners_than_there_is_room_for_do_not_hang(stage: Stage, nodes: No
 @pytest.mark.fault(3, 16)
 def test_a_runner_that_is_killed_is_replaced(stage: Stage, nodes: Nodes):
     """What it had in flight is in doubt, spent, named, and asked again by others."""
-    served, running = in_flight(stage, *elsewhere(nodes))
+    served, running = in_flight(stage, *nodes.words)
     os.kill(pids(stage)[1], signal.SIGKILL)
 
     running.says("Another takes its place.")
@@ -171,7 +122,7 @@ def test_a_runner_that_is_killed_is_replaced(stage: Stage, nodes: Nodes):
 def test_a_node_that_is_lost_in_mid_run_costs_what_was_in_flight(
     stage: Stage, nodes: Nodes
 ):
-    served, running = in_flight(stage, *elsewhere(nodes), runners=4)
+    served, running = in_flight(stage, *nodes.words, runners=4)
     nodes.order("kill")
 
     running.says("An earlier run ended with 2 calls in flight")
@@ -217,7 +168,7 @@ def test_a_terminals_signal_drains_all_of_them(stage: Stage, number, code):
 
 @pytest.mark.fault(47)
 def test_the_second_signal_gives_up_what_is_in_flight(stage: Stage, nodes: Nodes):
-    served, running = in_flight(stage, *elsewhere(nodes))
+    served, running = in_flight(stage, *nodes.words)
 
     running.signal(signal.SIGINT)
     running.says("Finishing the calls in flight")
@@ -237,7 +188,7 @@ def test_the_second_signal_gives_up_what_is_in_flight(stage: Stage, nodes: Nodes
 @pytest.mark.fault(3)
 def test_with_the_driver_its_runners_die(stage: Stage, nodes: Nodes):
     """Nobody goes on in secret; the next run takes over."""
-    served, running = in_flight(stage, *elsewhere(nodes))
+    served, running = in_flight(stage, *nodes.words)
     at_work = pids(stage)
 
     running.kill()
@@ -284,30 +235,13 @@ def test_a_machine_with_another_key_is_named(stage: Stage, nodes: Nodes):
     stage.submit(["eins", "zwei"])
     env = {"ESPAI_API_KEY": "sk-another-0123456789"}
 
-    done = stage.run(*elsewhere(nodes), env=env, seconds=PATIENCE)
+    done = stage.run(*nodes.words, env=env, seconds=PATIENCE)
 
     assert done.code == 77
     said = plain(done)
     assert "the key for espai on " in said
     assert "is not the one that is used here: `quotabatch keys set espai` there" in said
     assert served.count == 0
-
-
-def in_flight(
-    stage: Stage, *words: object, runners: int = 3, **more: Any
-) -> tuple[Served, Process]:
-    """So many runners with eight answers, and a call in flight each."""
-    served = stage.serve(latency=1, clock=GateClock(passes=8))
-    stage.submit([f"frage {n}" for n in range(40)])
-    each = ("--runners", runners, "--concurrency", 1)
-    running = stage.start(*words, *each, **more)
-    wait_until(
-        lambda: served.count == 8 + runners or running.popen.poll() is not None,
-        "eight answers, and a call of each runner in flight",
-    )
-    assert served.count == 8 + runners, running.err
-    wait_until(lambda: stage.counts().get("completed") == 8, "the answers on disk")
-    return served, running
 
 
 def is_alive(pid: int) -> bool:
