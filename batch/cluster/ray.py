@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from batch.cluster import actor
@@ -31,6 +32,8 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "
 LOCAL = "local"
 #: A cluster that runs on this machine.
 AUTO = "auto"
+#: What the folders of our own clusters are called, each with its process's number.
+FOLDER = "quotabatch-ray-"
 #: Seconds in which a cluster's address must take a connection.
 REACHED = 5.0
 
@@ -79,7 +82,8 @@ def _begin(
         stack.callback(ray.shutdown)
         ray.init(address=address, **told)
         return
-    folder = tempfile.mkdtemp(prefix="quotabatch-ray-")
+    sweep()
+    folder = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-")
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     stack.callback(ray.shutdown)
     # A terminal that goes away ends our run in good order: the cluster's processes
@@ -94,6 +98,19 @@ def _begin(
             _temp_dir=folder,
             **told,
         )
+
+
+def sweep() -> None:
+    """Remove what clusters left behind whose runs were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        number = path.name.removeprefix(FOLDER).partition("-")[0]
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            shutil.rmtree(path, ignore_errors=True)
+        except (ValueError, OverflowError, PermissionError):
+            # Somebody else's.
+            continue
 
 
 def _check_address(address: str) -> None:
