@@ -54,6 +54,26 @@ def test_a_runner_s_number_is_never_given_twice(scene: Scene):
     assert scene.runner().runner_id > last
 
 
+def test_what_a_process_did_are_its_calls_and_its_answers(scene: Scene):
+    """Four calls: an answer, a failure, one that was never sent, one in flight."""
+    scene.job(4)
+    first, second, third, _ = scene.claimed(4)
+    scene.settle(answered(first), failed(second), unsent(third))
+
+    did = runners.did(scene.connection, "here", 4711, 0)
+
+    assert did == {"espai": (3, 1)}
+    newest = runners.newest(scene.connection)
+    assert newest == scene.holder.runner_id
+    # What came before, or is another's, is left out.
+    assert runners.did(scene.connection, "here", 4711, newest) == {}
+    assert runners.did(scene.connection, "there", 4711, 0) == {}
+    assert runners.did(scene.connection, "here", 4712, 0) == {}
+    # That it died, and was taken over from, changes nothing in that.
+    scene.crash()
+    assert runners.did(scene.connection, "here", 4711, 0) == {"espai": (3, 1)}
+
+
 def test_calls_in_flight_at_a_crash_are_spent_in_doubt_and_asked_again(scene: Scene):
     job = scene.job(3)
     ids = scene.claimed(2)
