@@ -62,15 +62,15 @@ def server(text: str, folder: Path) -> Server:
         )
     try:
         parts = urlsplit(text)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         port = parts.port
+        number = port or int(query.get("port") or DEFAULT_PORT)
     except ValueError:
         raise ValueError(f"{scheme}://… is not a URL: check host and port") from None
-    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     host = (parts.hostname or query.get("host") or "").rstrip("/")
     database = parts.path.strip("/") or query.get("dbname") or parts.username or ""
     if not database or "/" in database:
         raise ValueError(f"{scheme}://… names no database: say …HOST/DATABASE")
-    number = port or int(query.get("port") or DEFAULT_PORT)
     whose = f"{parts.username}@" if parts.username else ""
     # A socket's folder has no place before the first slash.
     where = "" if host.startswith("/") else f"{host}{f':{port}' if port else ''}"

@@ -8,6 +8,7 @@ database's own clock is the only one that leases and windows go by.
 from __future__ import annotations
 
 import contextlib
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select, text
-from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, InterfaceError
 
 from batch.address import Server
 from batch.clock import Clock
 from batch.errors import (
+    ConfigError,
     DiskFullError,
     StoreAwayError,
     StoreBusyError,
@@ -57,6 +59,18 @@ _SESSION = (
     ("statement_timeout", "0"),
     ("timezone", "UTC"),
 )
+#: In place of a SQLSTATE: the URL asks the driver for what there is not.
+MISUSED = "url"
+#: What refusals to connect say, and the SQLSTATEs that they stand for.
+_REFUSALS = [
+    (re.compile(pattern), state)
+    for pattern, state in (
+        (r"authentication failed|no password supplied|no pg_hba\.conf entry", "28P01"),
+        (r'role ".*" does not exist|is not permitted to log in', "28000"),
+        (r'database ".*" does not exist', "3D000"),
+        (r"invalid connection option|invalid (\w+ value|integer value|port)", MISUSED),
+    )
+]
 
 
 class Postgres:
@@ -167,6 +181,10 @@ def engine(server: Server) -> Engine:
         raise StoreError(
             f"{server} needs the PostgreSQL driver: pip install 'quotabatch[postgres]'"
         ) from None
+    except ArgumentError:
+        raise ConfigError(
+            f"{server}: host and port of its URL cannot be used together; say one host"
+        ) from None
 
     @event.listens_for(made, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
@@ -195,8 +213,8 @@ def explained(server: Server) -> Iterator[None]:
 
 
 def _explanation(server: Server, error: DBAPIError) -> Exception:
-    state = getattr(error.orig, "sqlstate", None) or ""
     said = _first_line(error)
+    state = getattr(error.orig, "sqlstate", None) or _state_before_login(said)
     lost = (
         error.connection_invalidated
         or state.startswith("08")
@@ -209,6 +227,8 @@ def _explanation(server: Server, error: DBAPIError) -> Exception:
         return DiskFullError(f"{server}: the server is short of room: {said}")
     if state == "25006":
         return StoreError(f"{server} is read-only, a standby perhaps: name another")
+    if state == MISUSED:
+        return ConfigError(f"{server}: {said}; check what follows ? in its URL")
     if state in ("28P01", "28000"):
         return StoreError(f"{server} lets us not in: {said}; check user and password")
     if state == "3D000":
@@ -222,10 +242,18 @@ def _explanation(server: Server, error: DBAPIError) -> Exception:
     return error
 
 
+def _state_before_login(said: str) -> str:
+    """The SQLSTATE of a refusal to connect: the driver has its text only."""
+    return next((state for sign, state in _REFUSALS if sign.search(said)), "")
+
+
 def _first_line(error: DBAPIError) -> str:
     diagnosis = getattr(error.orig, "diag", None)
     said = getattr(diagnosis, "message_primary", None) or str(error.orig)
-    return " ".join(said.split())[:300].rstrip(".")
+    lines = [" ".join(line.split()) for line in said.strip().splitlines()] or [""]
+    # What follows is advice for whoever runs the server; or, behind a colon, a list.
+    first = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return first[:300].rstrip(".")
 
 
 def _time(connection: Connection) -> datetime:

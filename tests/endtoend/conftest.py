@@ -48,3 +48,10 @@ def machines(
     """Machines that share a fresh database."""
     with sharing(cluster, blank, tmp_path, warm) as made:
         yield made
+
+
+@pytest.fixture
+def shared(stage: Stage, machines: Machines) -> Machines:
+    """A database of a server, which the stage's commands use."""
+    stage.env["QUOTABATCH_DB"] = machines.url
+    return machines

@@ -1,0 +1,256 @@
+"""A server that cannot be used, and URLs that name none: one line each, which says what
+to do, and never a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from machines import Machines
+from pgserver import Cluster
+from stage import MODEL, Stage
+from truth import plain
+
+from batch.store.schema import REVISION
+
+#: A password that must be found nowhere.
+SECRET = "pw-CANARY-d41d8cd9"
+#: As it stands in a URL that quotes it.
+QUOTED = SECRET.replace("-", "%2D")
+
+COMMANDS = [
+    ("status",),
+    ("run",),
+    ("export", 1),
+    ("quota",),
+    ("show", 1, 1),
+    ("cancel", 1),
+    ("--debug", "status"),
+]
+
+
+def refused(stage: Stage, url: str, code: int, *words: object) -> str:
+    """Every command that opens this database says why it cannot, and no more."""
+    errors = set()
+    for command in [words] if words else COMMANDS:
+        done = stage.quick(*command, env={"QUOTABATCH_DB": url})
+        secretive(done.out + done.err)
+        assert done.code == code, (command, done.err)
+        if "--debug" not in command:
+            errors.add(plain(done))
+    assert len(errors) <= 1, errors
+    return errors.pop() if errors else ""
+
+
+def secretive(text: str) -> None:
+    assert SECRET not in text
+    assert QUOTED not in text
+
+
+UNUSABLE = [
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/db",
+        69,
+        "cannot be reached",
+        id="refused",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@no-such-host.invalid/db",
+        69,
+        "cannot be reached",
+        id="unknown-host",
+    ),
+    pytest.param(
+        f"postgresql://me@127.0.0.1:1/db?password={QUOTED}",
+        69,
+        "cannot be reached",
+        id="in-the-query",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@/db?host=/nowhere-at-all",
+        69,
+        "cannot be reached",
+        id="no-socket",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@host:port/db",
+        78,
+        "not a URL",
+        id="malformed-port",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@[::1/db", 78, "not a URL", id="bracket"
+    ),
+    pytest.param(
+        f"postgresql+psycopg://:{SECRET}@host",
+        78,
+        "names no database",
+        id="no-database",
+    ),
+    pytest.param(
+        f"mysql://me:{SECRET}@host/db", 78, "is not spoken", id="another-kind"
+    ),
+    pytest.param(
+        f"postgresql+asyncpg://me:{SECRET}@host/db",
+        78,
+        "is not spoken",
+        id="another-driver",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/db?nonsense=1",
+        78,
+        "nonsense",
+        id="unknown-parameter",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/db?sslmode=bogus",
+        78,
+        "sslmode",
+        id="bad-value",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@127.0.0.1/db?port=none",
+        78,
+        "check host and port",
+        id="port-in-the-query",
+    ),
+    pytest.param(
+        f"postgresql+psycopg://me:{SECRET}@/db?host=/x&host=/y&port=1",
+        78,
+        "say one host",
+        id="two-hosts",
+    ),
+]
+
+
+@pytest.mark.parametrize(("url", "code", "says"), UNUSABLE)
+def test_a_server_that_cannot_be_used_is_one_line_without_the_password(
+    stage: Stage, url, code, says
+):
+    served = stage.serve()
+    error = refused(stage, url, code)
+    assert says in error
+    # The driver's own page of advice is not repeated.
+    assert len(error) < 300
+    for command in (("config",), ("doctor",), ("schedule", "print")):
+        done = stage.quick(*command, env={"QUOTABATCH_DB": url})
+        secretive(done.out + done.err)
+        assert "Traceback" not in done.err
+        assert "unexpected " not in done.err
+    assert served.count == 0
+    for path in stage.folder.rglob("*"):
+        if path.is_file():
+            secretive(path.read_text("utf-8", "replace"))
+
+
+def test_a_wrong_password_and_a_wrong_database_are_said(
+    stage: Stage, cluster: Cluster, shared: Machines
+):
+    served = stage.serve()
+    hba = Path(cluster.execute("SHOW hba_file")[0][0])
+    hba.write_text(f"local all locked scram-sha-256\n{hba.read_text()}")
+    cluster.execute("DROP ROLE IF EXISTS locked")
+    cluster.execute("CREATE ROLE locked LOGIN PASSWORD 'another'")
+    cluster.execute("SELECT pg_reload_conf()")
+    # It is for those who connect from now on.
+    cluster.execute("SELECT 1")
+
+    wrong = shared.url.replace("postgres@", f"locked:{SECRET}@")
+    error = refused(stage, wrong, 1)
+    assert "lets us not in" in error
+    assert "password" in error
+
+    none = cluster.url("nowhere").replace("postgres@", f"postgres:{SECRET}@")
+    error = refused(stage, none, 1)
+    assert '"nowhere" does not exist' in error
+    assert "createdb" in error
+    assert served.count == 0
+
+
+@pytest.mark.fault(12)
+def test_a_database_without_our_schema_is_not_written_to(
+    stage: Stage, cluster: Cluster
+):
+    served = stage.serve()
+    name = cluster.create()
+    assert "quotabatch db upgrade" in refused(stage, cluster.url(name), 1)
+    count = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
+    assert cluster.execute(count, name) == [(0,)]
+
+    # Another program's.
+    cluster.execute("CREATE TABLE alembic_version (version_num text)", name)
+    cluster.execute("INSERT INTO alembic_version VALUES ('ae1027a6acf')", name)
+    assert "newer" in refused(stage, cluster.url(name), 1)
+    assert cluster.execute(count, name) == [(1,)]
+    assert served.count == 0
+
+
+@pytest.mark.fault(13)
+def test_a_schema_of_another_version_is_refused_either_way(
+    stage: Stage, shared: Machines
+):
+    served = stage.serve()
+    stage.submit("a")
+    shared.rows("UPDATE alembic_version SET version_num = '0001'")
+    older = refused(stage, shared.url, 1)
+    assert "older quotabatch (0001" in older
+    assert "db upgrade" in older
+    shared.rows("UPDATE alembic_version SET version_num = '9999'")
+    newer = refused(stage, shared.url, 1)
+    assert "newer quotabatch" in newer
+    assert "upgrade quotabatch" in newer
+    shared.rows(f"UPDATE alembic_version SET version_num = '{REVISION}'")
+    assert served.count == 0
+    assert stage.quick("run").code == 0
+
+
+def test_a_missing_driver_is_one_line_that_says_how_to_get_it(
+    stage: Stage, shared: Machines
+):
+    # As on a machine where the extra was not installed.
+    program = (
+        "import sys; sys.modules['psycopg'] = None; from batch.cli.app import call; "
+        "sys.argv = ['quotabatch', 'status']; sys.exit(call())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **stage.environ()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(
+        r"Error: .* needs the PostgreSQL driver: "
+        r"pip install 'quotabatch\[postgres\]'\n",
+        done.stderr,
+    )
+
+
+def test_the_password_of_a_server_that_is_used_is_shown_nowhere(
+    stage: Stage, shared: Machines
+):
+    stage.serve()
+    url = shared.url.replace("postgres@", f"postgres:{SECRET}@")
+    stage.env["QUOTABATCH_DB"] = url
+    rows = stage.write("rows.txt", "a\n")
+    for words in (
+        ("--debug", "submit", rows, "--model", MODEL),
+        ("--debug", "run"),
+        ("config",),
+        ("config", "--json"),
+        ("doctor",),
+        ("schedule", "print"),
+        ("status",),
+        ("export", 1),
+    ):
+        done = stage.quick(*words)
+        secretive(done.out + done.err)
+    for path in stage.folder.rglob("*"):
+        if path.is_file():
+            secretive(path.read_text("utf-8", "replace"))
