@@ -63,6 +63,29 @@ class SseDecoder:
             self._error = error
         return self._handed_over(found)
 
+    def whole(self, data: bytes) -> list[str] | None:
+        """The data of the events that these bytes are, if they are of the usual kind.
+
+        Whole events of one line each and no type, behind others that were whole. None:
+        they are not, and nothing was taken; `feed` knows what they are.
+        """
+        between = not (self._line or self._size or self._data or self._type)
+        if (
+            not (between and data.startswith(b"data: ") and data.endswith(b"\n\n"))
+            or self._error is not None
+            or len(data) > self._most
+            or b"\r" in data
+        ):
+            return None
+        try:
+            events = data.decode()[6:-2].split("\n\ndata: ")
+        except UnicodeDecodeError:
+            return None
+        if any("\n" in event for event in events):
+            return None
+        self._first = self._after_cr = False
+        return events
+
     def finish(self) -> list[Event]:
         """No more comes: the event that nothing has terminated, if there is one."""
         found: list[Event] = []

@@ -89,6 +89,47 @@ def test_one_byte_at_a_time_is_a_way_to_cut(stream):
     assert fed(*(whole[n : n + 1] for n in range(len(whole)))) == fed(whole)
 
 
+usual = st.lists(st.text(st.characters(codec="utf-8"), max_size=5)).map(
+    lambda texts: "".join(f"data: {text}\n\n" for text in texts)
+)
+
+
+@given(st.lists(st.one_of(streams, usual, usual)))
+@example(["data: a\n\n", "data: b\n", "\ndata: c\n\n"])
+@example(["\ufeff", "data: a\n\n"])
+@example(["data: a\r", "data: b\n\n"])
+def test_whole_events_are_the_same_as_when_they_are_fed(pieces):
+    one, other = SseDecoder(), SseDecoder()
+    for piece in pieces:
+        fed_at_once = one.whole(piece.encode())
+        events = (
+            one.feed(piece.encode())
+            if fed_at_once is None
+            else [Event("", data) for data in fed_at_once]
+        )
+        assert events == other.feed(piece.encode())
+    assert one.finish() == other.finish()
+
+
+def test_the_usual_events_are_taken_at_once():
+    assert SseDecoder().whole(b"data: a\n\ndata: b\n\n") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"data: a\n",
+        b"data: a\nid: 1\n\n",
+        b"event: error\ndata: a\n\n",
+        b"data: \xff\n\n",
+        b": ping\n\ndata: a\n\n",
+    ],
+)
+def test_other_events_are_looked_at_closely(data):
+    assert SseDecoder().whole(data) is None
+
+
 @given(streams, st.binary(min_size=1, max_size=6), streams, cuts)
 def test_wherever_bad_bytes_are_cut_what_came_before_them_is_handed_over(
     before, bad, after, at
