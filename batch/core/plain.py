@@ -20,6 +20,8 @@ def plain(text: str, most: int = 300, key: str | None = None) -> str:
     The key goes first: cut, it would not be recognised.
     """
     text = redact(text, key)
+    if len(text) <= most and text.isascii() and text.isprintable():
+        return text.strip()
     line = _CONTROLS.sub(" ", _ESCAPES.sub("", text[: 4 * most])).strip()
     # Headers that are not UTF-8 come with lone surrogates, which nobody can write.
     line = line.encode("utf-8", "replace").decode()
@@ -40,13 +42,15 @@ def redact(text: str, key: str | None, *, cut: bool = False) -> str:
 
     `cut`: its end is missing, and may have gone through the key.
     """
-    if not key or len(key) < _SHORTEST_KEY:
+    if not text or not key or len(key) < _SHORTEST_KEY:
         return text
     # Some write a slash in JSON as PHP does.
-    for form in (key, key.replace("/", "\\/")):
+    forms = (key, key.replace("/", "\\/")) if "/" in key else (key,)
+    for form in forms:
         if form in text:
             text = text.replace(form, "[key]")
-        begun = _begun(text, form) if cut else 0
+        may_end_so = cut and form[:_SHORTEST_KEY] in text[-len(form) :]
+        begun = _begun(text, form) if may_end_so else 0
         if begun >= _SHORTEST_KEY:
             text = text[:-begun] + "[key]"
     return text

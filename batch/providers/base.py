@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from types import SimpleNamespace
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -24,8 +24,12 @@ from batch.core.statements import Statement
 from batch.providers.bounds import Bounds
 from batch.providers.faults import named
 from batch.providers.refusals import refused
+from batch.providers.wire import FOREVER, Incoming, Patience, Sending, Wire
 
 OnText = Callable[[str], None]
+
+#: No headers.
+NONE: Mapping[str, str] = MappingProxyType({})
 
 #: What is read of the body of a refusal, bytes.
 REFUSAL_READ = 64 * 1024
@@ -49,8 +53,13 @@ class Decoder(Protocol):
     def feed(self, data: bytes) -> str:
         """Take some bytes; the text that they complete. NotTextError: give up."""
 
-    def finish(self, *, framed: bool, content_type: str) -> Reply:
-        """The whole reply is here. `framed`: its end was marked, by the protocol."""
+    def finish(
+        self, *, framed: bool, content_type: str, headers: Mapping[str, str]
+    ) -> Reply:
+        """The whole reply is here. `framed`: its end was marked, by the protocol.
+
+        `headers`: those that are to go with it.
+        """
 
     def partial(self) -> str:
         """The text so far."""
@@ -108,17 +117,19 @@ class Line:
         self._key = key
         #: Those of an answer's headers that are kept, lower case.
         self._headers = frozenset(headers) | {"date"}
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_on_headers_sent)
+        own = {"User-Agent": "quotabatch", "Accept-Encoding": "identity"}
+        # A kept connection that the server has closed in the meantime costs a credit
+        # for nothing: profiles with a small quota take a fresh one a call.
+        connector = aiohttp.TCPConnector(limit=0, force_close=not pooled)
+        connect = min(bounds.connect, bounds.first_byte, bounds.total)
+        self._wire = Wire(connector, own, connect)
+        #: For what is asked beside the calls.
         self._session = aiohttp.ClientSession(
-            # A kept connection that the server has closed in the meantime costs a
-            # credit for nothing: profiles with a small quota take a fresh one a call.
-            connector=aiohttp.TCPConnector(limit=0, force_close=not pooled),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, connect=bounds.connect),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            headers={"User-Agent": "quotabatch", "Accept-Encoding": "identity"},
-            trace_configs=[trace],
+            headers=own,
         )
 
     async def close(self) -> None:
@@ -126,78 +137,95 @@ class Line:
 
     async def post(self, post: Post, decoder: Decoder, on_text: OnText | None) -> Reply:
         """Send it, and hand what comes back to the decoder."""
-        sent = SimpleNamespace(flag=False, response=None, ends_at=float("inf"))
+        sending = Sending(asyncio.get_running_loop().time() + self._bounds.total)
         try:
-            reply = await self._exchange(post, decoder, on_text, sent)
+            reply = await self._exchange(post, decoder, on_text, sending)
         except asyncio.CancelledError:
-            if sent.flag:
+            if sending.begun:
                 raise
             raise CancelledUnsentError from None
         except Exception as error:
             # Not all that it raises is a ClientError; and nothing may leave this room.
-            code, message = named(error, sent=sent.flag)
-            if code == "timeout" and asyncio.get_running_loop().time() >= sent.ends_at:
-                message = f"no whole answer within {self._bounds.total:g} seconds"
-            reply = self._settled(decoder, sent.response) or _fault(
-                code, message, decoder, sent=sent.flag
-            )
+            reply = self._broken(error, decoder, sending)
         return self._without_key(reply) if isinstance(reply, Failure) else reply
 
+    def _broken(self, error: Exception, decoder: Decoder, sending: Sending) -> Reply:
+        code, message = named(error, sent=sending.begun)
+        now = asyncio.get_running_loop().time()
+        if code == "timeout" and now >= sending.ends_at:
+            message = f"no whole answer within {self._bounds.total:g} seconds"
+        return self._settled(decoder, sending.incoming) or _fault(
+            code, message, decoder, sent=sending.begun
+        )
+
     async def _exchange(
+        self, post: Post, decoder: Decoder, on_text: OnText | None, sending: Sending
+    ) -> Reply:
+        began_at = sending.ends_at - self._bounds.total
+        line = await self._wire.connect(post.url, post.headers)
+        patience = Patience(
+            line.protocol, min(began_at + self._bounds.first_byte, sending.ends_at)
+        )
+        try:
+            line.send(post.body, sending)
+            incoming = await line.receive()
+            patience.read(incoming)
+            return await self._read(incoming, patience, decoder, on_text, sending)
+        finally:
+            patience.end()
+            # A reply that was read to its end has let go of it.
+            line.close()
+
+    async def _read(
         self,
-        post: Post,
+        incoming: Incoming,
+        patience: Patience,
         decoder: Decoder,
         on_text: OnText | None,
-        sent: SimpleNamespace,
+        sending: Sending,
     ) -> Reply:
         loop = asyncio.get_running_loop()
         bounds = self._bounds
-        ends_at = sent.ends_at = loop.time() + bounds.total
-        async with asyncio.timeout(min(bounds.first_byte, bounds.total)) as limit:
-            async with self._session.post(
-                post.url,
-                data=post.body,
-                headers=post.headers,
-                allow_redirects=False,
-                trace_request_ctx=sent,
-            ) as response:
-                # What a refusal says has bounds of its own.
-                deadline = limit.when()
-                limit.reschedule(None)
-                refusal = await self._refused(response)
-                if refusal is not None:
-                    return refusal
-                limit.reschedule(deadline)
-                sent.response = response
-                size = 0
-                veil = Veil(self._key)
-                async for data in response.content.iter_any():
-                    limit.reschedule(min(loop.time() + bounds.silence, ends_at))
-                    size += len(data)
-                    if size > bounds.size:
-                        response.close()
-                        return self._settled(decoder, response) or _fault(
-                            "too_long",
-                            f"the answer is larger than {bounds.size:,} bytes",
-                            decoder,
-                        )
-                    text = decoder.feed(data)
-                    if text and on_text is not None:
-                        on_text(veil.feed(text))
-                    if decoder.is_complete():
-                        ends_at = min(ends_at, loop.time() + AFTER_END)
-                        limit.reschedule(min(loop.time() + bounds.silence, ends_at))
-                return self._finished(decoder, response, framed=_is_framed(response))
+        if not _is_plain_answer(incoming):
+            # What a refusal says has bounds of its own.
+            until = patience.until
+            patience.move(FOREVER)
+            refusal = await self._refused(incoming)
+            if refusal is not None:
+                return refusal
+            patience.move(until)
+        sending.incoming = incoming
+        ends_at = sending.ends_at
+        size = 0
+        veil = Veil(self._key) if on_text is not None else None
+        content = incoming.content
+        while data := await content.readany():
+            size += len(data)
+            if size > bounds.size:
+                incoming.close()
+                return self._settled(decoder, incoming) or _fault(
+                    "too_long",
+                    f"the answer is larger than {bounds.size:,} bytes",
+                    decoder,
+                )
+            text = decoder.feed(data)
+            if text and on_text is not None and veil is not None:
+                on_text(veil.feed(text))
+            if content.at_eof():
+                break
+            if decoder.is_complete():
+                ends_at = min(ends_at, loop.time() + AFTER_END)
+            patience.move(min(loop.time() + bounds.silence, ends_at))
+        return self._finished(decoder, incoming, framed=_is_framed(incoming))
 
-    def _finished(
-        self, decoder: Decoder, response: aiohttp.ClientResponse, *, framed: bool
-    ) -> Reply:
-        reply = decoder.finish(framed=framed, content_type=response.content_type)
-        return replace(reply, headers={**self._kept(response), **reply.headers})
+    def _finished(self, decoder: Decoder, response: Incoming, *, framed: bool) -> Reply:
+        return decoder.finish(
+            framed=framed,
+            content_type=response.content_type,
+            headers=self._kept(response),
+        )
 
-    def _settled(
-        self, decoder: Decoder, response: aiohttp.ClientResponse | None
-    ) -> Reply | None:
+    def _settled(self, decoder: Decoder, response: Incoming | None) -> Reply | None:
         """The reply, where the connection broke only after its outcome was settled."""
         if response is None:
             return None
@@ -207,7 +235,7 @@ class Line:
             return None
         return reply if decoder.is_complete() else None
 
-    def _kept(self, response: aiohttp.ClientResponse) -> dict[str, str]:
+    def _kept(self, response: Incoming) -> dict[str, str]:
         found = response.headers
         return {name: found[name] for name in self._headers if name in found}
 
@@ -223,7 +251,6 @@ class Line:
                     url,
                     headers=headers,
                     allow_redirects=False,
-                    trace_request_ctx=SimpleNamespace(flag=False),
                 ) as response,
             ):
                 data = await _read_at_most(response, REFUSAL_READ, ASIDE_WAIT)
@@ -248,7 +275,6 @@ class Line:
                 self._session.head(
                     root,
                     allow_redirects=False,
-                    trace_request_ctx=SimpleNamespace(flag=False),
                 ) as response,
             ):
                 # A cache says what time it was.
@@ -257,7 +283,7 @@ class Line:
         except Exception as error:
             raise OSError(named(error, sent=True)[1]) from None
 
-    async def _refused(self, response: aiohttp.ClientResponse) -> Failure | None:
+    async def _refused(self, response: Incoming) -> Failure | None:
         """The Failure that status and headers amount to; None: read the answer."""
         key = self._key
         if 300 <= response.status < 400:
@@ -317,17 +343,12 @@ def _fault(code: str, message: str, decoder: Decoder, *, sent: bool = True) -> F
     return Failure(code=code, message=message, sent=sent, partial=decoder.partial())
 
 
-async def _on_headers_sent(
-    _session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    _params: aiohttp.TraceRequestHeadersSentParams,
-) -> None:
-    # It fires just before the first byte is written: what did not get here has
-    # provably not reached the endpoint.
-    context.trace_request_ctx.flag = True
+def _is_plain_answer(response: Incoming) -> bool:
+    """Whether neither its status nor its encoding needs a closer look."""
+    return response.status == 200 and "Content-Encoding" not in response.headers
 
 
-def _is_framed(response: aiohttp.ClientResponse) -> bool:
+def _is_framed(response: Incoming) -> bool:
     """Whether the reply's end was marked; else only the connection's end tells it."""
     headers = response.headers
     transfer = headers.get("Transfer-Encoding", "")
@@ -335,7 +356,7 @@ def _is_framed(response: aiohttp.ClientResponse) -> bool:
 
 
 async def _read_at_most(
-    response: aiohttp.ClientResponse, most: int, wait: float
+    response: aiohttp.ClientResponse | Incoming, most: int, wait: float
 ) -> bytes:
     data = bytearray()
     # What came says enough, so neither a cut nor silence is waited for.

@@ -7,12 +7,14 @@ reply, as one JSON object. Source: its page of 2024-12-19, and its client's ways
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from batch.core.model import Claim, Completion, Failure, Reply
 from batch.core.plain import plain, redact
 from batch.core.streams import TextStream
 from batch.providers import bodies
-from batch.providers.base import OnText
+from batch.providers.base import NONE, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
 from batch.providers.way import Way
@@ -61,18 +63,25 @@ class EspaiDecoder:
         # Nothing but the connection's own end marks the answer's.
         return False
 
-    def finish(self, *, framed: bool, content_type: str = "") -> Reply:
+    def finish(
+        self,
+        *,
+        framed: bool,
+        content_type: str = "",
+        headers: Mapping[str, str] = NONE,
+    ) -> Reply:
         self._pieces.append(self._stream.finish())
         text = redact("".join(self._pieces), self._key, cut=not framed)
         failure = _error_reply(text, framed, self._key) or _not_an_answer(
             text, content_type, self._key
         )
         if failure is not None:
-            return failure
+            return replace(failure, headers=headers)
         return Completion(
             text=text,
             finish_reason="stop" if framed else "unknown",
             model=self._model,
+            headers=headers,
         )
 
 

@@ -7,6 +7,7 @@ matter then.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +15,10 @@ import orjson
 
 from batch.core.model import Claim, Completion, Failure, Reply
 from batch.core.plain import plain, redact
-from batch.core.sse import Event, SseDecoder
+from batch.core.sse import SseDecoder
 from batch.core.streams import NotTextError
 from batch.providers import bodies
-from batch.providers.base import OnText
+from batch.providers.base import NONE, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.chat import Chat, Error, clean, error_of, writable
 from batch.providers.profiles import Profile
@@ -88,6 +89,7 @@ class OpenaiDecoder:
         #: [DONE] was seen.
         self._done = False
         self._garbled = False
+        self._headers: Mapping[str, str] = {}
 
     def feed(self, data: bytes) -> str:
         if self._is_stream is None:
@@ -101,7 +103,11 @@ class OpenaiDecoder:
             self._head += data
         if not self._is_stream:
             return ""
-        return "".join([self._take(event) for event in self._sse.feed(data)])
+        usual = self._sse.whole(data)
+        if usual is not None:
+            return "".join([self._take(event) for event in usual])
+        events = self._sse.feed(data)
+        return "".join([self._take(event.data, event.type) for event in events])
 
     def partial(self) -> str:
         return self._chat.text_so_far
@@ -109,13 +115,20 @@ class OpenaiDecoder:
     def is_complete(self) -> bool:
         return self._done or self._garbled or self._chat.is_settled
 
-    def finish(self, *, framed: bool, content_type: str = "") -> Reply:
+    def finish(
+        self,
+        *,
+        framed: bool,
+        content_type: str = "",
+        headers: Mapping[str, str] = NONE,
+    ) -> Reply:
+        self._headers = headers
         if self._is_stream is None:
             return self._failure("empty", "the answer is empty")
         try:
             if self._is_stream:
                 for event in self._sse.finish():
-                    self._take(event, last=True)
+                    self._take(event.data, event.type, last=True)
             elif (failure := self._read_whole(framed, content_type)) is not None:
                 return failure
         except NotTextError as error:
@@ -124,15 +137,15 @@ class OpenaiDecoder:
                 return self._failure("not_text", f"the answer is not text ({error})")
         return self._outcome()
 
-    def _take(self, event: Event, *, last: bool = False) -> str:
-        data = event.data.strip()
+    def _take(self, data: str, kind: str = "", *, last: bool = False) -> str:
+        data = data.strip()
         if self._done or not data:
             return ""
         if data.startswith("[DONE]"):
             self._done = True
             return ""
         body = _loaded(data)
-        if event.type == "error":
+        if kind == "error":
             error = error_of(body, surely=True) if isinstance(body, dict) else None
             self._chat.fail(error or Error(writable(data)))
         elif isinstance(body, dict):
@@ -193,6 +206,7 @@ class OpenaiDecoder:
             usage=clean(chat.usage, self._key),
             reasoning=redact(chat.reasoning, self._key, cut=True) or None,
             tool_calls=clean(chat.calls, self._key) or None,
+            headers=self._headers,
         )
 
     def _reported(self, error: Error) -> Failure:
@@ -202,7 +216,7 @@ class OpenaiDecoder:
         return replace(
             self._failure("endpoint_error", said),
             status=error.status or 200,
-            headers=error.beside.headers,
+            headers={**self._headers, **error.beside.headers},
             endpoint_code=code,
             endpoint_type=plain(error.beside.type or "", 60, self._key) or None,
             limits=error.beside.limits,
@@ -229,7 +243,12 @@ class OpenaiDecoder:
 
     def _failure(self, code: str, message: str) -> Failure:
         return Failure(
-            code=code, message=message, sent=True, status=200, partial=self.partial()
+            code=code,
+            message=message,
+            sent=True,
+            status=200,
+            headers=self._headers,
+            partial=self.partial(),
         )
 
 

@@ -1,0 +1,219 @@
+"""A POST over a connection of aiohttp's pool, its head and its body in one write.
+
+aiohttp's session takes more time for a call than all that is done with its reply: it
+makes a task and a hundred fields of it. Connections, names, TLS and the reading of
+replies are aiohttp's; what calls do without is its session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.helpers import parse_content_type
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+#: What would end a header, and let another one begin.
+_LINE_ENDS = frozenset("\r\n\0")
+#: A time that never comes.
+FOREVER = float("inf")
+
+
+class Sending:
+    """How far a call has come, for those who have to tell what its end means."""
+
+    __slots__ = ("begun", "ends_at", "incoming")
+
+    def __init__(self, ends_at: float) -> None:
+        #: Whether a byte may have reached the endpoint.
+        self.begun = False
+        #: When it must have its end, by the loop's clock.
+        self.ends_at = ends_at
+        #: Its reply, once that has begun and is read as an answer.
+        self.incoming: Incoming | None = None
+
+
+class Incoming:
+    """A reply whose head is here, and its body as it comes in."""
+
+    __slots__ = ("_connection", "content", "headers", "reason", "status")
+
+    def __init__(
+        self, connection: Connection, head: RawResponseMessage, content: StreamReader
+    ) -> None:
+        self._connection: Connection | None = connection
+        self.status = head.code
+        self.reason = head.reason
+        self.headers: CIMultiDictProxy[str] = head.headers
+        self.content = content
+        content.on_eof(self._release)
+
+    @property
+    def content_type(self) -> str:
+        found = self.headers.get("Content-Type")
+        # What says nothing of how it is to be read.
+        return parse_content_type(found)[0] if found else "application/octet-stream"
+
+    def close(self) -> None:
+        """Nothing more is read: a body that has not ended takes its line with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def give_up(self, error: Exception) -> None:
+        """Whoever reads is told this."""
+        if self._connection is not None:
+            self.content.set_exception(error)
+
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release()
+
+
+class Patience:
+    """Until when something must come; moving that costs next to nothing.
+
+    One timer, which is set anew only where it would come too late.
+    """
+
+    __slots__ = ("_due", "_handle", "_incoming", "_loop", "_protocol", "until")
+
+    def __init__(self, protocol: ResponseHandler, until: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._protocol = protocol
+        self._incoming: Incoming | None = None
+        self.until = until
+        self._set(until)
+
+    def move(self, until: float) -> None:
+        """From now on it must come until then."""
+        self.until = until
+        if until < self._due:
+            self._handle.cancel()
+            self._set(until)
+
+    def read(self, incoming: Incoming) -> None:
+        """The head is here: what is waited for now is the body."""
+        self._incoming = incoming
+
+    def end(self) -> None:
+        """Nothing is waited for any more."""
+        self._handle.cancel()
+
+    def _set(self, due: float) -> None:
+        self._due = due
+        self._handle = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        if self._loop.time() < self.until:
+            self._due = self.until
+            if self.until < FOREVER:
+                self._set(self.until)
+        elif self._incoming is None:
+            self._protocol.set_exception(TimeoutError())
+        else:
+            self._incoming.give_up(TimeoutError())
+
+
+class Wire:
+    """The calls' way through a connector; each is sent once, whatever happens."""
+
+    def __init__(
+        self,
+        connector: aiohttp.TCPConnector,
+        headers: Mapping[str, str],
+        connect: float,
+    ) -> None:
+        self._connector = connector
+        self._headers = headers
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
+        self._targets: dict[tuple[object, ...], _Target] = {}
+
+    async def connect(self, url: str, headers: Mapping[str, str]) -> Line:
+        """A connection to say something on: one that is kept, or a new one."""
+        key = (url, *headers.items())
+        target = self._targets.get(key)
+        if target is None:
+            closes = self._connector.force_close
+            target = _Target(url, {**self._headers, **headers}, closes=closes)
+            self._targets[key] = target
+        if self._connector.closed:
+            raise RuntimeError("the endpoint was closed")
+        try:
+            connection = await self._connector.connect(
+                target.request, [], self._timeout
+            )
+        except TimeoutError as error:
+            raise aiohttp.ConnectionTimeoutError from error
+        return Line(connection, target.head)
+
+
+class Line:
+    """A connection, for the length of one call."""
+
+    __slots__ = ("_connection", "_head", "protocol")
+
+    def __init__(self, connection: Connection, head: bytes) -> None:
+        assert connection.protocol is not None
+        self._connection = connection
+        self._head = head
+        self.protocol = connection.protocol
+
+    def send(self, body: bytes, sending: Sending) -> None:
+        """Send the whole request at once."""
+        protocol = self.protocol
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise aiohttp.ClientConnectionResetError("the connection was closed")
+        # From here on it may have been received.
+        sending.begun = True
+        transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+
+    async def receive(self) -> Incoming:
+        """The head of the reply, once it is here."""
+        while True:
+            head, content = await self.protocol.read()
+            if not 100 <= head.code <= 199 or head.code == 101:
+                return Incoming(self._connection, head, content)
+
+    def close(self) -> None:
+        """Give it up, for nobody to use again."""
+        self._connection.close()
+
+
+class _Target:
+    """Where calls go, and what stands at the head of each."""
+
+    def __init__(self, url: str, headers: Mapping[str, str], *, closes: bool) -> None:
+        try:
+            parsed = URL(url)
+        except ValueError:
+            raise aiohttp.InvalidURL(url) from None
+        if parsed.scheme not in ("http", "https"):
+            raise aiohttp.NonHttpUrlClientError(url)
+        if not parsed.raw_host:
+            raise aiohttp.InvalidURL(url)
+        if parsed.raw_user and "Authorization" in headers:
+            raise ValueError("two ways to say who calls")
+        loop = asyncio.get_running_loop()
+        # The connector asks it for the way, and it knows the headers of every call.
+        self.request = ClientRequest("POST", parsed, headers=headers, loop=loop)
+        sent = self.request.headers
+        sent.pop("Content-Length", None)
+        if closes:
+            sent["Connection"] = "close"
+        for name, value in sent.items():
+            if not _LINE_ENDS.isdisjoint(f"{name}{value}"):
+                raise ValueError("a header of more than one line")
+        lines = [f"POST {self.request.url.raw_path_qs} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in sent.items()]
+        self.head = "\r\n".join([*lines, "Content-Length: "]).encode()
