@@ -1,4 +1,4 @@
-"""A stand-in that is not the bottleneck: a chat completion of eight chunks, in one write.
+"""A stand-in that is not the bottleneck: a chat completion of eight chunks, all at once.
 
 A process of its own on loopback. It knows just enough HTTP to be asked by a client that
 sends a Content-Length; everything that is asked gets the same answer, after a latency.

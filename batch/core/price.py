@@ -62,6 +62,10 @@ class Cost:
             self.tokens - other.tokens,
         )
 
+    def times(self, number: int) -> Cost:
+        """What so many such calls take."""
+        return Cost(self.calls * number, self.credits * number, self.tokens * number)
+
     def of(self, unit: Unit) -> int:
         match unit:
             case Unit.CALLS:

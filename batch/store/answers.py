@@ -7,7 +7,7 @@ leader's fate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -17,22 +17,29 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
+    LargeBinary,
+    Text,
     bindparam,
+    case,
     exists,
     func,
     literal_column,
+    null,
     select,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from batch.core import asked
 from batch.core.model import RequestState, Settlement
-from batch.store.schema import PROVISIONAL, requests, results
+from batch.store.many import among
+from batch.store.schema import PROVISIONAL, Moment, requests, results
 
 #: The code of a request whose run ended while it was being asked.
 IN_DOUBT = "in_doubt"
+#: Characters of answers that are written by one statement at most.
+MOST_AT_ONCE = 8 * 1024 * 1024
 
-# As literals: a list of parameters cannot be bound for many rows at once.
 _OPEN: list[ColumnElement[str]] = [
     literal_column(f"'{state}'") for state in ("running", "pending")
 ]
@@ -40,18 +47,12 @@ _OPEN: list[ColumnElement[str]] = [
 # A late answer of an attempt that was thought lost is taken too: it was paid for.
 _COMPLETE = (
     update(requests)
-    .where(
-        requests.c.id == bindparam("b_request"),
-        requests.c.state.in_(_OPEN),
-    )
+    .where(among(requests.c.id), requests.c.state.in_(_OPEN))
     .values(state=RequestState.COMPLETED, runner_id=None)
 )
 _COMPLETE_TWINS = (
     update(requests)
-    .where(
-        requests.c.same_as == bindparam("b_request"),
-        requests.c.state == RequestState.PENDING,
-    )
+    .where(among(requests.c.same_as), requests.c.state == RequestState.PENDING)
     .values(state=RequestState.COMPLETED)
 )
 _Insert = postgresql.Insert | sqlite.Insert
@@ -76,20 +77,101 @@ _RESULT = {
 }
 
 
+def _results() -> Executable:
+    """Write many answers by one statement, which takes no turn for each of them."""
+    given = func.json_each(bindparam("rows", type_=Text())).table_valued("key", "value")
+    parts = [
+        func.json_extract(given.c.value, literal_column(f"'$[{place}]'"))
+        for place in range(len(_GIVEN) + 1)
+    ]
+    start = given.c.key * literal_column(str(asked.SIZE)) + literal_column("1")
+    digests = bindparam("digests", type_=LargeBinary())
+    digest = func.substr(digests, start, literal_column(str(asked.SIZE)))
+    rows = select(
+        *parts[:-1],
+        case((parts[-1], digest), else_=null()),
+        bindparam("now", type_=Moment()),
+        # Without a condition, SQLite takes the ON of ON CONFLICT for a join's.
+    ).where(literal_column("true"))
+    names = [*_GIVEN, "asked", "finished_at"]
+    return _first_wins(sqlite.insert(results).from_select(names, rows))
+
+
+#: What each of many answers is given as, in this order.
+_GIVEN = (
+    "request_id",
+    "text",
+    "finish_reason",
+    "model",
+    "usage",
+    "reasoning",
+    "tool_calls",
+    "provisional",
+    "valid",
+    "invalid",
+)
+_RESULTS = _results()
+
+
 def complete(
     connection: Connection, settlements: Sequence[Settlement], now: datetime
 ) -> None:
     """Write these answers, and the states of their requests and twins."""
-    ids = [{"b_request": one.request_id} for one in settlements]
-    moved = connection.execute(_COMPLETE, ids).rowcount
+    ids = [one.request_id for one in settlements]
+    moved = connection.execute(_COMPLETE, {"ids": ids}).rowcount
     if moved < len(ids):
-        _revive(connection, [one.request_id for one in settlements])
+        _revive(connection, ids)
         settlements = _still_wanted(connection, settlements)
     if not settlements:
         return
-    connection.execute(_COMPLETE_TWINS, ids)
+    connection.execute(_COMPLETE_TWINS, {"ids": ids})
+    if connection.dialect.name == "sqlite":
+        for some in _pieces(settlements):
+            connection.execute(_RESULTS, _packed(some, now))
+        return
     rows = [_row(one, now) for one in settlements if one.completion is not None]
     connection.execute(_RESULT[connection.dialect.name], rows)
+
+
+def _pieces(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
+    """The answers in lots that one parameter can hold."""
+    lot: list[Settlement] = []
+    size = 0
+    for one in settlements:
+        done = one.completion
+        assert done is not None
+        size += len(done.text) + len(done.reasoning or "")
+        if lot and size > MOST_AT_ONCE:
+            yield lot
+            lot, size = [], 0
+        lot.append(one)
+    yield lot
+
+
+def _packed(settlements: Sequence[Settlement], now: datetime) -> dict[str, Any]:
+    """The parameters that _RESULTS takes its rows from."""
+    rows = []
+    for one in settlements:
+        done = one.completion
+        assert done is not None
+        rows.append(
+            (
+                one.request_id,
+                done.text,
+                done.finish_reason,
+                done.model,
+                orjson.dumps(done.usage).decode() if done.usage else None,
+                done.reasoning,
+                orjson.dumps(done.tool_calls).decode() if done.tool_calls else None,
+                one.state is not RequestState.COMPLETED,
+                done.valid,
+                done.invalid,
+                bool(one.asked),
+            )
+        )
+    # A digest is no text, so it travels beside them.
+    digests = b"".join(one.asked or bytes(asked.SIZE) for one in settlements)
+    return {"rows": orjson.dumps(rows).decode(), "digests": digests, "now": now}
 
 
 def _row(one: Settlement, now: datetime) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from batch.store.schema import AnyRow, clocks, datings
 
@@ -24,9 +24,12 @@ def believe(
     )
 
 
+_DATED = select(datings).where(datings.c.boot == bindparam("boot"))
+
+
 def dated(connection: Connection, boot_id: str) -> AnyRow | None:
     """By which clock the entries of this boot are dated, if there are any."""
-    return connection.execute(select(datings).where(datings.c.boot == boot_id)).first()
+    return connection.execute(_DATED, {"boot": boot_id}).first()
 
 
 def date_by(

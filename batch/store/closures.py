@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from batch.core.quota import FOREVER, HOUR, Quota, Unit, WindowKind
 from batch.core.standing import Standing
@@ -232,10 +232,13 @@ def _let_probe_end(connection: Connection, row: AnyRow) -> None:
     )
 
 
+_UNPROVEN = select(windows).where(
+    windows.c.account_id == bindparam("account_id"), UNPROVEN
+)
+
+
 def _unproven(connection: Connection, account_id: int) -> Sequence[AnyRow]:
-    return connection.execute(
-        select(windows).where(windows.c.account_id == account_id, UNPROVEN)
-    ).all()
+    return connection.execute(_UNPROVEN, {"account_id": account_id}).all()
 
 
 def _row(connection: Connection, window_id: int) -> AnyRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -236,6 +237,11 @@ _TAKE_BACK = {
 }
 
 
+@lru_cache(maxsize=256)
+def _template(text: str) -> Template:
+    return Template(**orjson.loads(text))
+
+
 def _job(row: AnyRow) -> Job:
     return Job(
         id=row.id,
@@ -258,7 +264,7 @@ def _job(row: AnyRow) -> Job:
         daily_cap=row.daily_cap,
         models=tuple(orjson.loads(row.models)),
         reused=row.reused,
-        template=row.template and Template(**orjson.loads(row.template)),
+        template=row.template and _template(row.template),
         expected=None
         if row.schema is None
         else Expected(schema=row.schema, on_invalid=OnInvalid(row.on_invalid)),

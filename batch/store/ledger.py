@@ -9,13 +9,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Text,
+    and_,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from batch.core.model import EntryState
 from batch.core.price import Cost
 from batch.core.quota import FIXED, Quota, Unit
 from batch.core.verdict import VerdictKind
-from batch.store.schema import RESERVED, AnyRow, accounts, entries, errors, windows
+from batch.store.many import among
+from batch.store.schema import (
+    RESERVED,
+    AnyRow,
+    Id,
+    Moment,
+    accounts,
+    entries,
+    errors,
+    requests,
+    windows,
+)
 from batch.store.taking import fill
 from batch.store.windows import open_windows
 
@@ -42,23 +64,50 @@ def enter(
     now: datetime,
 ) -> None:
     """Write an entry for each attempt about to be made: request, model, estimate."""
-    connection.execute(
-        insert(entries),
-        [
+    alike: dict[tuple[str, Cost], list[int]] = {}
+    for request_id, model, cost in calls:
+        alike.setdefault((model, cost), []).append(request_id)
+    for (model, cost), ids in alike.items():
+        connection.execute(
+            _ENTER,
             {
+                "ids": ids,
                 "account_id": account_id,
-                "request_id": request_id,
                 "runner_id": runner_id,
                 "model": model,
                 "calls": cost.calls,
                 "credits": cost.credits,
                 "tokens": cost.tokens,
-                "state": EntryState.RESERVED,
-                "reserved_at": now,
-            }
-            for request_id, model, cost in calls
-        ],
-    )
+                "now": now,
+            },
+        )
+
+
+#: The same entry for each of many requests.
+_ENTER = insert(entries).from_select(
+    [
+        "account_id",
+        "request_id",
+        "runner_id",
+        "model",
+        "calls",
+        "credits",
+        "tokens",
+        "state",
+        "reserved_at",
+    ],
+    select(
+        bindparam("account_id", type_=Id),
+        requests.c.id,
+        bindparam("runner_id", type_=Id),
+        bindparam("model", type_=Text()),
+        bindparam("calls", type_=Integer()),
+        bindparam("credits", type_=Integer()),
+        bindparam("tokens", type_=Integer()),
+        literal(str(EntryState.RESERVED), Text()),
+        bindparam("now", type_=Moment()),
+    ).where(among(requests.c.id)),
+)
 
 
 def record(

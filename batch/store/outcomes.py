@@ -22,6 +22,7 @@ from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
 from batch.store import answers, closures, estimates, taking, wishes
 from batch.store.closures import Ended
+from batch.store.many import among
 from batch.store.purse import Holder, Purpose
 from batch.store.queue import tally
 from batch.store.schema import Moment, entries, errors, jobs, requests, results
@@ -45,9 +46,9 @@ def settle(
     if good:
         answers.complete(connection, good, now)
         if holder.is_flat and not holder.has_refills:
+            ids = [one.request_id for one in good]
             runner = {"b_runner": holder.runner_id, "now": now}
-            spent = [{"b_request": one.request_id, **runner} for one in good]
-            connection.execute(_SPEND, spent)
+            connection.execute(_SPEND, {"ids": ids, **runner})
         else:
             for one in good:
                 _settle_credit(connection, holder, one, now)
@@ -59,7 +60,8 @@ def settle(
         _move(connection, holder.runner_id, one, now, counts=counts)
         if one.completion is not None:
             answers.hold(connection, one, now)
-    closures.prove(connection, holder.account_id, holder.quotas, ended, now)
+    if ended is not None:
+        closures.prove(connection, holder.account_id, holder.quotas, ended, now)
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
@@ -89,7 +91,7 @@ _NOW = bindparam("now", type_=Moment())
 _SPEND = (
     update(entries)
     .where(
-        entries.c.request_id == bindparam("b_request"),
+        among(entries.c.request_id),
         entries.c.runner_id == bindparam("b_runner"),
         entries.c.state == EntryState.RESERVED,
     )
@@ -206,10 +208,10 @@ def _settle_credit(
 
 def _ended(
     connection: Connection, holder: Holder, settlements: Sequence[Settlement]
-) -> list[Ended]:
-    """The calls that these settle, if anything depends on them."""
+) -> list[Ended] | None:
+    """The calls that these settle; None where nothing depends on them."""
     if not closures.in_question(connection, holder.account_id):
-        return []
+        return None
     answered = {one.request_id: one.completion is not None for one in settlements}
     rows = connection.execute(
         select(entries.c.request_id, entries.c.reserved_at, entries.c.model).where(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from batch.core.price import ONE_CREDIT_A_CALL, Cost, Learned, Price, estimate
 from batch.core.quota import TRICKLING, Quota, Unit, WindowKind, daily_cap
@@ -67,6 +67,9 @@ class Purpose:
     job_id: int
     daily_cap: int | None
     model: str
+
+
+_TERMS = select(accounts.c.quotas).where(accounts.c.id == bindparam("account_id"))
 
 
 class Purse:
@@ -178,13 +181,14 @@ class Purse:
         One that was not in force for a while knows nothing of that while.
         """
         connection, holder = self._connection, self._holder
-        same = accounts.c.id == holder.account_id
-        if connection.scalar(select(accounts.c.quotas).where(same)) == holder.terms:
+        known = connection.scalar(_TERMS, {"account_id": holder.account_id})
+        if known == holder.terms:
             return
         models = ledger.models_of(connection, holder.account_id)
         bound = [quota.of(model) for quota in holder.quotas for model in [*models, ""]]
         unique = list(dict.fromkeys(bound))
         windows.recount(connection, holder.account_id, unique, self._now)
+        same = accounts.c.id == holder.account_id
         connection.execute(update(accounts).where(same).values(quotas=holder.terms))
 
     def _bound(self, purpose: Purpose) -> list[Standing]:

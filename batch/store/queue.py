@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
 from batch.core import asked
 from batch.core.model import Claim, Job, RequestState
+from batch.core.price import Cost
 from batch.core.standing import Standing
 from batch.store import ledger
+from batch.store.many import among
 from batch.store.purse import Holder, Purpose, Purse
 from batch.store.schema import PENDING, AnyRow, jobs, requests
 
@@ -92,12 +94,20 @@ def renew(
     return granted
 
 
+_TALLY = (
+    update(jobs)
+    .where(jobs.c.id == bindparam("job_id"))
+    .values(
+        attempts=jobs.c.attempts + bindparam("more_attempts", type_=Integer()),
+        credits=jobs.c.credits + bindparam("more_credits", type_=Integer()),
+    )
+)
+
+
 def tally(connection: Connection, job_id: int, attempts: int, credits: int) -> None:
     """Count attempts and credits towards the job; negative: take them back."""
     connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job_id)
-        .values(attempts=jobs.c.attempts + attempts, credits=jobs.c.credits + credits)
+        _TALLY, {"job_id": job_id, "more_attempts": attempts, "more_credits": credits}
     )
 
 
@@ -122,8 +132,8 @@ def _claim(
         most = min(slots - len(claims), max(rooms.values()))
         full = [model for model, room in rooms.items() if room == 0]
         rows = _waiting(connection, job, full, most) if most else []
-        taken = []
-        for row in rows:
+        taken = _take_alike(purse, job, rows, now) if holder.is_flat else []
+        for row in rows if not taken else ():
             purpose = Purpose(job.id, job.daily_cap, row.model or job.model)
             one = _as_claim(row, job, purse, purpose, now)
             if purse.take(purpose, one.cost):
@@ -174,7 +184,12 @@ def _waiting(
 
 
 def _as_claim(
-    row: AnyRow, job: Job, purse: Purse, purpose: Purpose, now: datetime
+    row: AnyRow,
+    job: Job,
+    purse: Purse,
+    purpose: Purpose,
+    now: datetime,
+    cost: Cost | None = None,
 ) -> Claim:
     messages = orjson.loads(row.messages)
     params = {**job.params, **orjson.loads(row.params)} if row.params else job.params
@@ -188,7 +203,7 @@ def _as_claim(
         failures=row.failures,
         max_attempts=job.max_attempts,
         reserved_at=now,
-        cost=purse.cost(purpose, messages, params),
+        cost=cost or purse.cost(purpose, messages, params),
         daily_cap=job.daily_cap,
         expected=job.expected,
         asked=asked.anywhere(
@@ -197,16 +212,36 @@ def _as_claim(
     )
 
 
-def _hold(connection: Connection, runner_id: int, claims: Sequence[Claim]) -> None:
-    connection.execute(
-        update(requests)
-        .where(requests.c.id.in_([one.request_id for one in claims]), PENDING)
-        .values(
-            state=RequestState.RUNNING,
-            runner_id=runner_id,
-            attempts=requests.c.attempts + 1,
-        )
+def _take_alike(
+    purse: Purse, job: Job, rows: Sequence[AnyRow], now: datetime
+) -> list[Claim]:
+    """All of these, where each costs the same and there is enough for all."""
+    models = {row.model or job.model for row in rows}
+    if len(models) != 1:
+        return []
+    purpose = Purpose(job.id, job.daily_cap, *models)
+    if purse.calls(purpose) < len(rows):
+        return []
+    cost = purse.cost(purpose, (), {})
+    if not purse.take(purpose, cost.times(len(rows))):
+        raise AssertionError("what was there is not there")
+    return [_as_claim(row, job, purse, purpose, now, cost) for row in rows]
+
+
+_HOLD = (
+    update(requests)
+    .where(among(requests.c.id), PENDING)
+    .values(
+        state=RequestState.RUNNING,
+        runner_id=bindparam("b_runner"),
+        attempts=requests.c.attempts + 1,
     )
+)
+
+
+def _hold(connection: Connection, runner_id: int, claims: Sequence[Claim]) -> None:
+    ids = [one.request_id for one in claims]
+    connection.execute(_HOLD, {"ids": ids, "b_runner": runner_id})
 
 
 def _pay(

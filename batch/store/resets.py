@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from batch.core.quota import Quota, WindowKind
 from batch.store.evidence import Decision, note
 from batch.store.schema import AnyRow, resets
+
+_KNOWN = select(resets).where(resets.c.account_id == bindparam("account_id"))
 
 
 def in_force(
@@ -20,9 +22,9 @@ def in_force(
     days = [quota for quota in quotas if quota.kind is WindowKind.DAY]
     if not any(not quota.scope.startswith("job:") for quota in days):
         return list(quotas)
-    rows = connection.execute(
-        select(resets).where(resets.c.account_id == account_id)
-    ).all()
+    rows = connection.execute(_KNOWN, {"account_id": account_id}).all()
+    if not rows:
+        return list(quotas)
     observed = {(row.quota, row.scope, row.assumed): row for row in rows}
     return [
         _as_observed(quota, observed.get((quota.name, quota.scope, _assumed(quota))))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, case, or_, select, update
+from sqlalchemy import Connection, Integer, bindparam, case, or_, select, update
 
 from batch.core.price import Cost
 from batch.core.quota import FIXED, FOREVER, Quota, Unit, WindowKind
@@ -16,8 +16,25 @@ from batch.core.standing import Standing
 from batch.store import resets
 from batch.store.counting import LONGEST_CALL
 from batch.store.first_call import of
-from batch.store.schema import windows
+from batch.store.schema import Moment, windows
 from batch.store.windows import drained_by
+
+_AMOUNT = bindparam("amount", type_=Integer())
+_TAKE = (
+    update(windows)
+    .where(
+        windows.c.id == bindparam("window_id"),
+        windows.c.used + _AMOUNT <= bindparam("most", type_=Integer()),
+        or_(
+            windows.c.closed_until.is_(None),
+            windows.c.closed_until <= bindparam("now", type_=Moment()),
+        ),
+    )
+    .values(
+        used=windows.c.used + _AMOUNT,
+        probing_until=bindparam("probing", type_=Moment()),
+    )
+)
 
 
 def reserve(
@@ -32,16 +49,14 @@ def reserve(
     for standing in standings:
         amount = cost.of(standing.quota.unit)
         granted = connection.execute(
-            update(windows)
-            .where(
-                windows.c.id == standing.window_id,
-                windows.c.used + amount <= standing.less(keep),
-                or_(windows.c.closed_until.is_(None), windows.c.closed_until <= now),
-            )
-            .values(
-                used=windows.c.used + amount,
-                probing_until=now + LONGEST_CALL if standing.is_probe(now) else None,
-            )
+            _TAKE,
+            {
+                "window_id": standing.window_id,
+                "amount": amount,
+                "most": standing.less(keep),
+                "now": now,
+                "probing": now + LONGEST_CALL if standing.is_probe(now) else None,
+            },
         ).rowcount
         if not granted:
             for window_id, amount in taken:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from batch.core.quota import (
     EPOCH,
@@ -240,15 +240,33 @@ def _has_resets(quota: Quota) -> bool:
     return quota.kind in kinds and not quota.scope.startswith("job:")
 
 
+# Also windows that lie ahead: a clock that was set back opens nothing anew.
+_BINDING = (
+    select(windows)
+    .where(
+        windows.c.account_id == bindparam("account_id"),
+        windows.c.quota == bindparam("quota"),
+        windows.c.scope == bindparam("scope"),
+        windows.c.kind == bindparam("kind"),
+        windows.c.resets_at > bindparam("over_by"),
+    )
+    .order_by(windows.c.starts_at)
+)
+
+
 def _binding(
     connection: Connection, account_id: int, quota: Quota, now: datetime
 ) -> dict[Window, AnyRow]:
     given = Window(quota.since, FOREVER)
-    # Also windows that lie ahead: a clock that was set back opens nothing anew.
     rows = connection.execute(
-        select(windows)
-        .where(*of(account_id, quota), windows.c.resets_at > now - quota.guard)
-        .order_by(windows.c.starts_at)
+        _BINDING,
+        {
+            "account_id": account_id,
+            "quota": quota.name,
+            "scope": quota.scope,
+            "kind": quota.kind,
+            "over_by": now - quota.guard,
+        },
     )
     found = {Window(row.starts_at, row.resets_at): row for row in rows}
     if quota.kind is WindowKind.GRANT:
