@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# Where there is no such clock, as on macOS, the monotonic one counts sleep.
+_SINCE_BOOT: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Clock(Protocol):
@@ -47,9 +49,7 @@ class SystemClock:
         return time.monotonic()
 
     def boot(self) -> float:
-        # Where there is no such clock, as on macOS, the monotonic one counts sleep.
-        kind = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-        return time.clock_gettime(kind)
+        return time.clock_gettime(_SINCE_BOOT)
 
     def boot_id(self) -> str:
         try:

@@ -69,9 +69,12 @@ class SseDecoder:
         Whole events of one line each and no type, behind others that were whole. None:
         they are not, and nothing was taken; `feed` knows what they are.
         """
-        between = not (self._line or self._size or self._data or self._type)
         if (
-            not (between and data.startswith(b"data: ") and data.endswith(b"\n\n"))
+            not (data.startswith(b"data: ") and data.endswith(b"\n\n"))
+            or self._line
+            or self._size
+            or self._data
+            or self._type
             or self._error is not None
             or len(data) > self._most
             or b"\r" in data

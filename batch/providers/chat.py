@@ -12,17 +12,12 @@ from typing import Any
 from batch.core.plain import redact
 from batch.providers import bodies
 from batch.providers.bodies import Beside
+from batch.providers.mould import usual_piece
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
 #: Reasons of an end that is none: the endpoint broke down (DeepSeek, Zhipu, vLLM).
 BROKEN = ("error", "insufficient_system_resource", "network_error", "abort")
-#: What most chunks consist of, who bring a piece of the text and nothing else.
-_USUAL = frozenset(
-    ("id", "object", "created", "model", "choices", "system_fingerprint", "usage")
-)
-_USUAL_CHOICE = frozenset(("index", "delta", "finish_reason", "logprobs"))
-_USUAL_DELTA = frozenset(("role", "content"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +72,9 @@ class Chat:
 
     def take(self, body: Mapping[str, Any]) -> str:
         """Take a chunk, or a whole reply; the text that it adds."""
-        piece = _usual_piece(body) if self.begun else None
+        piece = usual_piece(body) if self.begun and self.model else None
         if piece is not None:
-            self._text.append(piece)
+            self.add(piece)
             return piece
         choice = _first_choice(body)
         error = error_of(body) or (error_of(choice) if choice.get("error") else None)
@@ -97,6 +92,10 @@ class Chat:
             if self.finish_reason.casefold() in BROKEN:
                 self.fail(Error(f"it broke off ({reason.strip()})", reason.strip()))
         return text
+
+    def add(self, piece: str) -> None:
+        """Take a piece of the text, and nothing else."""
+        self._text.append(piece)
 
     def fail(self, error: Error) -> None:
         """It went wrong; what is said first is what counts."""
@@ -204,32 +203,6 @@ def writable(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _usual_piece(body: Mapping[str, Any]) -> str | None:
-    """The text that a chunk brings, where it brings nothing else; None: look closer."""
-    choices = body.get("choices")
-    if (
-        not isinstance(choices, list)
-        or len(choices) != 1
-        or not body.keys() <= _USUAL
-        or body.get("object") != "chat.completion.chunk"
-        or body.get("usage")
-    ):
-        return None
-    (choice,) = choices
-    if (
-        not isinstance(choice, dict)
-        or not choice.keys() <= _USUAL_CHOICE
-        or choice.get("index") != 0
-        or choice.get("finish_reason") is not None
-    ):
-        return None
-    delta = choice.get("delta")
-    if not isinstance(delta, dict) or not delta.keys() <= _USUAL_DELTA:
-        return None
-    content = delta.get("content")
-    return content if isinstance(content, str) and content else None
 
 
 def _whole(text: str) -> str:

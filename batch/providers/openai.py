@@ -21,6 +21,7 @@ from batch.providers import bodies
 from batch.providers.base import NONE, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.chat import Chat, Error, clean, error_of, writable
+from batch.providers.mould import Mould
 from batch.providers.profiles import Profile
 from batch.providers.way import Way
 
@@ -83,6 +84,7 @@ class OpenaiDecoder:
         self._fail_on_length = fail_on_length
         self._sse = SseDecoder()
         self._chat = Chat()
+        self._mould = Mould()
         self._head = bytearray()
         #: None until the first byte that is no blank.
         self._is_stream: bool | None = None
@@ -103,9 +105,9 @@ class OpenaiDecoder:
             self._head += data
         if not self._is_stream:
             return ""
-        usual = self._sse.whole(data)
+        usual = self._sse.whole(data) if data[-2:] == b"\n\n" else None
         if usual is not None:
-            return "".join([self._take(event) for event in usual])
+            return "".join([self._take_usual(event) for event in usual])
         events = self._sse.feed(data)
         return "".join([self._take(event.data, event.type) for event in events])
 
@@ -137,6 +139,13 @@ class OpenaiDecoder:
                 return self._failure("not_text", f"the answer is not text ({error})")
         return self._outcome()
 
+    def _take_usual(self, data: str) -> str:
+        piece = None if self._done else self._mould.piece(data)
+        if piece is None:
+            return self._take(data)
+        self._chat.add(piece)
+        return piece
+
     def _take(self, data: str, kind: str = "", *, last: bool = False) -> str:
         data = data.strip()
         if self._done or not data:
@@ -149,6 +158,8 @@ class OpenaiDecoder:
             error = error_of(body, surely=True) if isinstance(body, dict) else None
             self._chat.fail(error or Error(writable(data)))
         elif isinstance(body, dict):
+            if self._chat.begun and self._chat.model:
+                self._mould.take(data, body)
             return self._chat.take(body)
         elif data[0] in "{[" and not last:
             # It may have been a part of the answer.
