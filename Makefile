@@ -15,6 +15,7 @@ help:
 	@echo "make test      the tests (under five minutes)"
 	@echo "make test-all  the tests and the long campaigns"
 	@echo "make simulate  whole runs in virtual time, SEEDS=1000 of them, on all cores"
+	@echo "make bench     how fast it is, over the bare client and raw SQLite; takes its time"
 	@echo "make lint      ruff, mypy --strict, the import contracts"
 
 demo: $(VENV)/.installed
@@ -57,6 +58,16 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 	@echo "Installing the tools for tests and lint …"
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+# By name, or all there are: make bench MEASURES="run two-runners"
+MEASURES ?=
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/bench.py $(MEASURES)
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.dev
+	@echo "Installing what the benchmarks need …"
+	@$(PIP) -e '.[bench]'
 	@touch $@
 
 # LiteLLM's proxy (700 MB) wants other versions than we do.

@@ -1,9 +1,9 @@
-"""A stand-in that is not the bottleneck: a chat completion of eight chunks, all at once.
+"""A stand-in that is not the bottleneck: completions of eight chunks in one write.
 
 A process of its own on loopback. It knows just enough HTTP to be asked by a client that
 sends a Content-Length; everything that is asked gets the same answer, after a latency.
-`GET /told` says what came since it was asked last: calls, when the first came in and
-when the last answer went out, in seconds of the clock that all processes share.
+`GET /told` says what came since it was asked last: calls, when the first came in, and
+the one behind a ramp, and when the last answer went out, by the clock that all share.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 import orjson
 
 CHUNKS = 8
+#: A run that doubles up to a thousand at once has made so many calls by then.
+LATER = 2000
 _WORDS = "Hydrogen lifts balloons, and fuels rockets and some new cars."
 
 
@@ -56,11 +58,17 @@ class Told:
 
     def __init__(self) -> None:
         self.calls = 0
-        self.first = self.last = 0.0
+        self.first = self.later = self.last = 0.0
 
     def take(self) -> bytes:
-        told = {"calls": self.calls, "first": self.first, "last": self.last}
+        told = {
+            "calls": self.calls,
+            "first": self.first,
+            "later": self.later or self.first,
+            "last": self.last,
+        }
         self.calls = 0
+        self.later = 0.0
         return orjson.dumps(told)
 
 
@@ -99,6 +107,8 @@ class Connection(asyncio.Protocol):
         told = self._told
         if not told.calls:
             told.first = time.perf_counter()
+        elif told.calls == LATER:
+            told.later = time.perf_counter()
         told.calls += 1
         if self._latency:
             self._loop.call_later(self._latency, self._answer)

@@ -78,6 +78,8 @@ class Finished:
     seconds: float
     #: The most memory that it held at once, bytes.
     peak: int
+    #: Processor time, seconds.
+    busy: float
     out: str
     err: str
 
@@ -110,7 +112,8 @@ def run_child(
         # wait4 has reaped it: nobody else is to wait for its number.
         child.returncode = os.waitstatus_to_exitcode(status)
         told = [_read(file) for file in (out, err)]
-    done = Finished(child.returncode, seconds, peak_of(usage), *told)
+    busy = usage.ru_utime + usage.ru_stime
+    done = Finished(child.returncode, seconds, peak_of(usage), busy, *told)
     if done.exit_code not in codes:
         command = " ".join(arguments[:4])
         raise RuntimeError(f"{command} … left with {done.exit_code}: {done.err[-800:]}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -135,9 +135,19 @@ def run(
                 narrowed=bool(wanted),
                 hands=hands,
             )
-            outcome = asyncio.run(running)
+            outcome = _until_done(running)
         tell(service, outcome, quiet=quiet)
     raise typer.Exit(outcome.exit_code)
+
+
+def _until_done(running: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """On uvloop, where it is installed: it takes less time for every call."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(running)
+    outcome: Outcome = uvloop.run(running)
+    return outcome
 
 
 def options_of(service: Service, *, wait: bool, max_calls: int | None) -> Options:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import (
+    BigInteger,
     Connection,
-    Integer,
     Text,
     and_,
     bindparam,
@@ -101,9 +101,9 @@ _ENTER = insert(entries).from_select(
         requests.c.id,
         bindparam("runner_id", type_=Id),
         bindparam("model", type_=Text()),
-        bindparam("calls", type_=Integer()),
-        bindparam("credits", type_=Integer()),
-        bindparam("tokens", type_=Integer()),
+        bindparam("calls", type_=BigInteger()),
+        bindparam("credits", type_=BigInteger()),
+        bindparam("tokens", type_=BigInteger()),
         literal(str(EntryState.RESERVED), Text()),
         bindparam("now", type_=Moment()),
     ).where(among(requests.c.id)),

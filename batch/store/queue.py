@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 import orjson
-from sqlalchemy import Connection, Integer, bindparam, func, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, func, select, update
 
 from batch.core import asked
 from batch.core.model import Claim, Job, RequestState
@@ -98,8 +98,8 @@ _TALLY = (
     update(jobs)
     .where(jobs.c.id == bindparam("job_id"))
     .values(
-        attempts=jobs.c.attempts + bindparam("more_attempts", type_=Integer()),
-        credits=jobs.c.credits + bindparam("more_credits", type_=Integer()),
+        attempts=jobs.c.attempts + bindparam("more_attempts", type_=BigInteger()),
+        credits=jobs.c.credits + bindparam("more_credits", type_=BigInteger()),
     )
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, Integer, bindparam, case, or_, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, or_, select, update
 
 from batch.core.price import Cost
 from batch.core.quota import FIXED, FOREVER, Quota, Unit, WindowKind
@@ -19,12 +19,12 @@ from batch.store.first_call import of
 from batch.store.schema import Moment, windows
 from batch.store.windows import drained_by
 
-_AMOUNT = bindparam("amount", type_=Integer())
+_AMOUNT = bindparam("amount", type_=BigInteger())
 _TAKE = (
     update(windows)
     .where(
         windows.c.id == bindparam("window_id"),
-        windows.c.used + _AMOUNT <= bindparam("most", type_=Integer()),
+        windows.c.used + _AMOUNT <= bindparam("most", type_=BigInteger()),
         or_(
             windows.c.closed_until.is_(None),
             windows.c.closed_until <= bindparam("now", type_=Moment()),
