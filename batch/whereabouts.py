@@ -9,7 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from batch.address import Address, Server
 from batch.errors import LedgerElsewhereError
@@ -21,29 +24,26 @@ def claim(path: Path, account: str, database: Address) -> None:
     LedgerElsewhereError where another one, that still exists, does already.
     """
     name = name_of(database)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-        # Two first starts at once take turns.
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            table = json.loads(file.read() or "{}")
-        except ValueError:
-            table = None
-        table = table if isinstance(table, dict) else {}
+    with _table(path) as table:
         known = table.get(account)
-        if known == name:
-            return
-        if isinstance(known, str) and _is_there(known):
+        if known != name and isinstance(known, str) and _is_there(known):
             raise LedgerElsewhereError(
                 f"the credits of {account} are counted in {known}, not in {name}: "
                 "one key has one allowance, so two ledgers would overspend it. Use "
                 "--db with that database, or --separate-ledger if you know better"
             )
         table[account] = name
-        file.seek(0)
-        file.truncate()
-        json.dump(table, file, indent=2)
-        file.write("\n")
+
+
+def move(path: Path, source: Address, target: Address) -> list[str]:
+    """The accounts whose ledger is in one database have it in another from now on."""
+    if not path.exists():
+        return []
+    before, after = name_of(source), name_of(target)
+    with _table(path) as table:
+        moved = [account for account, name in table.items() if name == before]
+        table.update(dict.fromkeys(moved, after))
+    return moved
 
 
 def name_of(database: Address) -> str:
@@ -56,3 +56,25 @@ def name_of(database: Address) -> str:
 def _is_there(name: str) -> bool:
     # A server that is down will be up again.
     return name.startswith("postgresql://") or Path(name).exists()
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[dict[str, Any]]:
+    """The file's table; what is changed in it is written down at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+        # Two first starts at once take turns.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            table = json.loads(file.read() or "{}")
+        except ValueError:
+            table = None
+        table = table if isinstance(table, dict) else {}
+        before = dict(table)
+        yield table
+        if table == before:
+            return
+        file.seek(0)
+        file.truncate()
+        json.dump(table, file, indent=2)
+        file.write("\n")

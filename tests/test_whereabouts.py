@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from batch.address import server
 from batch.errors import LedgerElsewhereError
-from batch.whereabouts import claim
+from batch.whereabouts import claim, move
 
 ACCOUNT = "espai:0123abcd"
 
@@ -125,3 +126,23 @@ def test_one_database_by_two_names_is_one(ledgers, tmp_path):
     link.symlink_to(mine)
     claim(ledgers, ACCOUNT, mine)
     claim(ledgers, ACCOUNT, str(link))
+
+
+def test_a_ledger_that_has_moved_is_refused_where_it_was(ledgers, tmp_path):
+    mine, other = database(tmp_path), database(tmp_path, "other.db")
+    to = server("postgresql://me:secret@db.example.org/prompts", tmp_path)
+    claim(ledgers, ACCOUNT, mine)
+    claim(ledgers, "mine:4567cdef", other)
+    assert move(ledgers, Path(mine), to) == [ACCOUNT]
+    assert json.loads(ledgers.read_text()) == {
+        ACCOUNT: "postgresql://db.example.org:5432/prompts",
+        "mine:4567cdef": other,
+    }
+    claim(ledgers, ACCOUNT, to)
+    with pytest.raises(LedgerElsewhereError, match=r"counted in postgresql://db\.ex"):
+        claim(ledgers, ACCOUNT, mine)
+
+
+def test_where_no_ledger_is_none_moves(ledgers, tmp_path):
+    assert move(ledgers, tmp_path / "a.db", tmp_path / "b.db") == []
+    assert not ledgers.exists()

@@ -42,6 +42,8 @@ class Service:
     random: Callable[[], float] = random.random
     #: Whether a database that the user named is made where there is none.
     makes: bool = True
+    #: Whether a database is opened too that a copy has not come to its end in.
+    finishes: bool = False
     #: The way to a provider; None: by its protocol, over the network.
     connect: Connect | None = None
     #: Who carries out transactions beside an event loop.
@@ -71,7 +73,11 @@ class Service:
                 f"there is no database {address}: check --db or QUOTABATCH_DB; "
                 "`submit` makes one"
             )
-        database = Database.open(address, self.writer, self.clock)
+        database = Database.open(
+            address, self.writer, self.clock, unfinished=self.finishes
+        )
+        if self.finishes:
+            return database
         self._clear_up_submissions(database)
         self._take_in_answers(database)
         return database

@@ -209,10 +209,10 @@ async def _runner(
     if warning := service.keyring.warning():
         notify(warning)
     fingerprint = service.fingerprint(profile)
+    account = f"{profile.name}:{fingerprint}"
+    home, address = service.settings.home, service.settings.database
     if not separate_ledger:
-        account = f"{profile.name}:{fingerprint}"
-        home, database = service.settings.home, service.settings.database
-        whereabouts.claim(home.ledgers, account, database)
+        whereabouts.claim(home.ledgers, account, address)
     lock = stack.enter_context(service.new_lock("runner"))
     made = service.connect or endpoints.connect
     endpoint = made(profile, key.secret if key else None, service.settings.bounds())
@@ -220,6 +220,9 @@ async def _runner(
     holder = service.database.write(
         _begin, service, profile, fingerprint, lock.name, keep
     )
+    if not separate_ledger:
+        # A `db copy` may have had its turn before ours, and moved the ledger.
+        whereabouts.claim(home.ledgers, account, address)
     trade = Trade(
         service.database,
         holder,

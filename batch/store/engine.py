@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine
 from batch.address import Address, Server, beside
 from batch.clock import Clock, SystemClock
 from batch.errors import StoreBusyError
+from batch.store import copies
 from batch.store.sqlite import File
 
 P = ParamSpec("P")
@@ -112,11 +113,14 @@ class Database:
         address: Address,
         writer: Callable[[], Executor] = one_thread,
         clock: Clock | None = None,
+        *,
+        unfinished: bool = False,
     ) -> Database:
         """The database at this address, ready for use.
 
         A file is made, or brought up to date, where needed; on a server that is for
-        `db upgrade`. StoreError where it cannot be used.
+        `db upgrade`. StoreError where it cannot be used. `unfinished`: also one that a
+        copy has not come to its end in.
         """
         backend: Backend
         if isinstance(address, Server):
@@ -126,7 +130,14 @@ class Database:
             backend = Postgres.open(address, clock or SystemClock())
         else:
             backend = File.open(address)
-        return cls(address, backend, writer)
+        database = cls(address, backend, writer)
+        if not unfinished:
+            try:
+                database.read(copies.refuse_unfinished, address)
+            except BaseException:
+                database.close()
+                raise
+        return database
 
     def close(self) -> None:
         self._writer.shutdown()

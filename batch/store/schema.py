@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 #: The revision that this code reads and writes.
-REVISION = "0006"
+REVISION = "0007"
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -388,4 +388,15 @@ datings = Table(
     Column("boot", Text, primary_key=True),
     Column("booted_at", Moment, nullable=False),
     Column("confirmed", Boolean, nullable=False),
+)
+
+#: What this database was copied from. While a copy has not come to its end, the
+#: database is of no use.
+copies = Table(
+    "copies",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
 )

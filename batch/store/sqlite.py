@@ -20,7 +20,8 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from batch.clock import Clock
 from batch.errors import DiskFullError, StoreError
-from batch.store import migrate
+from batch.store import migrate, revisions
+from batch.store.schema import REVISION
 
 #: How long a transaction waits for its turn among other processes, milliseconds.
 BUSY_TIMEOUT = 60_000
@@ -55,12 +56,16 @@ class File:
     @classmethod
     def open(cls, path: Path) -> File:
         """The file at this path, made or brought up to date where needed."""
-        with _explained(path):
+        with explained(path):
             migrate.prepare(path)
             file = cls(path)
             try:
-                with file.writing.connect() as connection:
-                    migrate.upgrade(connection, path)
+                # Whoever only reads waits for no writer.
+                with file.reading.connect() as connection:
+                    is_current = revisions.of(connection) == REVISION
+                if not is_current:
+                    with file.writing.connect() as connection:
+                        migrate.upgrade(connection, path)
             except BaseException:
                 file.close()
                 raise
@@ -71,7 +76,7 @@ class File:
         self.reading.dispose()
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
-        return _explained(self.path)
+        return explained(self.path)
 
     def take_turn(self, connection: Connection, account_id: int | None) -> None:
         """BEGIN IMMEDIATE has done that."""
@@ -146,6 +151,14 @@ class File:
                 cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT}")
 
 
+def look_into(path: Path) -> Engine:
+    """Connections that change nothing about a file, not even how it is kept."""
+    return create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": BUSY_TIMEOUT / 1000},
+    )
+
+
 def _engine(path: Path, begin: str) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
@@ -182,7 +195,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Say in one line what SQLite means."""
     try:
         yield

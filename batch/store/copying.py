@@ -1,0 +1,339 @@
+"""Rows as they are: read in the order of their keys, written down again, compared.
+
+A checksum is taken over every column of every row, spelled the same way whichever
+database it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from batch.core.plain import plain
+from batch.errors import StoreError
+from batch.store.schema import (
+    Moment,
+    copies,
+    entries,
+    jobs,
+    metadata,
+    requests,
+    results,
+)
+
+#: Rows that are fetched at once: all that is held in memory, beside a page.
+FETCHED = 250
+#: What PostgreSQL cannot hold, and what takes its place.
+NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
+
+Line = tuple[Any, ...]
+
+
+def _plain(table: Table) -> Table:
+    """The same table, without a meaning: times are the numbers that they are kept as.
+
+    So nothing is changed by being read and written.
+    """
+    return Table(
+        table.name,
+        MetaData(),
+        *(
+            Column(
+                column.name,
+                BigInteger() if isinstance(column.type, Moment) else column.type,
+                primary_key=column.primary_key,
+            )
+            for column in table.columns
+        ),
+    )
+
+
+#: What is copied; what others refer to comes first.
+TABLES: tuple[Table, ...] = tuple(
+    _plain(table) for table in metadata.sorted_tables if table is not copies
+)
+
+
+class Digest:
+    """A checksum over rows, as they come."""
+
+    def __init__(self, table: Table, *, without_nul: bool) -> None:
+        self.rows = 0
+        #: Rows in which something had to be replaced.
+        self.changed = 0
+        self._sum = hashlib.sha256()
+        self._without_nul = without_nul
+        self._floats = [
+            number
+            for number, column in enumerate(table.columns)
+            if isinstance(column.type, Float)
+        ]
+
+    def add(self, row: Line) -> tuple[Line, int]:
+        """Count a row in; the row as it is to be written, and its size in bytes."""
+        line = self._spelled(row)
+        if self._without_nul and b"\\u0000" in line:
+            replaced = _without_nul(row)
+            if replaced != row:
+                self.changed += 1
+                row, line = replaced, self._spelled(replaced)
+        self.rows += 1
+        self._sum.update(line)
+        return row, len(line)
+
+    def agrees(self, other: Digest) -> bool:
+        """Whether the same rows were counted in."""
+        return (self.rows, self._sum.digest()) == (other.rows, other._sum.digest())
+
+    def _spelled(self, row: Line) -> bytes:
+        values = list(row)
+        for number in self._floats:
+            # JSON knows no infinity, and the last digit counts. SQLite has no -0.0.
+            if values[number] is not None:
+                values[number] = (float(values[number]) + 0.0).hex()
+        return orjson.dumps(values, default=_spelled, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _spelled(value: Any) -> str:
+    return "\\x" + bytes(value).hex()
+
+
+def _without_nul(row: Line) -> Line:
+    return tuple(
+        value.replace(NUL, REPLACEMENT) if isinstance(value, str) else value
+        for value in row
+    )
+
+
+def is_numbered(table: Table) -> bool:
+    """Whether its rows have a number each; those of others are few."""
+    keys = list(table.primary_key)
+    return len(keys) == 1 and not isinstance(keys[0].type, Text)
+
+
+def size(connection: Connection) -> int:
+    """How many rows there are to copy."""
+    return sum(
+        connection.scalar(select(func.count()).select_from(table)) or 0
+        for table in TABLES
+    )
+
+
+def last(connection: Connection, table: Table) -> int:
+    """The highest number of a row, 0 where there is none."""
+    (key,) = table.primary_key
+    found: int = connection.execute(
+        select(func.coalesce(func.max(key), 0))
+    ).scalar_one()
+    return found
+
+
+@contextmanager
+def rows(
+    connection: Connection, table: Table, *, after: int = 0, up_to: int | None = None
+) -> Iterator[Iterator[Line]]:
+    """The rows in the order of their keys; of numbered ones, a stretch of them."""
+    query = select(table).order_by(*_in_order(connection, table))
+    if is_numbered(table):
+        (key,) = table.primary_key
+        if after:
+            query = query.where(key > after)
+        if up_to is not None:
+            query = query.where(key <= up_to)
+    # A server would else send all of them at once.
+    streaming = connection.execution_options(
+        stream_results=True, max_row_buffer=FETCHED
+    )
+    with streaming.execute(query) as result:
+        yield (tuple(row) for piece in result.partitions(FETCHED) for row in piece)
+
+
+def write(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
+    """Write rows down; StoreError where this database does not take them."""
+    try:
+        if connection.dialect.name == "postgresql":
+            _copy(connection, table, lines)
+        else:
+            marks = ", ".join("?" for _ in table.columns)
+            connection.exec_driver_sql(
+                f"INSERT INTO {_spelled_out(connection, table)} VALUES ({marks})",
+                list(lines),
+            )
+    except (DataError, IntegrityError) as error:
+        diagnosis = getattr(error.orig, "diag", None)
+        said = getattr(diagnosis, "message_primary", None) or "it breaks a rule"
+        raise StoreError(
+            f"a row of {table.name} with a key from {lines[0][0]} to {lines[-1][0]} "
+            f"cannot be copied: {plain(said, 200)}"
+        ) from None
+
+
+def _copy(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
+    """By COPY, three times as fast as INSERT; its errors are like those of others."""
+    statement = f"COPY {_spelled_out(connection, table)} FROM STDIN"
+    cursor: Any = connection.connection.cursor()
+    dialect: Any = connection.dialect
+    try:
+        with cursor, cursor.copy(statement) as copy:
+            for line in lines:
+                copy.write_row(line)
+    except dialect.dbapi.Error as error:
+        raise DBAPIError.instance(
+            statement, None, error, dialect.dbapi.Error, hide_parameters=True
+        ) from None
+
+
+def _spelled_out(connection: Connection, table: Table) -> str:
+    quote = connection.dialect.identifier_preparer.quote
+    names = ", ".join(quote(column.name) for column in table.columns)
+    return f"{quote(table.name)} ({names})"
+
+
+def clear(connection: Connection) -> None:
+    """Remove every row, those first that refer to others."""
+    for table in reversed(TABLES):
+        connection.execute(delete(table))
+
+
+def clear_unnumbered(connection: Connection) -> None:
+    """Remove the rows that are not numbered: they are few, and copied at once."""
+    for table in TABLES:
+        if not is_numbered(table):
+            connection.execute(delete(table))
+
+
+def is_in_use(connection: Connection) -> bool:
+    """Whether there are jobs, or credits that were spent."""
+    return any(
+        connection.scalar(select(table.c.id).limit(1)) is not None
+        for table in (jobs, requests, entries)
+    )
+
+
+def dangling(connection: Connection) -> str | None:
+    """A table with a row that refers to one that is not there; None: there is none.
+
+    SQLite does not insist on it.
+    """
+    if connection.dialect.name != "sqlite":
+        return None
+    found = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+    return None if found is None else str(found[0])
+
+
+def numbers_given(connection: Connection) -> dict[str, int]:
+    """By table, the highest number that was given to a row, which may be gone."""
+    given = {}
+    for table in TABLES:
+        if not is_numbered(table) or "id" not in table.c:
+            continue
+        given[table.name] = max(last(connection, table), _given(connection, table.name))
+    return given
+
+
+def number_on(connection: Connection, given: dict[str, int]) -> None:
+    """Give no number again that was given elsewhere."""
+    for name, number in given.items():
+        if not number:
+            continue
+        if connection.dialect.name == "postgresql":
+            connection.execute(
+                text("SELECT setval(pg_get_serial_sequence(:name, 'id'), :number)"),
+                {"name": name, "number": number},
+            )
+        elif _is_counted(name):
+            of = {"name": name, "number": number}
+            connection.execute(
+                text("DELETE FROM sqlite_sequence WHERE name = :name"), of
+            )
+            connection.execute(
+                text("INSERT INTO sqlite_sequence VALUES (:name, :number)"), of
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a database comes to."""
+
+    jobs: int
+    requests: int
+    answers: int
+    #: Of all jobs.
+    credits: int
+    #: By state: how many entries, and their credits.
+    entries: dict[str, tuple[int, int]]
+
+
+def totals(connection: Connection) -> Totals:
+    """Count and add up, queue and ledger."""
+    by_state = connection.execute(
+        select(entries.c.state, func.count(), func.sum(entries.c.credits)).group_by(
+            entries.c.state
+        )
+    )
+    return Totals(
+        jobs=connection.scalar(select(func.count()).select_from(jobs)) or 0,
+        requests=connection.scalar(select(func.count()).select_from(requests)) or 0,
+        answers=connection.scalar(select(func.count(results.c.text))) or 0,
+        credits=int(connection.scalar(select(func.sum(jobs.c.credits))) or 0),
+        entries={state: (number, int(sum)) for state, number, sum in by_state},
+    )
+
+
+def keep_turn(connection: Connection) -> None:
+    """A server would end a transaction that is idle while the other side works."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+
+
+def has_no_nul(connection: Connection) -> bool:
+    """Whether this kind of database cannot hold NUL characters."""
+    return connection.dialect.name == "postgresql"
+
+
+def _in_order(connection: Connection, table: Table) -> list[ColumnElement[Any]]:
+    """By bytes, as SQLite has it; a server's own order depends on its language."""
+    is_server = connection.dialect.name == "postgresql"
+    return [
+        column.collate("C") if is_server and isinstance(column.type, Text) else column
+        for column in table.primary_key
+    ]
+
+
+def _given(connection: Connection, name: str) -> int:
+    of = {"name": name}
+    if connection.dialect.name == "postgresql":
+        sequence = connection.scalar(
+            text("SELECT pg_get_serial_sequence(:name, 'id')"), of
+        )
+        query = f"SELECT last_value FROM {sequence} WHERE is_called"
+        return int(connection.scalar(text(query)) or 0)
+    if not _is_counted(name):
+        return 0
+    query = "SELECT seq FROM sqlite_sequence WHERE name = :name"
+    return int(connection.scalar(text(query), of) or 0)
+
+
+def _is_counted(name: str) -> bool:
+    """Whether SQLite keeps account of the numbers given in this table."""
+    return bool(metadata.tables[name].dialect_options["sqlite"]["autoincrement"])
