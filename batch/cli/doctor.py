@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ from batch.cli import console
 from batch.cli.house import BaseUrl, Db, Json, Provider, opened
 
 if TYPE_CHECKING:
-    from batch.service.health import Finding
+    from batch.service.findings import Finding
 
 
 def doctor(
@@ -31,22 +32,27 @@ def doctor(
     with opened(makes=call, db=db, provider=provider, base_url=base_url) as service:
         from batch.service import health, trial
 
-        found = []
+        def all_of_it() -> Iterator[Finding]:
+            yield from health.examine(service)
+            yield from asyncio.run(health.examine_endpoint(service))
+            if call:
+                yield asyncio.run(trial.call(service))
 
-        def tell(finding: Finding) -> None:
-            found.append(finding)
-            if not json:
-                _show(finding)
+        report(all_of_it(), json=json)
 
-        for finding in health.examine(service):
-            tell(finding)
-        for finding in asyncio.run(health.examine_endpoint(service)):
-            tell(finding)
-        if call:
-            tell(asyncio.run(trial.call(service)))
-        if json:
-            console.as_json([_as_json(one) for one in found])
-    if any(one.state is health.State.WRONG for one in found):
+
+def report(findings: Iterable[Finding], *, json: bool) -> None:
+    """Show each as it is found; leave with 1 when something is wrong."""
+    from batch.service.findings import State
+
+    found = []
+    for finding in findings:
+        found.append(finding)
+        if not json:
+            _show(finding)
+    if json:
+        console.as_json([_as_json(one) for one in found])
+    if any(one.state is State.WRONG for one in found):
         raise typer.Exit(1)
 
 

@@ -7,51 +7,35 @@ from __future__ import annotations
 
 import importlib.metadata
 import sqlite3
-import stat
 import zoneinfo
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
 
 from batch.address import Server
-from batch.core.plain import plain
-from batch.errors import KeyRefusedError, QuotabatchError
+from batch.errors import KeyRefusedError
 from batch.keys import ANY_PROVIDER
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
-from batch.service import limits, living
+from batch.service import limits, soundness
 from batch.service.context import Service
-from batch.store import audit, kept, ledger, room, servers, sqlite
+from batch.service.findings import Finding, State, guarded, is_open
+from batch.store import ledger, room, sqlite
 from batch.timekeeper import AGREEMENT
-
-
-class State(StrEnum):
-    """How things stand."""
-
-    OK = "ok"
-    NOTE = "note"  # worth knowing
-    WRONG = "wrong"  # something has to be done
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of doctor's report."""
-
-    check: str
-    state: State
-    text: str
-    #: What to do; empty where nothing has to be.
-    advice: str = ""
-
-
-Check = Callable[[Service], Iterator[Finding]]
 
 
 def examine(service: Service) -> Iterator[Finding]:
     """Everything that can be looked at without the network."""
-    for check in (_home, _database, _books, _sqlite, _disk, _zones, _keys, _limits):
-        yield from _guarded(check, service)
+    for check in (
+        _home,
+        soundness.database,
+        soundness.books,
+        _sqlite,
+        _disk,
+        _zones,
+        _keys,
+        _limits,
+    ):
+        yield from guarded(check, service)
 
 
 async def examine_endpoint(service: Service) -> list[Finding]:
@@ -73,13 +57,13 @@ async def examine_endpoint(service: Service) -> list[Finding]:
         advice = "check the network, and base_url in config.toml"
         return [
             Finding("endpoint", State.WRONG, text, advice),
-            *_guarded(_clock, service),
+            *guarded(_clock, service),
         ]
     finally:
         await endpoint.close()
     there = [Finding("endpoint", State.OK, f"{profile.base_url} answers")]
     if date is None:
-        return [*there, *_guarded(_clock, service)]
+        return [*there, *guarded(_clock, service)]
     off = (service.clock.now() - date).total_seconds()
     if abs(off) <= AGREEMENT.total_seconds():
         text = f"this machine's clock and {profile.name}'s agree to {abs(off):.0f} s"
@@ -90,109 +74,17 @@ async def examine_endpoint(service: Service) -> list[Finding]:
     return [*there, Finding("clock", State.WRONG, text, advice)]
 
 
-def _guarded(check: Check, service: Service) -> Iterator[Finding]:
-    """What a check finds; what stops it is a finding too."""
-    try:
-        yield from check(service)
-    except QuotabatchError as error:
-        yield Finding(check.__name__.strip("_"), State.WRONG, str(error))
-
-
 def _home(service: Service) -> Iterator[Finding]:
     home = service.settings.home
     seen = dict.fromkeys(
         [home.config, home.data, service.settings.beside_database.parent]
     )
-    open_ones = [path for path in seen if path.is_dir() and _is_open(path)]
+    open_ones = [path for path in seen if path.is_dir() and is_open(path)]
     for path in open_ones:
         text = f"other users of this machine can look into {path}"
         yield Finding("home", State.NOTE, text, f"chmod 700 {path}")
     if not open_ones:
         yield Finding("home", State.OK, ", ".join(str(path) for path in seen))
-
-
-def _database(service: Service) -> Iterator[Finding]:
-    address = service.settings.database
-    if isinstance(address, Server):
-        yield from _server(service, address)
-    else:
-        yield from _file(service, address)
-    for file in kept.files(service.settings.beside_database):
-        yield Finding(
-            "database",
-            State.WRONG,
-            f"{file} keeps answers to requests that are not in this database",
-            "put the database back that they belong to, or delete the file",
-        )
-
-
-def _server(service: Service, server: Server) -> Iterator[Finding]:
-    with service.database.reading() as connection:
-        about = servers.describe(connection)
-        now = service.time.now()
-    size = about.size / room.MIB
-    text = f"{server}: PostgreSQL {about.version}, {size:,.1f} MB"
-    yield Finding("database", State.OK, text)
-    for setting in about.unsafe:
-        yield Finding(
-            "database",
-            State.WRONG,
-            f"the server runs with {setting}: a power cut may lose answers and credits",
-            f"set {setting.partition(' ')[0]} = on in postgresql.conf",
-        )
-    off = (service.clock.now() - now).total_seconds()
-    if abs(off) > AGREEMENT.total_seconds():
-        text = f"the server's clock is {off:+,.0f} s off this machine's"
-        advice = "set the server's right (NTP): quotas and leases go by it"
-        yield Finding("database", State.WRONG, text, advice)
-
-
-def _file(service: Service, path: Path) -> Iterator[Finding]:
-    if not path.exists():
-        yield Finding("database", State.OK, f"{path}: none yet, `submit` makes one")
-        return
-    damage = service.database.read(audit.damage)
-    if damage is not None:
-        yield Finding(
-            "database",
-            State.WRONG,
-            f"{path} is damaged: {damage}",
-            "restore a backup, or save what `sqlite3 FILE .recover` finds",
-        )
-        return
-    size = path.stat().st_size / room.MIB
-    yield Finding("database", State.OK, f"{path}: sound, {size:,.1f} MB")
-    if _is_open(path):
-        text = f"other users of this machine can read {path}"
-        yield Finding("database", State.NOTE, text, f"chmod 600 {path}*")
-
-
-def _books(service: Service) -> Iterator[Finding]:
-    if not service.has_database:
-        return
-    now = service.time.now()
-    with service.database.reading() as connection:
-        if service.database.lease is None and audit.damage(connection) is not None:
-            return
-        wrong = audit.findings(connection)
-        for account in ledger.accounts_of(connection):
-            profile = service.settings.profiles.get(account.provider)
-            quotas = profile.quotas if profile else ()
-            wrong += audit.undercounted(connection, account.id, quotas, now)
-        calls = audit.orphans(connection)
-        alive = living.at_work(connection, service)
-    advice = "export what is answered, and submit the rest into a new database (--db)"
-    for finding in wrong:
-        yield Finding("books", State.WRONG, plain(finding, 300), advice)
-    if not wrong:
-        text = "queue and ledger agree, every call has its entry"
-        yield Finding("books", State.OK, text)
-    if alive:
-        yield Finding("runners", State.OK, f"at work: process {', '.join(alive)}")
-    elif calls:
-        text = f"{calls:,} calls were in flight when a run was killed"
-        advice = "`quotabatch run` takes them over"
-        yield Finding("runners", State.NOTE, text, advice)
 
 
 def _sqlite(service: Service) -> Iterator[Finding]:
@@ -286,7 +178,3 @@ def _clock(service: Service) -> Iterator[Finding]:
         f"this machine's clock was set by {seconds:+,.0f} s, which nothing confirms",
         "set it right, or say `run --trust-clock`",
     )
-
-
-def _is_open(path: Path) -> bool:
-    return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))

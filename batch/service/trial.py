@@ -9,7 +9,7 @@ from batch.errors import QuotabatchError
 from batch.runner.values import Options
 from batch.service import ordering, reading, submission, upkeep, work
 from batch.service.context import Service
-from batch.service.health import Finding, State
+from batch.service.findings import Finding, State
 
 PROMPT = "Say: ready."
 

@@ -31,9 +31,13 @@ from batch.store.windows import standings
 NAMED = 3
 
 
-def damage(connection: Connection) -> str | None:
-    """What SQLite finds wrong with the file; None: nothing."""
-    first = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+def damage(connection: Connection, *, whole: bool = False) -> str | None:
+    """What SQLite finds wrong with the file; None: nothing.
+
+    `whole`: the indices are compared with their tables too.
+    """
+    check = "integrity_check" if whole else "quick_check"
+    first = connection.exec_driver_sql(f"PRAGMA {check}(1)").scalar_one()
     return None if first == "ok" else str(first)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import Connection, inspect, text
 
 from batch.address import Address
@@ -58,8 +60,48 @@ def refuse_strangers(connection: Connection, address: Address) -> None:
         )
 
 
+def differences(connection: Connection) -> list[str]:
+    """What of our tables is not as it should be, a sentence each."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    def is_ours(name: str | None, kind: str, _parents: object) -> bool:
+        return kind != "table" or name in metadata.tables
+
+    context = MigrationContext.configure(
+        connection, opts={"compare_type": True, "include_name": is_ours}
+    )
+    found: list[str] = []
+    for one in compare_metadata(context, metadata):
+        # Changes of one column come in a list.
+        found += [_sentence(change) for change in (one if type(one) is list else [one])]
+    return found
+
+
+def _sentence(change: tuple[Any, ...]) -> str:
+    """A change that would have to be made, as what is wrong."""
+    action, *what = change
+    if action == "add_table":
+        return f"the table {what[0].name} is missing"
+    if action in ("add_column", "remove_column"):
+        state = "missing" if action == "add_column" else "none of ours"
+        return f"the column {what[1]}.{what[2].name} is {state}"
+    if action.startswith("modify_"):
+        return f"the column {what[1]}.{what[2]} is of another kind"
+    state = "missing" if action.startswith("add_") else "none of ours"
+    kind = action.partition("_")[2]
+    of = f" of {what[0].table.name}" if what[0].table is not None else ""
+    return f"the {kind} {what[0].name}{of} is {state}"
+
+
 def migrate(connection: Connection) -> None:
     """Bring the schema to this code's revision, in a transaction of its own."""
+    with connection.begin():
+        carry_out(connection)
+
+
+def carry_out(connection: Connection) -> None:
+    """Bring the schema to this code's revision."""
     # Alembic takes a tenth of a second to import, and is needed once in a while.
     from alembic import command
     from alembic.config import Config
@@ -70,5 +112,4 @@ def migrate(connection: Connection) -> None:
     )
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    with connection.begin():
-        command.upgrade(config, "head")
+    command.upgrade(config, "head")
