@@ -94,7 +94,7 @@ class Postgres:
         try:
             with made.explained(), made.writing.begin() as connection:
                 revisions.require(connection, server)
-                made._time.hear(_time(connection))
+                made._time.hear(time_of(connection))
         except BaseException:
             made.close()
             raise
@@ -117,7 +117,7 @@ class Postgres:
             connection.execute(select(func.pg_advisory_xact_lock_shared(LOCKS, 0)))
             connection.execute(select(func.pg_advisory_xact_lock(LOCKS, account_id)))
         # Past any wait: it is this transaction's time.
-        self._time.hear(_time(connection))
+        self._time.hear(time_of(connection))
 
     def after(self) -> None:
         """Nothing is left to do."""
@@ -203,6 +203,18 @@ def engine(server: Server) -> Engine:
     return made
 
 
+def login(server: Server) -> tuple[str, str | None]:
+    """What PostgreSQL's own tools are told of a server; and the password, apart."""
+    made = engine(server)
+    _, given = made.dialect.create_connect_args(made.url)
+    from psycopg.conninfo import make_conninfo
+
+    password = given.pop("password", None)
+    # The driver is told more than the tools know of.
+    words = {name: one for name, one in given.items() if isinstance(one, str | int)}
+    return make_conninfo("", **words), password
+
+
 @contextmanager
 def explained(server: Server) -> Iterator[None]:
     """Say in one line what the server means; never with what was sent, or the URL."""
@@ -256,7 +268,8 @@ def _first_line(error: DBAPIError) -> str:
     return first[:300].rstrip(".")
 
 
-def _time(connection: Connection) -> datetime:
+def time_of(connection: Connection) -> datetime:
+    """The server's clock, now."""
     found: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     return found.astimezone(UTC)
 
