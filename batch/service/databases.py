@@ -1,0 +1,84 @@
+"""What is done to a database as a whole: bringing it up to date, and backing it up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from batch import presence
+from batch.address import Server
+from batch.errors import StoreError, UsageError
+from batch.service.context import Service
+from batch.store import backup, upgrading
+from batch.store.copying import Totals
+from batch.store.schema import REVISION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upgraded:
+    """What became of a schema."""
+
+    #: The revision that it had, None where there was none.
+    before: str | None
+    after: str = REVISION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backup:
+    """What was written."""
+
+    #: Bytes.
+    size: int
+    #: Not counted where the server's own tool has written it.
+    totals: Totals | None
+
+
+def upgrade(service: Service) -> Upgraded:
+    """Make the schema, or bring an older one to this version's.
+
+    StoreError where somebody works on the database, or it is not ours.
+    """
+    address = _existing(service)
+    if isinstance(address, Server):
+        before = upgrading.upgrade(address, lambda lock: _is_dead(service, lock))
+        return Upgraded(before=before)
+    # Opening a file does it.
+    before = upgrading.revision(address)
+    assert service.database is not None
+    return Upgraded(before=before)
+
+
+def back_up(
+    service: Service, path: Path, *, force: bool, told: Callable[[int, int], None]
+) -> Backup:
+    """Write all of the database into one file, also while runs are at work.
+
+    `told`: how much is done, of how much.
+    """
+    address = _existing(service)
+    if isinstance(address, Server):
+        with backup.placed(path, force=force) as scratch:
+            backup.of_server(address, scratch, service.settings.environ)
+            return Backup(size=scratch.stat().st_size, totals=None)
+    if path.exists() and path.samefile(address):
+        raise UsageError(f"{path} is the database itself")
+    database = service.database
+    with backup.placed(path, force=force) as scratch:
+        with database.reading() as connection:
+            totals = backup.of_file(connection, scratch, told)
+        return Backup(size=scratch.stat().st_size, totals=totals)
+
+
+def _existing(service: Service) -> Path | Server:
+    address = service.settings.database
+    if not service.has_database:
+        raise StoreError(f"there is no database {address} yet: `submit` makes one")
+    return address
+
+
+def _is_dead(service: Service, lock: str) -> bool:
+    """Whether it was a process of this machine, which lives no more."""
+    return presence.is_known(service.locks, lock) and not presence.is_alive(
+        service.locks, lock
+    )
