@@ -21,6 +21,7 @@ from batch.cli import (
     accounts,
     append,
     console,
+    db,
     doctor,
     jobs,
     results,
@@ -57,6 +58,7 @@ app.command()(jobs.delete)
 app.add_typer(accounts.quota, name="quota")
 app.add_typer(accounts.keys, name="keys")
 app.add_typer(schedule.schedule, name="schedule")
+app.add_typer(db.db, name="db")
 app.command()(about.models)
 app.command()(about.providers)
 app.command()(about.config)
