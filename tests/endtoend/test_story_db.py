@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from pgserver import TOOLS, Cluster, cluster
-from stage import KEY, Result, Stage
+from stage import KEY, Result, Stage, wait_until
 
 from batch.store.postgres import LOCKS
 
@@ -119,6 +119,8 @@ def test_a_copy_that_was_killed_goes_on(stage: Stage, server: Cluster):
 
     with psycopg.connect(psycopg_url(url), autocommit=True) as connection:
         copy = stage.start("db", "copy", file, url)
+        begun = "SELECT count(*) FROM copies"
+        wait_until(lambda: connection.execute(begun).fetchone() == (1,), "the copy")
         # Writers take turns, so we have ours between two pages.
         while copy.popen.poll() is None:
             connection.execute("SELECT pg_advisory_lock(%s, 0)", [LOCKS])
@@ -128,7 +130,7 @@ def test_a_copy_that_was_killed_goes_on(stage: Stage, server: Cluster):
             connection.execute("SELECT pg_advisory_unlock(%s, 0)", [LOCKS])
         copy.kill()
 
-    for words in (["status"], ["run"], ["submit", "x.jsonl"], ["db", "backup", "b"]):
+    for words in (["status"], ["run"], ["db", "backup", "b"]):
         done = stage.quick(*words, "--db", url)
         assert done.code != 0
         assert "is an unfinished copy of" in line(done), words
@@ -153,8 +155,7 @@ def test_a_backup_is_made_while_a_run_is_at_work(stage: Stage, server: Cluster):
     job = stage.submit(prompts(40))
     run = stage.start("run", "--concurrency", 2)
     backup = stage.folder / "backup.db"
-    while served.count < 5 and run.popen.poll() is None:
-        pass
+    wait_until(lambda: served.count >= 5, "the first calls")
     done = stage.quick("db", "backup", backup)
     assert done.code == 0, done.err
     assert "1 job, 40 requests" in done.err

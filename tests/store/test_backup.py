@@ -11,7 +11,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from conftest import made
 from pgserver import TOOLS, Cluster
 from scene import Scene, answered
 from sqlalchemy import text
@@ -22,7 +21,7 @@ from batch.errors import StoreError, ToolError, UsageError
 from batch.service import databases
 from batch.service.context import Service
 from batch.service.databases import Backup
-from batch.store import copying
+from batch.store import copying, upgrading
 from batch.store.engine import Database
 
 SIZE = 300
@@ -165,7 +164,8 @@ def test_of_a_damaged_database_there_is_no_backup(file: Path, tmp_path):
 
 @pytest.fixture
 def place(server: Cluster) -> Server:
-    found = server.server(made(server), server.folder)
+    found = server.server(server.create(), server.folder)
+    upgrading.upgrade(found, lambda lock: False)
     fill(found)
     return found
 

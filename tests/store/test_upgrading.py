@@ -7,7 +7,6 @@ import threading
 import pytest
 from alembic import command
 from alembic.config import Config
-from conftest import made
 from pgserver import Cluster
 from scene import Scene, answered
 from sqlalchemy import text
@@ -131,7 +130,8 @@ def test_tables_of_another_program_are_left_alone(empty: Server, statement, said
 
 
 def test_a_newer_schema_is_left_alone(server: Cluster):
-    place = server.server(made(server), server.folder)
+    place = server.server(server.create(), server.folder)
+    upgrading.upgrade(place, nobody)
     change(place, "UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreError, match=r"newer quotabatch .*upgrade quotabatch"):
         upgrading.upgrade(place, nobody)
@@ -164,7 +164,8 @@ def test_what_is_not_as_it_should_be_is_said(server: Cluster, tables, statement,
 
 def test_the_lock_of_an_upgrade_is_that_of_every_writer(server: Cluster):
     """Whoever writes at that moment is waited for."""
-    place = server.server(made(server), server.folder)
+    place = server.server(server.create(), server.folder)
+    upgrading.upgrade(place, nobody)
     database = Database.open(place)
     done = threading.Event()
 
