@@ -127,7 +127,8 @@ class Settings:
     """Every setting of this process, and where each came from."""
 
     home: Home
-    values: Mapping[str, Any]
+    #: As they were given: a database's URL may hold a password.
+    values: Mapping[str, Any] = field(repr=False)
     origins: Mapping[str, str]
     profiles: Mapping[str, Profile]
     environ: Mapping[str, str] = field(repr=False)

@@ -251,6 +251,15 @@ def test_a_database_may_lie_anywhere(tmp_path, monkeypatch):
     assert home.load(db="/c.db").database == Path("/c.db")
 
 
+def test_a_servers_password_is_for_the_driver_alone(tmp_path):
+    url = "postgresql+psycopg://me:secret@host/db?sslmode=require"
+    settings = Home(tmp_path, None, QUOTABATCH_DB=url).load()
+    assert settings.shown()["db"] == "postgresql+psycopg://me@host/db"
+    assert settings["db"] == url
+    assert "secret" not in repr(settings)
+    assert "secret" not in repr(settings.database)
+
+
 def test_the_settings_show_no_environment(tmp_path):
     settings = Home(tmp_path, None, ESPAI_API_KEY="sk-canary-123456").load()
     assert "sk-canary" not in repr(settings)
