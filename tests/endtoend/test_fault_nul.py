@@ -51,12 +51,15 @@ def says(connection: socket.socket, request: Request) -> None:
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.fault(34)
 def test_a_nul_character_costs_no_answer_on_either_database(
-    stage: Stage, request: pytest.FixtureRequest, kind
+    request: pytest.FixtureRequest, kind
 ):
-    if kind == "postgresql":
-        request.getfixturevalue("shared")
+    stage: Stage = (
+        request.getfixturevalue("stage")
+        if kind == "sqlite"
+        else request.getfixturevalue("machines").machine()
+    )
     served = stage.keep(RawServer(says))
-    stage.configure(200)
+    stage.configure(limit=200)
     with (stage.home / "config.toml").open("a") as file:
         file.write(
             f'[profiles.mine]\nprotocol = "openai"\nbase_url = "{served.url}"\n'
