@@ -115,7 +115,12 @@ class Desk:
 class Trial:
     """A worker, its endpoint and its desk."""
 
-    def __init__(self, *replies: Reply | BaseException, random: float = 0.5) -> None:
+    def __init__(
+        self,
+        *replies: Reply | BaseException,
+        random: float = 0.5,
+        use_within: timedelta = USE_WITHIN,
+    ) -> None:
         self.clock = ManualClock()
         self.log: list[Any] = []
         self.endpoint = Script(replies, self.log)
@@ -127,6 +132,7 @@ class Trial:
             self.clock,
             lambda: random,
             lambda claim, text: self.texts.append((claim.custom_id, text)),
+            use_within=use_within,
         )
 
     async def work(self, **fields: Any) -> Settlement:
@@ -421,6 +427,18 @@ async def test_a_stale_reservation_is_given_back_unused(age):
     assert not last.counts
     assert last.failure is not None
     assert (last.failure.code, last.failure.sent) == ("unsent", False)
+
+
+@pytest.mark.fault(57)
+async def test_what_another_may_have_taken_over_by_now_is_not_sent():
+    # As on a server: its lease is so long that the call may still end within it.
+    lease = timedelta(seconds=60)
+    fresh = Trial(GOOD, use_within=lease / 2)
+    assert (await fresh.work(reserved_at=NOON - lease / 2)).completion == GOOD
+    late = Trial(GOOD, use_within=lease / 2)
+    last = await late.work(reserved_at=NOON - lease)
+    assert late.log == [settled("pending", "released")]
+    assert last.state is RequestState.PENDING
 
 
 async def test_a_reservation_that_went_stale_before_a_further_attempt_is_given_back():
