@@ -70,7 +70,15 @@ class Cluster:
 
     def restart(self, address: str = "") -> None:
         """Stop the server as a crash does, and start it again."""
+        self.stop()
+        self.start(address)
+
+    def stop(self) -> None:
+        """At once, as a crash does: whoever is connected is cut off."""
         self._control("-m", "immediate", "stop")
+
+    def start(self, address: str = "") -> None:
+        """Again, after `stop`; also at this address."""
         where = f'-h "{address}" -k {self.socket}'
         for last in (*[False] * 50, True):
             # Its children may take a moment longer to end.

@@ -88,3 +88,51 @@ def test_connections_that_are_cut_all_the_time_cost_nothing(machines: Machines):
     assert stage.counts(job) == {"total": 100, "completed": 100}
     assert served.count == 100
     machines.holds(served)
+
+
+@pytest.mark.fault(55)
+def test_a_server_that_stays_away_ends_the_run_and_keeps_what_is_paid(
+    machines: Machines,
+):
+    """The answer in hand waits beside the home, and the next run takes it in."""
+    stage = machines.machine()
+    served = stage.serve(limit=10, clock=GateClock(passes=0), latency=1.0)
+    job = stage.submit("abcdef")
+    runs = stage.start("run", "--concurrency", 1, "--max-pause", 1)
+    wait_until(lambda: served.count == 1, "a call")
+    machines.cluster.stop()
+    try:
+        served.open_gate()
+        done = runs.end()
+        assert done.code == 69, done.err
+        assert "cannot be reached" in done.err
+        assert "answers in hand: 1" in done.err
+        assert served.count == 1
+    finally:
+        machines.cluster.start()
+
+    again = stage.run("run")
+
+    assert again.code == 0, again.err
+    assert sorted(served.prompts) == list("abcdef")
+    assert stage.counts(job) == {"total": 6, "completed": 6}
+    machines.holds(served)
+
+
+@pytest.mark.fault(55)
+@pytest.mark.long
+def test_a_submission_whose_replies_are_lost_is_whole_or_not_there(machines: Machines):
+    stage = machines.machine()
+    rows = stage.write("rows.txt", "a\nb\nc\n")
+    number, has_cut = 0, True
+    while has_cut:
+        number += 1
+        proxy = Proxy(machines.folder / f"{number}", machines.cluster.socket, number)
+        way = machines.url.replace(machines.cluster.socket, str(proxy.folder))
+        done = stage.quick("submit", rows, "--model", "m", "--db", way)
+        proxy.close()
+        has_cut = proxy.has_cut
+        assert done.code == (69 if has_cut else 0), (number, done.err)
+        jobs = stage.quick("status", "--json").json()
+        assert {job["counts"]["total"] for job in jobs} <= {3}, number
+    assert number > 3
