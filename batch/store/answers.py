@@ -127,7 +127,12 @@ def complete(
     connection.execute(_COMPLETE_TWINS, {"ids": ids})
     if connection.dialect.name == "sqlite":
         for some in _pieces(settlements):
-            connection.execute(_RESULTS, _packed(some, now))
+            packed = _packed(some, now)
+            if "\\u0000" in packed["rows"]:
+                # SQLite's JSON would end a text there.
+                connection.execute(_RESULT["sqlite"], [_row(one, now) for one in some])
+            else:
+                connection.execute(_RESULTS, packed)
         return
     rows = [_row(one, now) for one in settlements if one.completion is not None]
     connection.execute(_RESULT[connection.dialect.name], rows)
