@@ -27,7 +27,9 @@ _EXPORTED = frozenset(
 
 def body_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """The body of a Batch line, None if the row is none; RowError if it is refused."""
-    body = row.get("body")
+    if "body" not in row:
+        return None
+    body = row["body"]
     if not isinstance(body, dict) or not ("custom_id" in row or "messages" in body):
         return None
     method = row.get("method")
@@ -63,7 +65,7 @@ def broken(row: Mapping[str, Any]) -> str | None:
 
 def is_exported(row: Mapping[str, Any]) -> bool:
     """Whether it is a line of our own export."""
-    return row.keys() >= _EXPORTED
+    return "completion" in row and row.keys() >= _EXPORTED
 
 
 def source_of(line: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import UndefinedError
 
@@ -36,9 +36,8 @@ class Template:
     id_column: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rendered:
-    """One row, ready to be queued."""
+class Rendered(NamedTuple):
+    """One row, ready to be queued: a tuple, for there are millions of them."""
 
     custom_id: str
     #: Chat messages; the last one is the user's.
@@ -116,12 +115,7 @@ class Renderer:
         if exported and source is None:
             # It has answered the line; that is no wish to ask it.
             model = None
-        return Rendered(
-            custom_id=custom_id,
-            messages=messages,
-            model=model,
-            params=params,
-        )
+        return Rendered(custom_id, messages, model, params)
 
     def _reads(self, column: str) -> bool:
         return self._prompt is not None and self._prompt.reads(column)
@@ -140,7 +134,7 @@ class Renderer:
         fields = row if body is None else body
         if body is None or not self._body_is_data:
             for key in self._own:
-                if isinstance(fields.get(key), list):
+                if key in fields and isinstance(fields[key], list):
                     _refuse_key(fields)
                     size = check_messages(fields[key], key, chat=self._chat)
                     return fields[key], size
@@ -250,6 +244,8 @@ def _checked_id(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 4 * MAX_ID:
         raise RowError(f"the custom_id is longer than {MAX_ID} characters")
     name = str(value)
+    if name.isascii() and name.isprintable() and len(name) <= MAX_ID and name.strip():
+        return name
     if not name or name.isspace():
         raise RowError("the custom_id is empty")
     if len(name) > MAX_ID:

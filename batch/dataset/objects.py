@@ -59,11 +59,11 @@ def object_row(
         return BadRow(number, line, _complaint(text, error, line if in_array else 0))
     if type(values) is not dict:
         return BadRow(number, line, f"{kind_of(values)}, where an object is expected")
-    several_lines = b"\n" in raw or b"\r" in raw
     if _is_suspicious(raw, values):
         values = _second_look(raw, text, values)
         if isinstance(values, str):
             return BadRow(number, line, values)
+    several_lines = b"\n" in raw or b"\r" in raw
     return Row(number, line, values, _joined(text) if several_lines else text)
 
 
@@ -90,7 +90,7 @@ def _survey(values: dict[str, Any]) -> tuple[int, bool]:
     """
     keys = len(values)
     has_big = False
-    found: list[Any] = [*values.values()]
+    found = [value for value in values.values() if type(value) is not str]
     for value in found:
         kind = type(value)
         if kind is str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Format(StrEnum):
@@ -19,9 +19,8 @@ class Format(StrEnum):
     TEXT = "text"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One record of the dataset."""
+class Row(NamedTuple):
+    """One record of the dataset: a tuple, for there are millions of them."""
 
     #: 1-based, among all records of the file; bad ones count too.
     number: int

@@ -72,7 +72,8 @@ def append(
     """
     receipt = submission.receipt_of(order)
     with Seen() as seen:
-        intake = Intake(order, service.settings.profile(order.provider), receipt, seen)
+        profile = service.settings.profile(order.provider)
+        intake = Intake(order, profile, receipt, seen, remembers_names=True)
         if order.dedupe:
             _remember(service, job, seen)
 
@@ -107,4 +108,4 @@ def _remember(service: Service, job: Job, seen: Seen) -> None:
         end, digests = service.database.read(appending.asked_already, job, end)
         if not end:
             return
-        seen.add(digests)
+        seen.take(digests)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from batch.core import asked
 from batch.core.model import Job
@@ -25,8 +26,7 @@ COLUMNS_KEPT = 200
 PREVIEWED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A row, and where it is from."""
 
     source: str
@@ -35,8 +35,7 @@ class Record:
     row: Row
 
 
-@dataclass(frozen=True, slots=True)
-class Drafted:
+class Drafted(NamedTuple):
     """A request about to be queued, and what tells it from others."""
 
     draft: Draft
@@ -55,8 +54,17 @@ class Intake:
     """Takes the rows of one submission, a piece at a time; the receipt is its tally."""
 
     def __init__(
-        self, order: Order, profile: Profile, receipt: Receipt, seen: Seen
+        self,
+        order: Order,
+        profile: Profile,
+        receipt: Receipt,
+        seen: Seen,
+        *,
+        remembers_names: bool,
     ) -> None:
+        """`remembers_names`: of all rows, whether they are queued or not."""
+        #: Until something is wrong, a job's queued requests tell which names it has.
+        self.remembers_names = remembers_names
         self._order = order
         self._profile = profile
         self._receipt = receipt
@@ -68,7 +76,8 @@ class Intake:
         self._models: dict[str, None] = {}
         #: Whether a row names none, where the order does not either.
         self._lacks_model = False
-        self._first_id = 0
+        #: Where its requests begin.
+        self.first_id = 0
         self._last_id = 0
 
     @property
@@ -90,7 +99,7 @@ class Intake:
                 drafted.append(self._draft(record, rendered))
             except RowError as error:
                 self._complain(record, str(error))
-        return self._with_new_ids(drafted)
+        return drafted
 
     def earlier(self, connection: Connection, drafted: Sequence[Drafted]) -> Earlier:
         """The newest answers of earlier jobs to what these ask that can be used."""
@@ -115,20 +124,27 @@ class Intake:
         drafted: Sequence[Drafted],
         answers: Earlier,
     ) -> None:
-        """Queue these drafts, those that were answered before with their answers."""
+        """Queue these drafts, those that were answered before with their answers.
+
+        IntegrityError where the job has one of these names already.
+        """
         if not drafted:
             return
         first_id = jobs.next_request_id(connection)
         same_as = self._same_as(drafted, first_id)
         reused = _reused(drafted, same_as, answers)
         drafts = [one.draft for one in drafted]
-        jobs.enqueue(connection, job_id, first_id, drafts, same_as, reused)
+        try:
+            jobs.enqueue(connection, job_id, first_id, drafts, same_as, reused)
+        except IntegrityError:
+            self._seen.forget(first_id)
+            raise
         earlier.take(
             connection,
             {first_id + place: row for place, row in reused.items()},
             valid=True if self._order.expected else None,
         )
-        self._first_id = self._first_id or first_id
+        self.first_id = self.first_id or first_id
         self._last_id = first_id + len(drafts) - 1
         self._count(drafted, same_as, reused)
 
@@ -142,7 +158,7 @@ class Intake:
             total=self._receipt.requests,
             duplicates=self._receipt.duplicates,
             columns=list(self._columns),
-            first_id=self._first_id,
+            first_id=self.first_id,
             last_id=self._last_id,
             models=list(self._models),
             model=self._receipt.model,
@@ -210,17 +226,18 @@ class Intake:
             raise RowError(f"the row names no model; {self._advice()}")
         if len(self._receipt.preview) < PREVIEWED:
             self._receipt.preview.append(rendered)
-        if len(self._columns) < COLUMNS_KEPT:
-            self._columns.update(dict.fromkeys(record.row.values))
+        columns = record.row.values.keys()
+        if not columns <= self._columns.keys() and len(self._columns) < COLUMNS_KEPT:
+            self._columns.update(dict.fromkeys(columns))
         messages = orjson.dumps(rendered.messages)
         params = orjson.dumps(rendered.params) if rendered.params else b""
         draft = Draft(
-            number=record.number,
-            custom_id=rendered.custom_id,
-            input=record.row.text,
-            messages=messages.decode(),
-            model=model,
-            params=params.decode() or None,
+            record.number,
+            rendered.custom_id,
+            record.row.text,
+            messages.decode(),
+            model,
+            params.decode() or None,
         )
         digest = asked.within_a_job(messages, model, params)
         if not self._order.reuse:
@@ -245,10 +262,18 @@ class Intake:
         self._receipt.duplicates += len(same_as)
         self._receipt.reused += len(reused)
 
-    def _with_new_ids(self, drafted: Sequence[Drafted]) -> list[Drafted]:
+    def remember(self, names: Mapping[str, int]) -> None:
+        """These names are taken by these rows."""
+        self.remembers_names = True
+        self._seen.name(names)
+
+    def with_new_names(self, drafted: list[Drafted]) -> list[Drafted]:
         """The drafts whose custom_id is new; the others are complained of."""
         names = {one.draft.custom_id: one.draft.number for one in reversed(drafted)}
-        names |= self._seen.name(names)
+        taken = self._seen.name(names) if self.remembers_names else {}
+        if len(names) == len(drafted) and not taken:
+            return drafted
+        names |= taken
         kept = []
         for one in drafted:
             first = names[one.draft.custom_id]
@@ -263,16 +288,18 @@ class Intake:
         """By place, the request that asks the same already."""
         if not self._order.dedupe:
             return {}
-        fresh: dict[bytes, int] = {}
-        same_as: dict[int, int] = {}
-        for place, one in enumerate(drafted):
-            first = fresh.get(one.digest) or self._seen.first(one.digest)
-            if first is None:
-                fresh[one.digest] = first_id + place
-            else:
-                same_as[place] = first
-        self._seen.add(fresh)
-        return same_as
+        first: dict[bytes, int] = {}
+        for id, one in enumerate(drafted, first_id):
+            first.setdefault(one.digest, id)
+        known = self._seen.take(first)
+        if len(first) == len(drafted) and not known:
+            return {}
+        first |= known
+        return {
+            id - first_id: first[one.digest]
+            for id, one in enumerate(drafted, first_id)
+            if first[one.digest] != id
+        }
 
     def _advice(self) -> str:
         known = ", ".join(dict.fromkeys(one.id for one in self._profile.models))
@@ -286,6 +313,8 @@ def _reused(
     drafted: Sequence[Drafted], same_as: Mapping[int, int], answers: Earlier
 ) -> dict[int, AnyRow]:
     """By place, the earlier answer of those that repeat nothing in their own job."""
+    if not answers:
+        return {}
     return {
         place: answers[one.asked]
         for place, one in enumerate(drafted)

@@ -7,10 +7,12 @@ killed submission leaves is removed by the next command.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import BinaryIO
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from batch.dataset.files import name_of, size
 from batch.dataset.reader import read
@@ -25,6 +27,11 @@ from batch.store.seen import Seen
 
 _Records = Iterator[Record]
 _Sift = Callable[[Sequence[Drafted]], list[Drafted]]
+#: A piece that is being written.
+_Begun = tuple[Future[None], list[Drafted], Earlier]
+
+#: Rows that are rendered, and then queued, at a time.
+ROWS = 5000
 
 
 def submit(
@@ -42,7 +49,7 @@ def submit(
     profile = service.settings.profile(order.provider)
     receipt = receipt_of(order)
     with Seen() as seen:
-        intake = Intake(order, profile, receipt, seen)
+        intake = Intake(order, profile, receipt, seen, remembers_names=order.dry_run)
         found = records(order, receipt, stdin, on_bytes)
         if order.dry_run:
             rehearse(service, intake, found, list)
@@ -99,13 +106,7 @@ def queue(
             template=order.template,
         )
         try:
-            for piece in _pieces(records):
-                # Rendered before the transaction: the database is held for writing
-                # only, and a run beside it goes on.
-                drafts = sift(intake.drafts(piece))
-                if intake.is_whole:
-                    answers = _earlier(service, intake, drafts)
-                    database.write(intake.enqueue, job_id, drafts, answers)
+            _enqueue(service, job_id, intake, records, sift)
             intake.check()
             database.write(publish, job_id)
         except BaseException:
@@ -115,10 +116,62 @@ def queue(
     return job_id
 
 
+def _enqueue(
+    service: Service, job_id: int, intake: Intake, records: _Records, sift: _Sift
+) -> None:
+    """Queue the rows, piece by piece, for as long as all of them are going to be."""
+    database = service.database
+
+    def finish(begun: _Begun | None) -> None:
+        if begun is None:
+            return
+        written, drafts, answers = begun
+        try:
+            written.result()
+        except IntegrityError:
+            # Rows of one name. From now on names are looked up before they are queued.
+            _remember_names(service, job_id, intake)
+            drafts = intake.with_new_names(drafts)
+            if intake.is_whole:
+                database.write(intake.enqueue, job_id, drafts, answers)
+
+    # Rendered before the transaction: the database is held for writing only, and a run
+    # beside it goes on. While it writes, the next piece is rendered.
+    with ThreadPoolExecutor(1, thread_name_prefix="queue") as writer:
+        begun: _Begun | None = None
+        for piece in _pieces(records):
+            drafts = intake.drafts(piece)
+            finish(begun)
+            begun = None
+            drafts = intake.with_new_names(drafts)
+            if not (intake.is_whole or intake.remembers_names):
+                _remember_names(service, job_id, intake)
+                drafts = intake.with_new_names(drafts)
+            drafts = sift(drafts)
+            if intake.is_whole:
+                answers = _earlier(service, intake, drafts)
+                done = writer.submit(
+                    database.write, intake.enqueue, job_id, drafts, answers
+                )
+                begun = done, drafts, answers
+        finish(begun)
+
+
+def _remember_names(service: Service, job_id: int, intake: Intake) -> None:
+    """Not every row is queued any more: their names are noted elsewhere."""
+    names: dict[str, int] = {}
+    end = intake.first_id - 1
+    while True:
+        intake.remember(names)
+        end, names = service.database.read(jobs.names, job_id, end, PIECE)
+        if not names:
+            return
+
+
 def rehearse(service: Service, intake: Intake, records: _Records, sift: _Sift) -> None:
     """Count what `queue` would queue."""
     for piece in _pieces(records):
-        drafts = sift(intake.drafts(piece))
+        drafts = sift(intake.with_new_names(intake.drafts(piece)))
         intake.rehearse(drafts, _earlier(service, intake, drafts))
     intake.check()
 
@@ -170,5 +223,5 @@ def _offset(on_bytes: Callable[[int], None], done: int) -> Callable[[int], None]
 
 
 def _pieces(records: _Records) -> Iterator[list[Record]]:
-    while piece := list(islice(records, PIECE)):
+    while piece := list(islice(records, ROWS)):
         yield piece

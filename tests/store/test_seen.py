@@ -6,12 +6,38 @@ from hypothesis import strategies as st
 from batch.store.seen import Seen
 
 
+def digest(of: str) -> bytes:
+    return of.encode().ljust(16, b".")
+
+
 def test_the_first_that_asked_is_remembered():
+    a, b, c, d = map(digest, "abcd")
     with Seen() as seen:
-        assert seen.first(b"a") is None
-        seen.add({b"a": 1, b"b": 2})
-        seen.add({b"a": 3, b"c": 4})
-        assert [seen.first(one) for one in (b"a", b"b", b"c", b"d")] == [1, 2, 4, None]
+        assert seen.take({a: 1, b: 2}) == {}
+        assert seen.take({a: 3, c: 4}) == {a: 1}
+        assert seen.take(dict.fromkeys((a, b, c, d), 9)) == {a: 1, b: 2, c: 4}
+
+
+def test_of_two_digests_with_one_half_in_common_neither_is_taken_for_the_other():
+    one, other = b"the same" + b"not this", b"the same" + b"nor that"
+    with Seen() as seen:
+        assert seen.take({one: 1}) == {}
+        assert seen.take({other: 2}) == {}
+        assert seen.take({other: 3, one: 4}) == {one: 1}
+
+
+def test_what_was_not_queued_after_all_is_forgotten():
+    with Seen() as seen:
+        seen.take({digest("a"): 1, digest("b"): 2, digest("c"): 3})
+        seen.forget(2)
+        assert seen.take({digest("a"): 7, digest("b"): 8}) == {digest("a"): 1}
+
+
+def test_more_is_taken_at_a_time_than_one_statement_holds():
+    many = {digest(f"{number}"): number for number in range(1, 1001)}
+    with Seen() as seen:
+        assert seen.take(many) == {}
+        assert seen.take({one: 5000 + id for one, id in many.items()}) == many
 
 
 def test_a_name_belongs_to_the_row_that_took_it_first():
