@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batch.cli import console, words
 from batch.cli.house import Json, Provider, opened
-from batch.core.quota import COUNTED, PERIODIC, Quota, WindowKind
 
 if TYPE_CHECKING:
+    from batch.core.quota import Quota
     from batch.providers.profiles import Profile
     from batch.service.context import Service
 
@@ -101,6 +100,8 @@ def _has_key(service: Service, profile: Profile) -> bool:
 
 
 def _lines(service: Service, profile: Profile) -> list[str]:
+    from batch.core.quota import WindowKind
+
     lines = [
         f"{profile.name}  {profile.title}",
         f"   {profile.base_url}, protocol {profile.protocol}",
@@ -139,6 +140,8 @@ def _lines(service: Service, profile: Profile) -> list[str]:
 
 
 def _headers(quota: Quota) -> dict[str, str]:
+    from dataclasses import asdict
+
     return {name: header for name, header in asdict(quota.signals).items() if header}
 
 
@@ -180,10 +183,16 @@ def config(json: Json = False) -> None:
 
 def _period(quota: Quota) -> float | None:
     """Seconds; None where the window has no period of its own."""
+    from batch.core.quota import PERIODIC
+
     return quota.period.total_seconds() if quota.kind in PERIODIC else None
 
 
 def _profile(service: Service, profile: Profile) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from batch.core.quota import COUNTED
+
     return {
         "name": profile.name,
         "title": profile.title,

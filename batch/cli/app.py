@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import os
 import sys
-import traceback
 from typing import Annotated
 
 import typer
@@ -93,6 +91,9 @@ def main(
 
     Submit a dataset, run it within the day's credits, go on after the reset, export.
     """
+    # Imported where it is needed: `--help` is to be there at once.
+    import logging
+
     if debug:
         logging.basicConfig(level=logging.DEBUG, stream=sys.stderr)
         return
@@ -145,6 +146,8 @@ def _failed(error: BaseException | None, message: str, code: int) -> int:
     except (MemoryError, ImportError):
         return _short_of_memory()
     if error is not None and "--debug" in sys.argv[1:2]:
+        import traceback
+
         frames = traceback.format_tb(error.__traceback__)
         sys.stderr.write("".join(frames) + type(error).__name__ + "\n")
     return code

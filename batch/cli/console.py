@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import IO, Any, ParamSpec, TypeVar
-
-import orjson
-from rich.console import Console
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from batch.core.plain import printable
 from batch.errors import QuotabatchError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,12 +21,16 @@ T = TypeVar("T")
 @cache
 def err() -> Console:
     """For notices, progress and errors; colours only on a terminal."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @cache
 def out() -> Console:
     """For what the command was asked for."""
+    from rich.console import Console
+
     return Console(highlight=False, soft_wrap=True)
 
 
@@ -62,6 +66,8 @@ def data(text: str) -> None:
 
 def as_json(value: Any) -> None:
     """Print one JSON value."""
+    import orjson
+
     data(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 

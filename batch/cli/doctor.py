@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +28,8 @@ def doctor(
 
     Leaves with 1 when something is wrong. Costs no credit, unless you say --call.
     """
+    import asyncio
+
     with opened(makes=call, db=db, provider=provider, base_url=base_url) as service:
         from batch.service import health, trial
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +10,6 @@ import typer
 
 from batch.cli import console, placing, words
 from batch.cli.house import BaseUrl, Db, opened
-from batch.core.quota import FOREVER, TRICKLING
 
 if TYPE_CHECKING:
     from batch.cli.placing import Hands
@@ -142,6 +139,8 @@ def run(
 
 def _until_done(running: Coroutine[Any, Any, Outcome]) -> Outcome:
     """On uvloop, where it is installed: it takes less time for every call."""
+    import asyncio
+
     try:
         import uvloop
     except ImportError:
@@ -198,6 +197,9 @@ async def watched(
 
 def _listen(handle: Run) -> None:
     """First signal: finish what is in flight. Second: stop at once."""
+    import asyncio
+    import signal
+
     loop = asyncio.get_running_loop()
 
     def heard(number: signal.Signals) -> None:
@@ -238,6 +240,7 @@ def tell(service: Service, outcome: Outcome, *, quiet: bool = False) -> None:
 def _tell_reset(
     service: Service, provider: str, ending: Ending, outcome: Outcome
 ) -> None:
+    from batch.core.quota import FOREVER
     from batch.service import reading
 
     if ending.resets_at is None:
@@ -299,6 +302,8 @@ def _counted(standing: Standing) -> str:
 
 
 def _what_is_back(standing: Standing, now: datetime) -> str:
+    from batch.core.quota import TRICKLING
+
     if not standing.is_known and standing.is_closed(now):
         return "When they are back is not known. One call is tried from"
     trickles = standing.quota.kind in TRICKLING

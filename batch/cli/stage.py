@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 from typing import Annotated
 
 import typer
@@ -42,6 +40,8 @@ def standin(
     GET /standin tells the calls that it received; POST /standin/next-day lets its
     clock jump a day.
     """
+    import asyncio
+
     from batch import zones
     from batch.errors import UsageError
     from batch.standin import Standin, parse_faults
@@ -64,6 +64,9 @@ def standin(
 
 
 async def _serve(service: object, port: int) -> None:
+    import asyncio
+    import signal
+
     from batch.standin import Standin
 
     assert isinstance(service, Standin)

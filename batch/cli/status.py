@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -110,6 +109,8 @@ def _lateness(report: JobReport) -> str:
 
 
 def _watch(service: Service, job: str | None) -> None:
+    import asyncio
+
     from rich.live import Live
 
     from batch.service import reading

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from batch.core.forecast import Forecast
-from batch.core.price import Price
-from batch.core.quota import COUNTED, EPOCH, FOREVER, Per, Quota, Unit, WindowKind
-from batch.core.standing import Standing
-
 if TYPE_CHECKING:
+    from batch.core.forecast import Forecast
+    from batch.core.price import Price
+    from batch.core.quota import Quota
+    from batch.core.standing import Standing
     from batch.service.deadlines import Late
 
 
@@ -23,6 +22,8 @@ CLOCK_WAS_AHEAD = (
 
 def iso(at: datetime | None) -> str | None:
     """A moment as JSON has it; None where it never comes, or was never."""
+    from batch.core.quota import EPOCH, FOREVER
+
     return None if at is None or at >= FOREVER or at <= EPOCH else at.isoformat()
 
 
@@ -32,6 +33,8 @@ def credits_of(value: int) -> str:
 
 def comes_back(one: Standing, now: datetime, grants_at: datetime) -> str:
     """When what was taken from a window is there again."""
+    from batch.core.quota import FOREVER, WindowKind
+
     quota = one.quota
     period = stretch(quota.period.total_seconds())
     if not one.is_known:
@@ -97,6 +100,8 @@ def done_by(forecast: Forecast, zone: tzinfo, now: datetime) -> str:
 
     With the hour, where the pace of late is known and the day is near.
     """
+    from batch.core.quota import FOREVER
+
     done = forecast.finished_by
     if done is None or done >= FOREVER:
         return "never"
@@ -130,6 +135,8 @@ def used(one: Standing) -> str:
 
 def allowance(quota: Quota, *, full: bool = False) -> str:
     """A quota in words: `200 a day`, in full `200 credits a day`."""
+    from batch.core.quota import COUNTED, Per, Unit, WindowKind
+
     if quota == COUNTED:
         return "no limit is known"
     unit = "" if quota.unit is Unit.CREDITS and not full else f" {quota.unit}"
@@ -173,6 +180,8 @@ def quota_of(forecast: Forecast, quotas: Sequence[Quota]) -> Quota:
 
 def windows(forecast: Forecast, quota: Quota) -> str:
     """How many windows of a quota the work takes: `3 days`."""
+    from batch.core.quota import WindowKind
+
     named = (WindowKind.DAY, WindowKind.MONTH, WindowKind.MINUTE)
     one = str(quota.kind) if quota.kind in named else "window"
     return number(forecast.windows, one)

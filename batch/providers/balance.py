@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -13,7 +13,9 @@ import orjson
 from batch.core.quota import Quota
 from batch.core.statements import Statement, number
 from batch.core.waits import parse_wait
-from batch.providers.base import Line
+
+if TYPE_CHECKING:
+    from batch.providers.base import Line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,12 +80,10 @@ def foresee_all(
     daily_cap: int | None,
 ) -> Forecast | None:
     """When all that waits for a provider will be done, and further calls behind it."""
-    loads = [
-        Load(
-            provider, job.model, reports.to_ask(connection, job), job.id, job.daily_cap
-        )
-        for job in jobs.listed(connection, provider=provider, active=True)
-    ]
+    loads = []
+    for job in jobs.listed(connection, provider=provider, active=True):
+        calls = reports.to_ask(connection, job, reports.counts(connection, job))
+        loads.append(Load(provider, job.model, calls, job.id, job.daily_cap))
     if more:
         loads.append(Load(provider, model, more, 0, daily_cap))
     ahead = Ahead()

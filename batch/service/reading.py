@@ -216,7 +216,7 @@ def _report(
     service: Service, connection: Connection, job: Job, ahead: Ahead
 ) -> JobReport:
     counts = reports.counts(connection, job)
-    to_ask = reports.to_ask(connection, job) if counts.left else 0
+    to_ask = reports.to_ask(connection, job, counts)
     forecast = None
     if to_ask and job.paused_at is None:
         load = foresight.Load(job.provider, job.model, to_ask, job.id, job.daily_cap)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection
@@ -26,6 +27,8 @@ from batch.service.context import Service
 from batch.store import audit, clocks, jobs, ledger, realign, reports, room, runners
 from batch.store.purse import Holder
 
+#: Up to so many requests are counted before the first call.
+COUNTED_AT_ONCE = 100_000
 #: Which ending speaks for the run, where accounts ended differently.
 GRAVITY = (130, 143, 129, 77, 78, 69, 75)
 
@@ -47,12 +50,24 @@ class Run:
     """A run in progress: look at it, or interrupt it."""
 
     progress: list[Progress] = field(default_factory=list)
-    counts: Counts = field(default_factory=Counts)
+    #: Counts the requests as they are now.
+    count: Callable[[], Counts] = Counts
     started: float = 0.0
     #: The jobs that there were at its beginning.
     known: set[int] = field(default_factory=set)
     runners: list[Runner] = field(default_factory=list)
     _signals: int = 0
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Where the requests stood when the run began, counted at the first look.
+
+        Whoever does not look does not wait for it: millions take a while to count.
+        """
+        now = self.count()
+        done = sum(one.completed for one in self.progress)
+        failed = sum(one.failed for one in self.progress)
+        return replace(now, completed=now.completed - done, failed=now.failed - failed)
 
     def interrupt(self, exit_code: int) -> bool:
         """Drain at the first word, abort at the second; whether it is the first."""
@@ -77,7 +92,7 @@ def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
         return named
     found = service.database.read(jobs.listed, active=True)
     with service.database.reading() as connection:
-        return [job for job in found if reports.counts(connection, job).left]
+        return [job for job in found if reports.has_left(connection, job)]
 
 
 async def run(
@@ -136,7 +151,9 @@ def check(service: Service, chosen: Sequence[Job], keep: int) -> list[Profile]:
 def begin(service: Service, chosen: Sequence[Job], handle: Run) -> None:
     """Put down what there is before a run."""
     handle.started = service.clock.monotonic()
-    handle.counts = _counts(service, chosen)
+    handle.count = lambda: _counts(service, chosen)
+    if sum(job.total for job in chosen) <= COUNTED_AT_ONCE:
+        _ = handle.counts
     handle.known = {job.id for job in service.database.read(jobs.listed)}
 
 

@@ -44,19 +44,23 @@ def counts(connection: Connection, job: Job) -> Counts:
     )
 
 
-def to_ask(connection: Connection, job: Job) -> int:
+def has_left(connection: Connection, job: Job) -> bool:
+    """Whether any request of the job still wants an answer."""
+    mine = requests.c.job_id == job.id
+    running = (requests.c.state == RequestState.RUNNING) & ASIDE
+    return any(
+        connection.execute(select(requests.c.id).where(mine, left).limit(1)).first()
+        for left in (PENDING, running)
+    )
+
+
+def to_ask(connection: Connection, job: Job, counts: Counts) -> int:
     """Calls that the job still wants: requests that wait, less those that share."""
-    alone = requests.c.same_as.is_(None)
-    pending = select(func.count()).where(requests.c.job_id == job.id, PENDING, alone)
-    running = select(func.count()).where(
-        requests.c.job_id == job.id,
-        ASIDE,
-        requests.c.state == RequestState.RUNNING,
-    )
-    return int(
-        connection.execute(pending).scalar_one()
-        + connection.execute(running).scalar_one()
-    )
+    if not (counts.pending and job.duplicates):
+        return counts.left
+    shares = requests.c.same_as.is_not(None)
+    twins = select(func.count()).where(requests.c.job_id == job.id, PENDING, shares)
+    return counts.left - int(connection.execute(twins).scalar_one())
 
 
 def failures(connection: Connection, job: Job) -> list[tuple[str, str, int]]:

@@ -14,7 +14,7 @@ from scene import (
     failed,
 )
 
-from batch.core.model import Counts, RequestState
+from batch.core.model import Counts, Job, RequestState
 from batch.store import jobs, reports, wishes
 from batch.store.answers import IN_DOUBT
 
@@ -37,13 +37,20 @@ def test_counts_say_where_requests_stand(scene: Scene, half_done):
     )
 
 
+def calls(scene: Scene, job: Job) -> int:
+    counts = reports.counts(scene.connection, job)
+    asks = reports.to_ask(scene.connection, job, counts)
+    assert reports.has_left(scene.connection, job) == bool(asks)
+    return asks
+
+
 def test_what_is_left_to_ask_counts_no_request_twice(scene: Scene):
     job = scene.job(5, same_as={1: 0, 2: 0})
-    assert reports.to_ask(scene.connection, job) == 3
+    assert calls(scene, job) == 3
     scene.claimed()
-    assert reports.to_ask(scene.connection, job) == 3
+    assert calls(scene, job) == 3
     scene.settle(answered(job.first_id))
-    assert reports.to_ask(scene.connection, job) == 2
+    assert calls(scene, job) == 2
 
 
 def test_failures_are_told_by_their_cause_the_commonest_first(scene: Scene, half_done):
