@@ -27,6 +27,11 @@ _HEAD = (
 _TAIL = ("usage", "reasoning", "tool_calls", "valid", "invalid")
 
 
+#: What `_beside` tells of, in a row: reasoning, tool_calls, valid, invalid, reused.
+_BESIDE = slice(Result._fields.index("reasoning"), Result._fields.index("reused") + 1)
+_NOTHING = (None,) * 5
+
+
 def write_jsonl(results: Iterable[Result], out: Sink) -> int:
     """Write an object a line; how many."""
     return _write(_jsonl(results), out)
@@ -51,28 +56,30 @@ def _write(lines: Iterable[bytes], out: Sink) -> int:
 
 
 def _jsonl(results: Iterable[Result]) -> Iterator[bytes]:
+    fragment, dumps, newline = orjson.Fragment, orjson.dumps, orjson.OPT_APPEND_NEWLINE
     for one in results:
         error = None
         if one.error_code is not None:
             error = {"code": one.error_code, "message": one.error_message}
-        yield orjson.dumps(
-            {
-                "custom_id": one.custom_id,
-                "status": one.status,
-                "completion": one.completion,
-                "finish_reason": one.finish_reason,
-                "error": error,
-                "model": one.model,
-                "attempts": one.attempts,
-                "usage": orjson.Fragment(one.usage) if one.usage else None,
-                "finished_at": one.finished_at,
-                # As it was read: no number loses a digit.
-                "input": orjson.Fragment(one.input),
-                "valid": one.valid,
-                **_beside(one),
-            },
-            option=orjson.OPT_APPEND_NEWLINE,
-        )
+        line = {
+            "custom_id": one.custom_id,
+            "status": one.status,
+            "completion": one.completion,
+            "finish_reason": one.finish_reason,
+            "error": error,
+            "model": one.model,
+            "attempts": one.attempts,
+            "usage": fragment(one.usage) if one.usage else None,
+            "finished_at": one.finished_at,
+            # As it was read: no number loses a digit.
+            "input": fragment(one.input),
+            "valid": one.valid,
+        }
+        # Plain answers have nothing beside.
+        beside: tuple[object, ...] = one[_BESIDE]
+        if beside != _NOTHING:
+            line |= _beside(one)
+        yield dumps(line, option=newline)
 
 
 def _beside(one: Result) -> dict[str, Any]:

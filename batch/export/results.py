@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from batch.errors import QuotabatchError
 
@@ -33,9 +33,11 @@ class Sink(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """The final outcome of a request, or where it stands: one line of the export."""
+class Result(NamedTuple):
+    """The final outcome of a request, or where it stands: one line of the export.
+
+    A tuple, for there are millions of them.
+    """
 
     custom_id: str
     status: str
@@ -43,9 +45,6 @@ class Result:
     finish_reason: str | None
     error_code: str | None
     error_message: str | None
-    #: HTTP status of the failure, and the endpoint's own code for it.
-    http_status: int | None = None
-    endpoint_code: str | None = None
     model: str
     attempts: int
     #: One JSON object.
@@ -62,6 +61,9 @@ class Result:
     invalid: str | None = None
     #: The request of an earlier job whose answer it took: JOB:CUSTOM_ID.
     reused: str | None = None
+    #: HTTP status of the failure, and the endpoint's own code for it.
+    http_status: int | None = None
+    endpoint_code: str | None = None
 
     @property
     def finished(self) -> datetime | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -16,7 +17,7 @@ from batch.store import reports
 from batch.store.schema import AnyRow
 
 #: Results read in one short transaction: a long one would let the log grow.
-PAGE = 500
+PAGE = 1000
 
 
 def export(
@@ -87,6 +88,7 @@ def results(
     `with_status`: failures have their HTTP status and the endpoint's own code.
     """
     after = job.first_id - 1
+    moment = _Moments()
     last: Mapping[int, AnyRow] = {}
     while True:
         with service.database.reading() as connection:
@@ -101,34 +103,70 @@ def results(
         if not page:
             return
         for row in page:
-            yield _result(row, job, last.get(row.same_as or row.id))
+            why = last.get(row.same_as or row.id) if last else None
+            yield _result(row, job, why, moment)
         after = page[-1].id
 
 
-def _result(row: AnyRow, job: Job, last: AnyRow | None) -> Result:
+def _result(row: AnyRow, job: Job, last: AnyRow | None, moment: _Moments) -> Result:
+    # As reports.page has them.
+    (
+        (_, _, _, _, custom_id, state, attempts, model, source),
+        (text, finish_reason, answered_by, usage, reasoning, tool_calls),
+        (error_code, error_message, finished, provisional, valid, invalid, reused),
+    ) = row[:9], row[9:15], row[15:]
     # What was answered, and is asked again, has its answer until there is another.
-    done = row.state == RequestState.COMPLETED or bool(row.provisional)
-    failed = row.state == RequestState.FAILED
-    finished = row.finished_at if done or failed else None
+    if state == RequestState.COMPLETED or provisional:
+        return Result(
+            custom_id,
+            state,
+            text,
+            finish_reason,
+            None,
+            None,
+            answered_by or model or job.model,
+            attempts,
+            usage,
+            None if finished is None else moment.told(finished),
+            source,
+            reasoning,
+            tool_calls,
+            valid,
+            invalid,
+            reused,
+        )
+    failed = state == RequestState.FAILED
     # Not where what it ended with came of no reply, as of a runner that died.
-    told = last if failed and last is not None and last.code == row.error_code else None
+    told = last if failed and last is not None and last.code == error_code else None
     return Result(
-        custom_id=row.custom_id,
-        status=row.state,
-        completion=row.text if done else None,
-        finish_reason=row.finish_reason if done else None,
-        error_code=row.error_code if failed else None,
-        error_message=row.error_message if failed else None,
+        custom_id=custom_id,
+        status=state,
+        completion=None,
+        finish_reason=None,
+        error_code=error_code if failed else None,
+        error_message=error_message if failed else None,
+        model=model or job.model,
+        attempts=attempts,
+        usage=None,
+        finished_at=moment.told(finished) if failed and finished is not None else None,
+        input=source,
         http_status=told.status if told is not None else None,
         endpoint_code=told.endpoint_code if told is not None else None,
-        model=(row.answered_by if done else None) or row.model or job.model,
-        attempts=row.attempts,
-        usage=row.usage if done else None,
-        finished_at=finished.isoformat(timespec="milliseconds") if finished else None,
-        input=row.input,
-        reasoning=row.reasoning if done else None,
-        tool_calls=row.tool_calls if done else None,
-        valid=row.valid if done else None,
-        invalid=row.invalid if done else None,
-        reused=row.reused if done else None,
     )
+
+
+class _Moments:
+    """Milliseconds as ISO 8601 in UTC; the seconds stay the same for a while."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._text = ""
+
+    def told(self, at: int) -> str:
+        second, milliseconds = divmod(at, 1000)
+        if second != self._second:
+            self._second = second
+            self._text = datetime.fromtimestamp(second, UTC).strftime(
+                "%Y-%m-%dT%H:%M:%S"
+            )
+        return f"{self._text}.{milliseconds:03d}+00:00"

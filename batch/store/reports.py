@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    func,
+    select,
+    type_coerce,
+)
 
 from batch.core.model import Counts, Job, RequestState
 from batch.store.schema import (
@@ -114,10 +121,11 @@ def page(
 ) -> Sequence[AnyRow]:
     """The job's next requests by input order, each with its result; keyset pages.
 
-    `invalid`: only those whose answer is not what the job expects.
+    `invalid`: only those whose answer is not what the job expects. `finished_at` is in
+    milliseconds, as it is stored.
     """
     query = (
-        select(requests, *_RESULT_COLUMNS)
+        select(*_PAGE_COLUMNS)
         .outerjoin(results, _answer_of())
         .where(
             requests.c.id > after,
@@ -200,6 +208,26 @@ _RESULT_COLUMNS = (
     results.c.valid,
     results.c.invalid,
     results.c.reused,
+)
+
+
+#: What an export needs, in the order in which service.exporting takes it.
+_PAGE_COLUMNS = (
+    requests.c.id,
+    requests.c.job_id,
+    requests.c.number,
+    requests.c.same_as,
+    requests.c.custom_id,
+    requests.c.state,
+    requests.c.attempts,
+    requests.c.model,
+    requests.c.input,
+    *(
+        type_coerce(column, BigInteger).label("finished_at")
+        if column is results.c.finished_at
+        else column
+        for column in _RESULT_COLUMNS
+    ),
 )
 
 
