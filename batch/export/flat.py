@@ -76,7 +76,7 @@ def _jsonl(results: Iterable[Result]) -> Iterator[bytes]:
             "valid": one.valid,
         }
         # Plain answers have nothing beside.
-        beside: tuple[object, ...] = one[_BESIDE]
+        beside: object = one[_BESIDE]
         if beside != _NOTHING:
             line |= _beside(one)
         yield dumps(line, option=newline)

@@ -166,7 +166,5 @@ class _Moments:
         second, milliseconds = divmod(at, 1000)
         if second != self._second:
             self._second = second
-            self._text = datetime.fromtimestamp(second, UTC).strftime(
-                "%Y-%m-%dT%H:%M:%S"
-            )
+            self._text = datetime.fromtimestamp(second, UTC).isoformat()[:19]
         return f"{self._text}.{milliseconds:03d}+00:00"
