@@ -21,6 +21,8 @@ from batch.core.sandbox import MAX_TEXT, Compiled
 from batch.errors import RowError, TemplateError
 
 MAX_ID = 512
+#: Columns that make of a row more than a prompt and a name.
+_MORE = frozenset({"messages", "message", "body", "model", "completion"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +82,23 @@ class Renderer:
         self._id_column = template.id_column
         self._model_is_data = self._reads("model")
         self._body_is_data = self._reads("body")
+        #: Whether a row is asked for by its own prompt and name, if it has no more.
+        self._is_bare = not self._templates and not (
+            template.prompt_column or template.id_column
+        )
         self._own = [key for key in ("messages", "message") if not self._reads(key)]
         self._own_prompt = not self._reads("prompt")
 
     def render(self, values: Mapping[str, Any], number: int) -> Rendered:
         """The request of a row; `number` names the row if nothing else does."""
+        if self._is_bare and _MORE.isdisjoint(values):
+            prompt = values.get("prompt")
+            # What is wrong with it is told further down.
+            if type(prompt) is str and prompt.strip() and len(prompt) < MAX_TEXT // 4:
+                check_text(prompt, "the prompt")
+                custom_id = self._custom_id(values, number, None)
+                said = [{"role": "user", "content": prompt}]
+                return Rendered(custom_id, said, None, {})
         line = values if isinstance(values, dict) else dict(values)
         exported = batchlines.is_exported(line)
         source = None
@@ -170,9 +184,9 @@ class Renderer:
         check_text(model, "the model")
         return model
 
-    def _custom_id(self, row: dict[str, Any], number: int, name: Any) -> str:
+    def _custom_id(self, row: Mapping[str, Any], number: int, name: Any) -> str:
         if self._id is not None:
-            return _checked_id(self._id.render(row))
+            return _checked_id(self._id.render(dict(row)))
         if self._id_column is not None:
             if self._id_column not in row:
                 reason = f"the row has no column {self._id_column!r} for its id"

@@ -602,3 +602,25 @@ def test_no_row_whatsoever_raises_anything_but_a_row_error(value):
                 assert got.messages[-1]["role"] == "user"
                 assert 0 < len(got.custom_id) <= 512
     assert not any("\n" in reason for reason in refused)
+
+
+@pytest.mark.parametrize("value", ["iron", "铁\n", "", " ", "{{ b }}", "<&'>", 7, True])
+def test_a_plain_template_says_what_jinja_would(value):
+    """Texts and columns are put together without it."""
+    row = {"a": value, "b": "and gold"}
+    short, long = "Of {{ a }}\n{{b}}.\n", "Of {{ a }}\n{% if 1 %}{{b}}{% endif %}.\n"
+    [said] = render(Template(prompt=short), row).messages
+    assert said == render(Template(prompt=long), row).messages[0]
+    assert said["content"] == f"Of {value}\nand gold.\n"
+
+
+@pytest.mark.parametrize("name", ["self", "range", "row", "loop"])
+def test_names_that_jinja_has_are_columns_where_it_lets_them_be(name):
+    def tried(prompt: str) -> object:
+        try:
+            return render(Template(prompt=prompt), {name: "a text", "x": 1}).messages
+        except RowError as error:
+            return str(error)
+
+    plain, other = f"{{{{ {name} }}}}", f"{{% if 1 %}}{{{{ {name} }}}}{{% endif %}}"
+    assert tried(plain) == tried(other)
