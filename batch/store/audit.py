@@ -43,7 +43,7 @@ CHECKED_WHOLE = 16 * 1024 * 1024
 #: Tables that have few rows, however many requests there are.
 _SMALL = (accounts, jobs, windows, runners, estimates, resets, clocks, datings)
 #: Where a run reads and writes next, in every table and index that it adds to.
-_NEXT = 1000
+_NEXT = 200
 _ENDS = (
     select(requests)
     .where(PENDING)
