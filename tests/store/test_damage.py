@@ -35,7 +35,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def check(path: Path) -> None:
-    database = Database(path)
+    database = Database.open(path)
     try:
         database.read(audit.refuse_damage, path)
     finally:
