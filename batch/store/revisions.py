@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from batch.address import Address
 from batch.errors import StoreError
 from batch.places import carried
-from batch.store.schema import REVISION, metadata
+from batch.store.schema import REVISION, metadata, requests
 
 
 def of(connection: Connection) -> str | None:
@@ -32,8 +32,10 @@ def refuse_newer(revision: str, address: Address) -> None:
 def require(connection: Connection, address: Address) -> None:
     """StoreError unless a server's database has this very schema."""
     revision = of(connection)
-    if revision == REVISION:
+    # Other programs number their revisions too.
+    if revision == REVISION and inspect(connection).has_table(requests.name):
         return
+    refuse_strangers(connection, address)
     upgrade = f"`quotabatch db upgrade --db {address}`"
     if revision is None:
         raise StoreError(f"{address} has no schema of quotabatch's: {upgrade} makes it")
