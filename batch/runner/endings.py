@@ -101,7 +101,7 @@ def away(error: StoreError, calls: int, patience: float) -> str:
     return f"{error}. Waiting for it{until}{flight}."
 
 
-AWAY_NO_MORE = "The database is back."
+BACK = "The database is back."
 
 
 def in_doubt(whose: str, orphans: Sequence[Orphan], *, hold: bool) -> str:

@@ -27,6 +27,7 @@ from batch.core.verdict import Rules, Verdict, VerdictKind, judge
 from batch.errors import StoreAwayError, StoreError
 from batch.providers.base import Endpoint
 from batch.runner import endings
+from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
 from batch.runner.pace import Pace
 from batch.runner.trade import HEARTBEAT, SAME, Trade
@@ -38,10 +39,6 @@ from batch.worker import NoMoreAttemptsError, Worker
 
 #: A sleep is taken in naps, so that the wall clock is looked at again.
 NAP = 30.0
-#: Seconds between two tries to reach the database's server again.
-RECONNECT = 1.0
-#: How often the last outcomes are brought to a database whose server is away.
-LAST_TRIES = 10
 #: Seconds between looks at what runners of other machines still hold.
 LOOK_AGAIN = 2.0
 
@@ -78,6 +75,7 @@ class Runner:
         self._worker = Worker(
             endpoint, self, clock, random, on_text, price, trade.use_within
         )
+        self._outage = Outage(clock, options, notify)
         self._outlook = Outlook(endpoint, trade, clock, provider, notify)
         self._tasks: dict[asyncio.Task[None], Claim] = {}
         #: Requests that hold a slot: claimed, and no outcome of theirs is on its way.
@@ -86,8 +84,6 @@ class Runner:
         self._calling: set[int] = set()
         #: Those that hold a credit, and whose call has not begun.
         self._fresh: set[int] = set()
-        #: Since when the database's server cannot be reached, by the monotonic clock.
-        self._away_since: float | None = None
         #: Failed for good since the last success, by transient failures only.
         self._given_up: list[int] = []
         self._ending: Ending | None = None
@@ -183,7 +179,10 @@ class Runner:
             try:
                 ending = await self._turn()
             except StoreAwayError as error:
-                await self._outlast(error)
+                self._outage.meet(error, len(self._under_way()))
+                if self._ending is not None:
+                    raise
+                await self._sleep(RECONNECT, self._ends)
                 continue
             if ending is not None:
                 return ending
@@ -198,17 +197,6 @@ class Runner:
             await self._nap(self._until_next_chance())
             return None
         return await self._rest()
-
-    async def _outlast(self, error: StoreAwayError) -> None:
-        """Wait for the database's server; raise the error where that takes too long."""
-        now = self._clock.monotonic()
-        patience = float("inf") if self._options.wait else self._options.max_pause
-        if self._away_since is None:
-            self._away_since = now
-            self._notify(endings.away(error, len(self._under_way()), patience))
-        if self._ending is not None or now - self._away_since > patience:
-            raise error
-        await self._sleep(RECONNECT, self._ends)
 
     async def _exchange(self) -> None:
         """One transaction: what came of calls goes in, new claims come out."""
@@ -229,9 +217,7 @@ class Runner:
             # Answers in hand are tried once more on the way out.
             self._tray.put_back(batch)
             raise
-        if self._away_since is not None:
-            self._away_since = None
-            self._notify(endings.AWAY_NO_MORE)
+        self._outage.end()
         for settlement in batch.settlements:
             self._count(settlement)
         renewed = [claim.request_id for claim in traded.renewed if claim is not None]
@@ -258,7 +244,7 @@ class Runner:
 
     def _known(self) -> set[int] | None:
         """After a loss of the database: the requests whose credits are in use."""
-        if self._away_since is None:
+        if not self._outage.lasts:
             return None
         return self._calling | self._fresh
 
@@ -420,8 +406,7 @@ class Runner:
         # They failed only because everything did.
         given_up = self._given_up if self._ending is not None else []
         batch = self._tray.take()
-        # One that was waited for in vain is tried once.
-        tries = LAST_TRIES if self._away_since is None else 1
+        tries = self._outage.last_tries
         while True:
             try:
                 orphans = await self._trade.leave(batch, given_up, self._calling)
