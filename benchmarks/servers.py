@@ -197,7 +197,7 @@ def measure(sizes: list[int], numbers: list[int], seconds: float) -> dict[str, A
             found["cost"][rows] = {"bytes_a_row": size[0][0] / rows, "rounds": []}
         for _ in range(5):
             for rows, url in urls.items():
-                found["cost"][rows]["rounds"].append(cost(url, 20))
+                found["cost"][rows]["rounds"].append(cost(url, 12))
         url = urls[sizes[min(1, len(sizes) - 1)]]
         for shared in (True, False):
             whose = "one account" if shared else "an account each"

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from pgserver import Cluster, cluster
 from scene import Scene
+from tables import made
 
 from batch.address import Address
-from batch.store import postgres, revisions, schema
+from batch.store import schema
 from batch.store.engine import Database
 
 KINDS = ["sqlite", "postgresql"]
@@ -37,16 +38,6 @@ def server() -> Iterator[Cluster]:
 def tables(server: Cluster) -> str:
     """The name of a database on that server that has our tables."""
     return made(server)
-
-
-def made(server: Cluster) -> str:
-    """A new database with our tables; its name."""
-    name = server.create()
-    engine = postgres.engine(server.server(name, server.folder))
-    with engine.connect() as connection:
-        revisions.migrate(connection)
-    engine.dispose()
-    return name
 
 
 @pytest.fixture

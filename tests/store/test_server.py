@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from conftest import made
 from pgserver import Cluster
 from scene import GUARD, MIDNIGHT, MINUTE, NOON, SECOND, Scene, answered, daily, failed
 from sqlalchemy import Connection, event, select, text
 from sqlalchemy.exc import OperationalError
+from tables import made
 
 from batch.address import Server
 from batch.clock import SystemClock
