@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import BinaryIO
 
@@ -19,12 +19,13 @@ from sqlalchemy.exc import IntegrityError
 from batch.dataset.files import name_of, size
 from batch.dataset.reader import read
 from batch.dataset.rows import Row
-from batch.errors import DatasetError
+from batch.errors import DatasetError, StoreAwayError, StoreError
 from batch.service import reading
 from batch.service.context import PIECE, Service
 from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake, Record
 from batch.service.order import Order, Receipt, check_params
 from batch.store import jobs
+from batch.store.engine import Database
 from batch.store.seen import Seen
 
 _Records = Iterator[Record]
@@ -76,9 +77,15 @@ def receipt_of(order: Order) -> Receipt:
 def foresee(service: Service, order: Order, receipt: Receipt) -> None:
     """Note when all of it will be done."""
     more = receipt.calls if order.dry_run else 0
-    receipt.forecast = reading.forecast(
-        service, order.provider, more, model=receipt.model, daily_cap=order.daily_cap
-    )
+    # It is queued, whether the database's server can tell this or not.
+    with suppress(StoreAwayError):
+        receipt.forecast = reading.forecast(
+            service,
+            order.provider,
+            more,
+            model=receipt.model,
+            daily_cap=order.daily_cap,
+        )
 
 
 def queue(
@@ -111,10 +118,9 @@ def queue(
             _enqueue(service, job_id, intake, records, sift)
             intake.check()
             database.write(publish, job_id)
-        except BaseException:
-            while not database.write(jobs.discard, job_id, PIECE):
-                pass
-            raise
+        except BaseException as error:
+            if _is_undone(database, job_id) or not isinstance(error, StoreError):
+                raise
     return job_id
 
 
@@ -182,6 +188,26 @@ def _remember_names(service: Service, job_id: int, intake: Intake) -> None:
         end, names = service.database.read(jobs.names, job_id, end, PIECE)
         if not names:
             return
+
+
+def _is_undone(database: Database, job_id: int) -> bool:
+    """Remove what was queued so far; False: it is a job already.
+
+    A reply that was lost says nothing of its commit, and a job that others see may have
+    answers.
+    """
+    try:
+        # In a writing transaction: by its turn, the one before it has ended.
+        if database.write(jobs.is_published, job_id):
+            return False
+        while not database.write(jobs.discard, job_id, PIECE):
+            pass
+    except StoreAwayError as error:
+        raise StoreAwayError(
+            f"{error}; once it is back, `quotabatch status` tells whether the job is "
+            "queued"
+        ) from None
+    return True
 
 
 def rehearse(service: Service, intake: Intake, records: _Records, sift: _Sift) -> None:

@@ -203,6 +203,12 @@ def unfinished(connection: Connection) -> list[tuple[int, str]]:
     return [(row.id, row.submission) for row in rows]
 
 
+def is_published(connection: Connection, job_id: int) -> bool:
+    """Whether the last row of this job was queued, so that others see it."""
+    query = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.submission.is_(None))
+    return connection.scalar(query) is not None
+
+
 def withdraw(connection: Connection, job_id: int) -> None:
     """The job is seen by nobody any more, like one that is not whole yet."""
     connection.execute(
