@@ -25,7 +25,9 @@ test: $(VENV)/.dev
 	$(PYTEST) -m "not long and not heavy"
 
 test-all: $(VENV)/.dev $(VENV)/.heavy
-	$(PYTEST)
+	$(PYTEST) -m "not cluster"
+	@# Each of these has a cluster of its own, which wants all cores.
+	$(BIN)/python -m pytest -m cluster
 
 # One seed again, with all that happens in it: campaign.py --help.
 SEEDS ?= 1000

@@ -39,6 +39,8 @@ T = TypeVar("T")
 GLANCE = 0.25
 #: Seconds after which it is told that a runner waits for a place.
 PLACING = 10.0
+#: The same where the cluster is large enough: its processes take their time to start.
+STARTING = 60.0
 #: Seconds after which a run ends none of whose runners has got a place.
 NO_PLACE = 120.0
 #: Seconds that runners have to give up their calls, and to say so.
@@ -234,7 +236,8 @@ class Crew:
 
     def _tell_of_waiting(self, seat: Seat, seconds: float) -> None:
         """Say so where there is no place for a runner, rather than wait in silence."""
-        if seconds < PLACING or self._cluster.has_room():
+        enough = self._cluster.places() >= len(self._seats)
+        if seconds < (STARTING if enough else PLACING):
             return
         if not self._waits_told:
             self._waits_told = True

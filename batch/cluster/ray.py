@@ -176,8 +176,8 @@ class RayCluster:
     def hand(self) -> RayHand:
         return RayHand(self._ray, self._actor.remote())
 
-    def has_room(self) -> bool:
-        return float(self._ray.available_resources().get("CPU", 0)) >= 1
+    def places(self) -> int:
+        return int(self._ray.cluster_resources().get("CPU", 0))
 
     def room(self) -> str:
         there = float(self._ray.cluster_resources().get("CPU", 0))

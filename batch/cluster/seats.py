@@ -35,8 +35,8 @@ class Cluster(Protocol):
     def hand(self) -> Hand:
         """A new runner, which gets a place as soon as there is one."""
 
-    def has_room(self) -> bool:
-        """Whether a place is free."""
+    def places(self) -> int:
+        """How many runners it has a place for, where nobody else is there."""
 
     def room(self) -> str:
         """What there is, in words."""

@@ -127,8 +127,8 @@ class Company:
         self.players.append(player)
         return player
 
-    def has_room(self) -> bool:
-        return not self.is_full
+    def places(self) -> int:
+        return 1 if self.is_full else 1000
 
     def room(self) -> str:
         return "each takes a CPU, and of the cluster's 2 none is free"

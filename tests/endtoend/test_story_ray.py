@@ -21,7 +21,7 @@ from raynodes import PATIENCE, Nodes, in_flight, needs_ray
 from stage import KEY, GateClock, Stage, wait_until
 from truth import all_answered, database, holds, plain
 
-pytestmark = [pytest.mark.heavy, needs_ray]
+pytestmark = [pytest.mark.heavy, pytest.mark.cluster, needs_ray]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from batch.store import postgres, revisions
 
 pytestmark = [
     pytest.mark.heavy,
+    pytest.mark.cluster,
     needs_ray,
     pytest.mark.skipif(os.geteuid() != 0, reason="names of machines are root's"),
 ]
