@@ -13,6 +13,8 @@ from __future__ import annotations
 import ctypes
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 #: The least that Ray takes.
@@ -25,6 +27,8 @@ def main(folder: str, cpus: list[int]) -> None:
 
     told: dict[str, Any] = {"object_store_memory": OBJECTS, "include_dashboard": False}
     head = {**told, "num_cpus": cpus[0], "temp_dir": folder}
+    # Where Ray notes down the newest cluster, whatever folder that has; made by nobody.
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
     cluster = Cluster(initialize_head=True, head_node_args=head)
     nodes = [cluster.add_node(num_cpus=one, **told) for one in cpus[1:]]
     print(cluster.address, flush=True)  # noqa: T201

@@ -19,7 +19,7 @@ MIB = 1024 * 1024
 @pytest.mark.long
 @pytest.mark.fault(19)
 def test_a_large_import_and_a_run_do_not_lock_each_other_out(stage: Stage):
-    lines = 100_000
+    lines = 400_000
     served = stage.serve(limit=None)
     rows = (json.dumps({"prompt": f"zeile {n}"}) for n in range(lines))
     path = stage.write("rows.jsonl", "\n".join(rows) + "\n")

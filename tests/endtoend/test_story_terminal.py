@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import subprocess
+import termios
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -44,6 +45,14 @@ class Terminal:
     def shows(self, text: str) -> None:
         """Wait until it has shown this."""
         wait_until(lambda: text in self.text, f"{text!r} on the terminal")
+
+    def hides(self) -> None:
+        """Wait until what is typed is not shown: what came before is thrown away."""
+
+        def is_hidden() -> bool:
+            return not termios.tcgetattr(self._ours)[3] & termios.ECHO
+
+        wait_until(is_hidden, "a hidden prompt")
 
     def types(self, text: str) -> None:
         os.write(self._ours, text.encode())
@@ -141,6 +150,7 @@ def test_no_color_is_respected(stage: Stage):
 def test_a_key_is_typed_unseen(stage: Stage):
     with terminal(stage, "keys", "set", env={"ESPAI_API_KEY": None}) as typing:
         typing.shows("Key for espai")
+        typing.hides()
         typing.types(KEY + "\n")
         assert typing.end() == 0
 
