@@ -38,7 +38,9 @@ from batch.store.schema import PROVISIONAL, Moment, requests, results
 #: The code of a request whose run ended while it was being asked.
 IN_DOUBT = "in_doubt"
 #: Characters of answers that are written by one statement at most.
-MOST_AT_ONCE = 8 * 1024 * 1024
+MOST_AT_ONCE = 1024 * 1024
+#: Characters beyond which an answer is written by a statement of its own.
+LONG = 64 * 1024
 
 _OPEN: list[ColumnElement[str]] = [
     literal_column(f"'{state}'") for state in ("running", "pending")
@@ -126,7 +128,11 @@ def complete(
         return
     connection.execute(_COMPLETE_TWINS, {"ids": ids})
     if connection.dialect.name == "sqlite":
-        for some in _pieces(settlements):
+        # To pack a long one takes memory, and saves nothing.
+        long = [one for one in settlements if _size(one) > LONG]
+        if long:
+            connection.execute(_RESULT["sqlite"], [_row(one, now) for one in long])
+        for some in _pieces([one for one in settlements if _size(one) <= LONG]):
             packed = _packed(some, now)
             if "\\u0000" in packed["rows"]:
                 # SQLite's JSON would end a text there.
@@ -143,14 +149,20 @@ def _pieces(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
     lot: list[Settlement] = []
     size = 0
     for one in settlements:
-        done = one.completion
-        assert done is not None
-        size += len(done.text) + len(done.reasoning or "")
+        size += _size(one)
         if lot and size > MOST_AT_ONCE:
             yield lot
-            lot, size = [], 0
+            lot, size = [], _size(one)
         lot.append(one)
-    yield lot
+    if lot:
+        yield lot
+
+
+def _size(one: Settlement) -> int:
+    """Characters of an answer."""
+    done = one.completion
+    assert done is not None
+    return len(done.text) + len(done.reasoning or "")
 
 
 def _packed(settlements: Sequence[Settlement], now: datetime) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pgproxy import Proxy
 from stage import GateClock, wait_until
 
 #: A few of many in every run of the tests; all of them in the campaigns.
-SOME = (5, 7, 8)
+SOME = (7,)
 EVERY = [
     pytest.param(number, marks=() if number in SOME else pytest.mark.long)
     for number in range(1, 25)

@@ -74,7 +74,11 @@ def sqlite_database(file: Path) -> Iterator[Database]:
         yield database
 
 
-@pytest.fixture(scope="session", params=KINDS)
+#: Laws with many examples: on a server they are for the campaigns.
+ARENAS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
+
+
+@pytest.fixture(scope="session", params=ARENAS)
 def arena(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A database for many examples, each of which is undone."""
     address: Address

@@ -642,3 +642,11 @@ def test_a_job_that_nobody_ever_saw_leaves_no_gap_in_the_numbers(scene, earlier)
     while not jobs.discard(scene.connection, gone.id, 100):
         pass
     assert scene.job(1).id == gone.id == earlier + 1
+
+
+def test_long_answers_and_short_ones_are_stored_alike(scene):
+    scene.job(4)
+    ids = scene.claimed(4)
+    texts = ["short", "x" * 200_000, "short too", "y" * 70_000]
+    scene.settle(*(answered(one, text) for one, text in zip(ids, texts, strict=True)))
+    assert [scene.result(one).text for one in ids] == texts
