@@ -9,11 +9,12 @@ PIP    := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check in
 # As many tests at once as there are cores; what is left is shared out again.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-all simulate lint format bench clean
+.PHONY: help demo test test-all test-cluster simulate lint format bench clean
 help:
 	@echo "make demo      see the whole story in 20 seconds, on a stand-in service"
 	@echo "make test      the tests (under five minutes)"
 	@echo "make test-all  the tests and the long campaigns"
+	@echo "make test-cluster  runs on Ray clusters, one after the other"
 	@echo "make simulate  whole runs in virtual time, SEEDS=1000 of them, on all cores"
 	@echo "make bench     how fast it is, over the bare client and raw SQLite; takes its time"
 	@echo "make lint      ruff, mypy --strict, the import contracts"
@@ -26,7 +27,9 @@ test: $(VENV)/.dev
 
 test-all: $(VENV)/.dev $(VENV)/.heavy
 	$(PYTEST) -m "not cluster"
-	@# Each of these has a cluster of its own, which wants all cores.
+
+# Each of these has a Ray cluster of its own, which wants all cores.
+test-cluster: $(VENV)/.dev $(VENV)/.heavy
 	$(BIN)/python -m pytest -m cluster
 
 # One seed again, with all that happens in it: campaign.py --help.

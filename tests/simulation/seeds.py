@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
+import pytest
 from drama import Family, play
 from ground import Ground
 from realm import Realm
 from remote import BrokenLaw
 
-#: Played in every run of the tests, in pieces that can be shared out.
+#: Played by the tests, in pieces that can be shared out.
 SAFETY, LIVENESS = range(0, 240, 20), range(0, 80, 10)
+
+
+def shared(pieces: range) -> list[Any]:
+    """The first half for every run of the tests, the second for the campaigns."""
+    half = len(pieces) // 2
+    later = [pytest.param(one, marks=pytest.mark.long) for one in pieces[half:]]
+    return [*pieces[:half], *later]
 
 
 def again(family: str, seed: int) -> str:

@@ -19,17 +19,18 @@ from seeds import (
     LIVENESS,
     SAFETY,
     play_all,
+    shared,
     traced,
 )
 from weather import TROUBLES
 
 
-@pytest.mark.parametrize("first", SAFETY)
+@pytest.mark.parametrize("first", shared(SAFETY))
 def test_whatever_goes_wrong_no_law_is_broken(ground: Ground, first: int):
     play_all(ground, Family.SAFETY, range(first, first + SAFETY.step))
 
 
-@pytest.mark.parametrize("first", LIVENESS)
+@pytest.mark.parametrize("first", shared(LIVENESS))
 def test_when_the_trouble_is_over_everything_is_answered(ground: Ground, first: int):
     play_all(ground, Family.LIVENESS, range(first, first + LIVENESS.step))
 
