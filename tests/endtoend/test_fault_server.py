@@ -90,6 +90,7 @@ def test_connections_that_are_cut_all_the_time_cost_nothing(machines: Machines):
     machines.holds(served)
 
 
+@pytest.mark.long
 @pytest.mark.fault(55)
 def test_a_server_that_stays_away_ends_the_run_and_keeps_what_is_paid(
     machines: Machines,
@@ -119,6 +120,7 @@ def test_a_server_that_stays_away_ends_the_run_and_keeps_what_is_paid(
     machines.holds(served)
 
 
+@pytest.mark.long
 @pytest.mark.fault(55)
 def test_a_submission_whose_replies_are_lost_is_whole_or_not_there(machines: Machines):
     """It says what is so: a job that others see by now is not taken back."""

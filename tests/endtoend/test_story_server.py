@@ -149,6 +149,7 @@ def test_a_late_answer_changes_nothing_where_there_is_one(machines: Machines):
     machines.holds(served)
 
 
+@pytest.mark.long
 def test_every_command_works_there(machines: Machines):
     stage = machines.machine()
     served = stage.serve(limit=20)
@@ -182,6 +183,7 @@ def test_every_command_works_there(machines: Machines):
     assert stage.submit(["noch eine"]) == job + 1
 
 
+@pytest.mark.long
 def test_another_database_with_the_same_key_is_refused(machines: Machines):
     stage = machines.machine()
     stage.serve(limit=20)
