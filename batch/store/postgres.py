@@ -144,7 +144,11 @@ class Session:
             connection = self._stack.enter_context(engine.connect())
             # Its end is the connection's: the pool must not get it back.
             connection.detach()
-            connection.execute(select(func.pg_advisory_lock(LOCKS, _number(self.name))))
+            number = _number(self.name)
+            connection.execute(select(func.pg_advisory_lock(LOCKS, number)))
+            # The server takes its time to notice that a connection has ended.
+            unlock = select(func.pg_advisory_unlock(LOCKS, number))
+            self._stack.callback(connection.execute, unlock)
         return self
 
     def __exit__(
