@@ -1,7 +1,5 @@
 """`models`, `providers`, `config`: what there is, and where each setting came from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +70,7 @@ def _one_of(wanted: Sequence[str]) -> str | None:
     return names[0] if names else None
 
 
-def _in_one_line(service: Service, profile: Profile) -> str:
+def _in_one_line(service: "Service", profile: "Profile") -> str:
     limits = "; ".join(words.allowance(one, full=True) for one in profile.quotas)
     parts = [_key(service, profile), limits]
     if profile.terms:
@@ -82,14 +80,14 @@ def _in_one_line(service: Service, profile: Profile) -> str:
     return " | ".join(parts)
 
 
-def _key(service: Service, profile: Profile) -> str:
+def _key(service: "Service", profile: "Profile") -> str:
     """`key set`, `no key`, or `needs no key`."""
     if _has_key(service, profile):
         return "key set"
     return "no key" if profile.key_env else "needs no key"
 
 
-def _has_key(service: Service, profile: Profile) -> bool:
+def _has_key(service: "Service", profile: "Profile") -> bool:
     from batch.errors import KeyRefusedError
 
     try:
@@ -99,7 +97,7 @@ def _has_key(service: Service, profile: Profile) -> bool:
         return False
 
 
-def _lines(service: Service, profile: Profile) -> list[str]:
+def _lines(service: "Service", profile: "Profile") -> list[str]:
     from batch.core.quota import WindowKind
 
     lines = [
@@ -139,13 +137,13 @@ def _lines(service: Service, profile: Profile) -> list[str]:
     return lines
 
 
-def _headers(quota: Quota) -> dict[str, str]:
+def _headers(quota: "Quota") -> dict[str, str]:
     from dataclasses import asdict
 
     return {name: header for name, header in asdict(quota.signals).items() if header}
 
 
-def _codes(profile: Profile) -> dict[str, list[str]]:
+def _codes(profile: "Profile") -> dict[str, list[str]]:
     """Its error codes, by what they mean."""
     rules = profile.rules
     meanings = {
@@ -181,14 +179,14 @@ def config(json: Json = False) -> None:
             console.data(f"{name}: {path}")
 
 
-def _period(quota: Quota) -> float | None:
+def _period(quota: "Quota") -> float | None:
     """Seconds; None where the window has no period of its own."""
     from batch.core.quota import PERIODIC
 
     return quota.period.total_seconds() if quota.kind in PERIODIC else None
 
 
-def _profile(service: Service, profile: Profile) -> dict[str, Any]:
+def _profile(service: "Service", profile: "Profile") -> dict[str, Any]:
     from dataclasses import asdict
 
     from batch.core.quota import COUNTED
@@ -213,7 +211,7 @@ def _profile(service: Service, profile: Profile) -> dict[str, Any]:
     }
 
 
-def _quota(quota: Quota) -> dict[str, Any]:
+def _quota(quota: "Quota") -> dict[str, Any]:
     """As config.toml has it; a limit that nobody knows is null."""
     return {
         "name": quota.name,

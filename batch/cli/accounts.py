@@ -1,7 +1,5 @@
 """`quota` and `keys`: whose allowance it is, and what is left of it."""
 
-from __future__ import annotations
-
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,7 +140,7 @@ def remove_key(provider: KeyOf = "") -> None:
         console.note(f"The key for {profile.name} is forgotten.")
 
 
-def _named(service: Service, provider: str) -> Profile:
+def _named(service: "Service", provider: str) -> "Profile":
     from batch.errors import UsageError
 
     if provider and provider not in service.settings.profiles:
@@ -155,7 +153,7 @@ def _named(service: Service, provider: str) -> Profile:
     return service.settings.profile(provider or None)
 
 
-def _lines(service: Service, report: AccountReport) -> list[str]:
+def _lines(service: "Service", report: "AccountReport") -> list[str]:
     keep = service.settings["keep"]
     now = service.time.now()
     lines = [report.label]
@@ -195,7 +193,7 @@ def _lines(service: Service, report: AccountReport) -> list[str]:
     return lines
 
 
-def _left(one: Standing, now: datetime, keep: int) -> str:
+def _left(one: "Standing", now: "datetime", keep: int) -> str:
     if not one.is_known:
         return ""
     return f", {one.room(now, keep):,} left{_aside(keep, 'kept')}"
@@ -205,7 +203,7 @@ def _aside(value: int, what: str) -> str:
     return f" ({value:,} {what})" if value else ""
 
 
-def _as_json(service: Service, report: AccountReport) -> list[dict[str, Any]]:
+def _as_json(service: "Service", report: "AccountReport") -> list[dict[str, Any]]:
     now = service.time.now()
     return [
         {
@@ -238,7 +236,7 @@ def _as_json(service: Service, report: AccountReport) -> list[dict[str, Any]]:
     ]
 
 
-def _history(service: Service, json: bool) -> None:
+def _history(service: "Service", json: bool) -> None:
     from batch.service import reading
 
     found = reading.history(service, 60)
@@ -267,13 +265,13 @@ def _history(service: Service, json: bool) -> None:
         console.note("Nothing has been spent yet.")
 
 
-def _limit(history: History) -> int | None:
+def _limit(history: "History") -> int | None:
     """Of a day, where it is known."""
     quota = history.quota
     return quota.limit if quota is not None and quota.is_known else None
 
 
-def history_lines(history: History) -> list[str]:
+def history_lines(history: "History") -> list[str]:
     """An account's days, a bar each."""
     most = max([1, *(day.spent.credits for day in history.days)])
     limit = _limit(history)

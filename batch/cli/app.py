@@ -3,8 +3,6 @@
 A command parses, calls a service, and shows; rules and SQL are further down.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """`append`: more rows for a job that exists."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`db`: the database as a whole: upgrade, check, backup, copy."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +110,7 @@ def copy(
 
 
 @contextmanager
-def _named(name: str, given: str, finishes: bool = False) -> Iterator[Service]:
+def _named(name: str, given: str, finishes: bool = False) -> "Iterator[Service]":
     """The house with this database, in which errors call it by its argument's name."""
     from batch.errors import UsageError
 
@@ -126,7 +124,7 @@ def _named(name: str, given: str, finishes: bool = False) -> Iterator[Service]:
         yield service
 
 
-def _tell(origin: Service, goal: Service, moved: Moved) -> None:
+def _tell(origin: "Service", goal: "Service", moved: "Moved") -> None:
     from batch.address import Server
 
     before, after = origin.settings.database, goal.settings.database
@@ -151,7 +149,7 @@ def _tell(origin: Service, goal: Service, moved: Moved) -> None:
     )
 
 
-def _told(totals: Totals) -> str:
+def _told(totals: "Totals") -> str:
     spent = totals.entries.get("spent", (0, 0))[1]
     return (
         f"{words.number(totals.jobs, 'job')}, "

@@ -1,7 +1,5 @@
 """`doctor`: what is in order, what is not, and what to do about it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,7 +31,7 @@ def doctor(
     with opened(makes=call, db=db, provider=provider, base_url=base_url) as service:
         from batch.service import health, trial
 
-        def all_of_it() -> Iterator[Finding]:
+        def all_of_it() -> "Iterator[Finding]":
             yield from health.examine(service)
             yield from asyncio.run(health.examine_endpoint(service))
             if call:
@@ -42,7 +40,7 @@ def doctor(
         report(all_of_it(), json=json)
 
 
-def report(findings: Iterable[Finding], *, json: bool) -> None:
+def report(findings: "Iterable[Finding]", *, json: bool) -> None:
     """Show each as it is found; leave with 1 when something is wrong."""
     from batch.service.findings import State
 
@@ -57,13 +55,13 @@ def report(findings: Iterable[Finding], *, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def _show(finding: Finding) -> None:
+def _show(finding: "Finding") -> None:
     mark = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}[finding.state]
     advice = f". To do: {finding.advice}" if finding.advice else ""
     console.data(f"{mark}  {finding.check:<9}  {finding.text}{advice}")
 
 
-def _as_json(finding: Finding) -> dict[str, str]:
+def _as_json(finding: "Finding") -> dict[str, str]:
     return {
         "check": finding.check,
         "state": finding.state,

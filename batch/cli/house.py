@@ -1,7 +1,5 @@
 """Opening the house for a command, with the flags that many of them share."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +35,7 @@ BaseUrl = Annotated[
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's number or name.")]
 
 
-def opened(*, makes: bool = False, **flags: Any) -> Service:
+def opened(*, makes: bool = False, **flags: Any) -> "Service":
     """The services, under the settings that these flags win over.
 
     `makes`: the command makes the database that the user named.

@@ -1,7 +1,5 @@
 """What a user does to a job: `retry`, `cancel`, `pause`, `resume`, `delete`."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`export` and `show`: what came of a job, and of one request."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -79,7 +77,7 @@ def _no_terminal() -> IO[bytes]:
     return out
 
 
-def _tell_rest(tally: Tally, errors: Path | None) -> None:
+def _tell_rest(tally: "Tally", errors: Path | None) -> None:
     """What the answers alone do not tell."""
     failures = words.number(tally.failures, "failure")
     if errors is not None:
@@ -122,7 +120,7 @@ def _one_of(flag: str, value: str, values: list[Any]) -> str:
     return value
 
 
-def _request_as_json(report: RequestReport) -> dict[str, Any]:
+def _request_as_json(report: "RequestReport") -> dict[str, Any]:
     import orjson
 
     row = report.request
@@ -131,7 +129,7 @@ def _request_as_json(report: RequestReport) -> dict[str, Any]:
         "custom_id": row.custom_id,
         "status": row.state,
         "model": row.model or report.job.model,
-        "messages": orjson.loads(row.messages),
+        "messages": report.messages,
         "same_as": report.same_as,
         "attempts": [
             {
@@ -162,9 +160,7 @@ def _request_as_json(report: RequestReport) -> dict[str, Any]:
     }
 
 
-def _request_lines(report: RequestReport) -> list[str]:
-    import orjson
-
+def _request_lines(report: "RequestReport") -> list[str]:
     from batch.core.messages import said_in
 
     row = report.request
@@ -173,7 +169,7 @@ def _request_lines(report: RequestReport) -> list[str]:
         lines.append(f"asked once, as {report.same_as}")
     if row.reused is not None:
         lines.append(f"answered before, as {row.reused}")
-    for message in orjson.loads(row.messages):
+    for message in report.messages:
         lines += ["", f"{message['role']}:", said_in(message)]
     number = 0
     for one in report.attempts:

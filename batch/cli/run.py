@@ -1,7 +1,5 @@
 """`run`: work on the queue until it is dry or the credits are gone."""
 
-from __future__ import annotations
-
 from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,19 +135,22 @@ def run(
     raise typer.Exit(outcome.exit_code)
 
 
-def _until_done(running: Coroutine[Any, Any, Outcome]) -> Outcome:
+def _until_done(running: "Coroutine[Any, Any, Outcome]") -> "Outcome":
     """On uvloop, where it is installed: it takes less time for every call."""
     import asyncio
 
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(running)
-    outcome: Outcome = uvloop.run(running)
-    return outcome
+    from batch.interpreter import seldom_searched
+
+    with seldom_searched():
+        try:
+            import uvloop
+        except ImportError:
+            return asyncio.run(running)
+        outcome: Outcome = uvloop.run(running)
+        return outcome
 
 
-def options_of(service: Service, *, wait: bool, max_calls: int | None) -> Options:
+def options_of(service: "Service", *, wait: bool, max_calls: int | None) -> "Options":
     """How to run, as settings and flags have it."""
     from batch.runner.values import Options
 
@@ -165,15 +166,15 @@ def options_of(service: Service, *, wait: bool, max_calls: int | None) -> Option
 
 
 async def watched(
-    service: Service,
-    chosen: Sequence[Job],
-    options: Options,
+    service: "Service",
+    chosen: "Sequence[Job]",
+    options: "Options",
     *,
     separate_ledger: bool = False,
     quiet: bool = False,
     narrowed: bool = True,
-    hands: Hands | None = None,
-) -> Outcome:
+    hands: "Hands | None" = None,
+) -> "Outcome":
     """Run, listening to signals, and show how it goes; `hands`: on a cluster."""
     from batch.cli.display import shown
     from batch.service import work
@@ -195,7 +196,7 @@ async def watched(
         )
 
 
-def _listen(handle: Run) -> None:
+def _listen(handle: "Run") -> None:
     """First signal: finish what is in flight. Second: stop at once."""
     import asyncio
     import signal
@@ -213,7 +214,7 @@ def _listen(handle: Run) -> None:
         loop.add_signal_handler(number, heard, number)
 
 
-def tell(service: Service, outcome: Outcome, *, quiet: bool = False) -> None:
+def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None:
     """Say how the run went, and what comes next; quiet: only what went wrong."""
     for provider, ending in outcome.endings.items():
         if quiet:
@@ -238,7 +239,7 @@ def tell(service: Service, outcome: Outcome, *, quiet: bool = False) -> None:
 
 
 def _tell_reset(
-    service: Service, provider: str, ending: Ending, outcome: Outcome
+    service: "Service", provider: str, ending: "Ending", outcome: "Outcome"
 ) -> None:
     from batch.core.quota import FOREVER
     from batch.service import reading
@@ -289,19 +290,21 @@ def _tell_reset(
         console.note(f"{left:,} left: {took} more, done {when}.")
 
 
-def _in_the_way(standings: Sequence[Standing], now: datetime, keep: int) -> Standing:
+def _in_the_way(
+    standings: "Sequence[Standing]", now: datetime, keep: int
+) -> "Standing":
     """The window that holds a run up longest."""
     return max(standings, key=lambda one: (one.grants_at(now, keep), one.quota.length))
 
 
-def _counted(standing: Standing) -> str:
+def _counted(standing: "Standing") -> str:
     unit = standing.quota.unit
     if not standing.is_known and standing.used == 1:
         return f"1 {unit.removesuffix('s')} is"
     return f"{words.used(standing)} {unit} are"
 
 
-def _what_is_back(standing: Standing, now: datetime) -> str:
+def _what_is_back(standing: "Standing", now: datetime) -> str:
     from batch.core.quota import TRICKLING
 
     if not standing.is_known and standing.is_closed(now):
@@ -310,7 +313,7 @@ def _what_is_back(standing: Standing, now: datetime) -> str:
     return "The next is back" if trickles else "They are back"
 
 
-def _standing(job: Job, counts: Counts) -> str:
+def _standing(job: "Job", counts: "Counts") -> str:
     parts = [f"{counts.completed:,} of {counts.total:,} answered"]
     if counts.failed:
         parts.append(

@@ -1,7 +1,5 @@
 """`schedule`: let the machine go on with the batch each day, by its own scheduler."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 

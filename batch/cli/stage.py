@@ -1,7 +1,5 @@
 """`demo` and `standin`: to see it work, and to try things against."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`status`: where the jobs stand, and when they will be done."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,7 +44,9 @@ def status(
                 console.data(line)
 
 
-def status_lines(service: Service, report: JobReport, *, detailed: bool) -> list[str]:
+def status_lines(
+    service: "Service", report: "JobReport", *, detailed: bool
+) -> list[str]:
     """A job as `status` shows it."""
     job, counts = report.job, report.counts
     lines = [f"{job.id}  {job.name}  {report.status}  {job.model} on {job.provider}"]
@@ -82,7 +82,7 @@ def status_lines(service: Service, report: JobReport, *, detailed: bool) -> list
     return lines
 
 
-def _forecast(service: Service, report: JobReport) -> str:
+def _forecast(service: "Service", report: "JobReport") -> str:
     forecast = report.forecast
     assert forecast is not None
     left = f"{report.to_ask:,} left, {forecast.now:,} now, "
@@ -99,7 +99,7 @@ def _forecast(service: Service, report: JobReport) -> str:
     return f"{left}{how}: {words.windows(forecast, quota)}, done {when}"
 
 
-def _lateness(report: JobReport) -> str:
+def _lateness(report: "JobReport") -> str:
     due, forecast = report.job.due_at, report.forecast
     if due is None or forecast is None:
         return ""
@@ -108,7 +108,7 @@ def _lateness(report: JobReport) -> str:
     return ""
 
 
-def _watch(service: Service, job: str | None) -> None:
+def _watch(service: "Service", job: str | None) -> None:
     import asyncio
 
     from rich.live import Live
@@ -129,7 +129,7 @@ def _watch(service: Service, job: str | None) -> None:
     asyncio.run(looking())
 
 
-def _as_json(report: JobReport) -> dict[str, Any]:
+def _as_json(report: "JobReport") -> dict[str, Any]:
     job, counts, forecast = report.job, report.counts, report.forecast
     return {
         "job": job.id,

@@ -1,7 +1,5 @@
 """`submit`: a dataset, or a job file, becomes a job."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -170,7 +168,7 @@ def bar(sources: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
         yield lambda position: progress.update(task, completed=position)
 
 
-def tell(service: Service, receipt: Receipt, order: Order) -> None:
+def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
     """Say what was queued, and when it will be done."""
     from batch.core.messages import listed, said_in
 
@@ -236,13 +234,13 @@ def tell(service: Service, receipt: Receipt, order: Order) -> None:
         console.note(f"Warning: it is due {due}, and will be late.")
 
 
-def _models(receipt: Receipt) -> str:
+def _models(receipt: "Receipt") -> str:
     others = len(set(receipt.models) - {receipt.model})
     more = f" and {words.number(others, 'other model')}" if others else ""
     return f"{receipt.model}{more}"
 
 
-def as_json(receipt: Receipt) -> dict[str, Any]:
+def as_json(receipt: "Receipt") -> dict[str, Any]:
     """A receipt as JSON."""
     forecast = receipt.forecast
     return {
