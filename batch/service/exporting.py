@@ -12,12 +12,13 @@ from batch.errors import UsageError
 from batch.export import writer
 from batch.export.files import replacing
 from batch.export.results import ExportFormat, Result, Sink, Tally
+from batch.interpreter import seldom_searched
 from batch.service.context import Service
 from batch.store import reports
 from batch.store.schema import AnyRow
 
 #: Results read in one short transaction: a long one would let the log grow.
-PAGE = 1000
+PAGE = 3000
 
 
 def export(
@@ -43,7 +44,7 @@ def export(
     found = results(service, job, only, invalid=invalid, with_status=with_status)
     out = stdout() if to is None else None
     paths = [path for path in (to, errors) if path is not None]
-    with replacing(paths) as files:
+    with seldom_searched(), replacing(paths) as files:
         sinks: list[Sink] = [*files]
         tally = writer.write(
             found,
@@ -110,11 +111,13 @@ def results(
 
 def _result(row: AnyRow, job: Job, last: AnyRow | None, moment: _Moments) -> Result:
     # As reports.page has them.
+    # fmt: off
     (
-        (_, _, _, _, custom_id, state, attempts, model, source),
-        (text, finish_reason, answered_by, usage, reasoning, tool_calls),
-        (error_code, error_message, finished, provisional, valid, invalid, reused),
-    ) = row[:9], row[9:15], row[15:]
+        _, _, _, _, custom_id, state, attempts, model, source,
+        text, finish_reason, answered_by, usage, reasoning, tool_calls,
+        error_code, error_message, finished, provisional, valid, invalid, reused,
+    ) = row
+    # fmt: on
     # What was answered, and is asked again, has its answer until there is another.
     if state == RequestState.COMPLETED or provisional:
         return Result(
@@ -131,7 +134,7 @@ def _result(row: AnyRow, job: Job, last: AnyRow | None, moment: _Moments) -> Res
             source,
             reasoning,
             tool_calls,
-            valid,
+            None if valid is None else bool(valid),
             invalid,
             reused,
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     Connection,
     func,
@@ -14,11 +15,13 @@ from sqlalchemy import (
 )
 
 from batch.core.model import Counts, Job, RequestState
+from batch.store.asking import SOURCE
 from batch.store.schema import (
     ASIDE,
     INVALID,
     PENDING,
     AnyRow,
+    Moment,
     entries,
     errors,
     requests,
@@ -145,7 +148,7 @@ def page(
 def request(connection: Connection, job: Job, custom_id: str) -> AnyRow | None:
     """One request with its result."""
     return connection.execute(
-        select(requests, *_RESULT_COLUMNS)
+        select(requests, SOURCE, *_RESULT_COLUMNS)
         .outerjoin(results, _answer_of())
         .where(requests.c.job_id == job.id, requests.c.custom_id == custom_id)
     ).first()
@@ -222,9 +225,10 @@ _PAGE_COLUMNS = (
     requests.c.attempts,
     requests.c.model,
     requests.c.input,
+    # As the database has them: made into what they mean where they are wanted.
     *(
-        type_coerce(column, BigInteger).label("finished_at")
-        if column is results.c.finished_at
+        type_coerce(column, BigInteger).label(column.name)
+        if isinstance(column.type, Moment | Boolean)
         else column
         for column in _RESULT_COLUMNS
     ),
