@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.core.template import Renderer, Template
+from batch.core.rendering import Renderer
+from batch.core.template import Template
 from batch.dataset.arrays import elements
 from batch.dataset.files import BLOCK, size
 from batch.dataset.lines import Ends, lines

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from batch.core.expected import OnInvalid
-from batch.core.template import Renderer, Template
+from batch.core.rendering import Renderer
+from batch.core.template import Template
 from batch.dataset.reader import read
 from batch.dataset.rows import Format, Row
 from batch.errors import ConfigError

@@ -12,9 +12,9 @@ import pytest
 from batch.cli.house import opened
 from batch.core.template import Template
 from batch.errors import DatasetError
-from batch.service import submission
+from batch.service import pieces, submission
 from batch.service.order import Order
-from batch.store import jobs, seen
+from batch.store import jobs, names, twins
 from batch.store.schema import requests
 
 SIZES = [1, 2, 3, 7, 5000]
@@ -49,10 +49,11 @@ def submitted(rows: Sequence[dict[str, Any]], **said: Any) -> list[tuple[Any, ..
 def at_once(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(submission, "ROWS", request.param)
+    monkeypatch.setattr(pieces, "ROWS", request.param)
     monkeypatch.setattr(submission, "PIECE", 2)
     monkeypatch.setattr(jobs, "AT_ONCE", 2)
-    monkeypatch.setattr(seen, "AT_ONCE", 2)
+    monkeypatch.setattr(names, "AT_ONCE", 2)
+    monkeypatch.setattr(twins, "HELD", 40)
     monkeypatch.setenv("QUOTABATCH_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 

@@ -16,6 +16,12 @@ def within_a_job(messages: bytes, model: str | None, params: bytes) -> bytes:
     return _digest(messages, (model or "").encode(), params)
 
 
+def of_a_prompt(prompt: str) -> bytes:
+    """The same of a request whose user says this, and nothing more."""
+    messages = orjson.dumps([{"role": "user", "content": prompt}])
+    return within_a_job(messages, None, b"")
+
+
 def anywhere(
     provider: str, model: str, messages: bytes, params: Mapping[str, Any]
 ) -> bytes:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-from jinja2 import UndefinedError
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batch.core import batchlines
 from batch.core.messages import (
@@ -17,25 +14,17 @@ from batch.core.messages import (
     kind_of,
     listed,
 )
-from batch.core.sandbox import MAX_TEXT, Compiled
+from batch.core.template import MAX_TEXT, LacksError, Template
 from batch.errors import RowError, TemplateError
 
+if TYPE_CHECKING:
+    from batch.core.sandbox import Compiled
+
 MAX_ID = 512
+#: Columns that name a row, the first of them that it has.
+_NAMES = ("custom_id", "id")
 #: Columns that make of a row more than a prompt and a name.
 _MORE = frozenset({"messages", "message", "body", "model", "completion"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
-    """What a job asks of every row, as text; prompt, system and id are Jinja2."""
-
-    prompt: str | None = None
-    #: The column that holds the prompt, word for word.
-    prompt_column: str | None = None
-    system: str | None = None
-    id: str | None = None
-    #: The column that holds the custom_id.
-    id_column: str | None = None
 
 
 class Rendered(NamedTuple):
@@ -48,6 +37,19 @@ class Rendered(NamedTuple):
     model: str | None
     #: The row's own body fields (OpenAI Batch form), else empty.
     params: dict[str, Any]
+    #: The column of the row that is the messages, word for word: a list of them, or
+    #: the text of a user's only one; None where there is none.
+    column: str | None = None
+
+
+class _Asked(NamedTuple):
+    """The messages without the job's system message."""
+
+    messages: list[dict[str, Any]]
+    #: Bytes.
+    size: int
+    #: Where they stand in the row that was read.
+    column: str | None = None
 
 
 class Renderer:
@@ -82,23 +84,23 @@ class Renderer:
         self._id_column = template.id_column
         self._model_is_data = self._reads("model")
         self._body_is_data = self._reads("body")
-        #: Whether a row is asked for by its own prompt and name, if it has no more.
-        self._is_bare = not self._templates and not (
-            template.prompt_column or template.id_column
-        )
         self._own = [key for key in ("messages", "message") if not self._reads(key)]
         self._own_prompt = not self._reads("prompt")
 
+    def plain_columns(self, columns: Sequence[str]) -> tuple[str, str | None] | None:
+        """The columns of prompt and name, where rows of these ask that and no more.
+
+        None: `render` has to look at each. No name: they are named by their numbers.
+        """
+        prompt = self._prompt_column or "prompt"
+        if self._templates or prompt not in columns or not _MORE.isdisjoint(columns):
+            return None
+        if self._id_column is not None:
+            return (prompt, self._id_column) if self._id_column in columns else None
+        return prompt, next((key for key in _NAMES if key in columns), None)
+
     def render(self, values: Mapping[str, Any], number: int) -> Rendered:
         """The request of a row; `number` names the row if nothing else does."""
-        if self._is_bare and _MORE.isdisjoint(values):
-            prompt = values.get("prompt")
-            # What is wrong with it is told further down.
-            if type(prompt) is str and prompt.strip() and len(prompt) < MAX_TEXT // 4:
-                check_text(prompt, "the prompt")
-                custom_id = self._custom_id(values, number, None)
-                said = [{"role": "user", "content": prompt}]
-                return Rendered(custom_id, said, None, {})
         line = values if isinstance(values, dict) else dict(values)
         exported = batchlines.is_exported(line)
         source = None
@@ -109,15 +111,15 @@ class Renderer:
         body = batchlines.body_of(row)
         wanted = self._templates
         try:
-            messages, size = self._messages(row, body)
+            messages, size, column = self._messages(row, body)
             wanted = self._templates_of_any_row
             system = self._system_message(row, messages)
             custom_id = self._custom_id(row, number, name)
-        except UndefinedError as error:
+        except LacksError as error:
             raise RowError(_missing(wanted, row, error)) from None
         if system is not None:
             size += check_value(system, "the system message")
-            messages = [system, *messages]
+            messages, column = [system, *messages], None
         params = {}
         if body is not None:
             _refuse_key(body)
@@ -129,7 +131,9 @@ class Renderer:
         if exported and source is None:
             # It has answered the line; that is no wish to ask it.
             model = None
-        return Rendered(custom_id, messages, model, params)
+        if row is not values or body is not None:
+            column = None
+        return Rendered(custom_id, messages, model, params, column)
 
     def _reads(self, column: str) -> bool:
         return self._prompt is not None and self._prompt.reads(column)
@@ -138,26 +142,23 @@ class Renderer:
         """Whether the job asks about an exported line, not once more what it asked."""
         return self._prompt is not None or self._prompt_column in row
 
-    def _messages(
-        self, row: dict[str, Any], body: dict[str, Any] | None
-    ) -> tuple[list[dict[str, Any]], int]:
-        """The messages without the job's system message, and their size."""
-        if self._prompt_column is not None and self._prompt_column in row:
-            prompt = row[self._prompt_column]
-            return _from_prompt(prompt, f"the column {self._prompt_column!r}")
+    def _messages(self, row: dict[str, Any], body: dict[str, Any] | None) -> _Asked:
+        column = self._prompt_column
+        if column is not None and column in row:
+            return _from_prompt(row[column], f"the column {column!r}", column)
         fields = row if body is None else body
         if body is None or not self._body_is_data:
             for key in self._own:
                 if key in fields and isinstance(fields[key], list):
                     _refuse_key(fields)
                     size = check_messages(fields[key], key, chat=self._chat)
-                    return fields[key], size
+                    return _Asked(fields[key], size, key)
             if self._own_prompt and self._has_prompt(fields):
-                return _from_prompt(fields["prompt"], "the prompt")
+                return _from_prompt(fields["prompt"], "the prompt", "prompt")
         if self._prompt is not None:
             return _from_prompt(self._prompt.render(row), "the prompt")
         if len(row) == 1 and "text" in row:
-            return _from_prompt(row["text"], "the text")
+            return _from_prompt(row["text"], "the text", "text")
         raise RowError(batchlines.broken(row) or self._nothing_to_ask(fields, body))
 
     def _system_message(
@@ -194,7 +195,7 @@ class Renderer:
             return _checked_id(row[self._id_column])
         if name is not None:
             return _checked_id(name)
-        for key in ("custom_id", "id"):
+        for key in _NAMES:
             if key in row:
                 return _checked_id(row[key])
         return str(number)
@@ -215,9 +216,41 @@ class Renderer:
         )
 
 
+def are_prompts(values: Sequence[Any]) -> bool:
+    """Whether `render` would take each of these for a prompt, as it is.
+
+    They must hold no NUL and no half of a character.
+    """
+    return (
+        set(map(type, values)) == {str}
+        and all(values)
+        and not any(map(str.isspace, values))
+        and max(map(len, values)) < MAX_TEXT // 4
+    )
+
+
+def are_names(values: Sequence[Any]) -> bool:
+    """Whether `render` would take each of these for a custom_id, as it is.
+
+    False also where only another look at each of them could tell.
+    """
+    if set(map(type, values)) != {str}:
+        return False
+    together = "".join(values)
+    return (
+        together.isascii()
+        and together.isprintable()
+        and max(map(len, values)) <= MAX_ID
+        and all(map(str.strip, values))
+    )
+
+
 def _compiled(what: str, source: str | None) -> Compiled | None:
     if source is None:
         return None
+    # Most rows bring their prompts, and jinja2 takes a while to import.
+    from batch.core.sandbox import Compiled
+
     try:
         check_text(source, what)
     except RowError as error:
@@ -225,15 +258,13 @@ def _compiled(what: str, source: str | None) -> Compiled | None:
     return Compiled(what, source)
 
 
-def _missing(
-    templates: list[Compiled], row: dict[str, Any], error: UndefinedError
-) -> str:
+def _missing(templates: list[Compiled], row: dict[str, Any], error: LacksError) -> str:
     """All the names that any of the templates lacks, not only the first."""
     missing = dict.fromkeys(
         repr(name) for template in templates for name in template.missing(row)
     )
     if not missing:
-        return f"the template needs something that is not there: {error.message}"
+        return f"the template needs something that is not there: {error}"
     names = listed(list(missing), most=20)
     which = f"{names}, which this row does not have"
     return f"the template needs {which} ({_columns(row)})"
@@ -244,12 +275,13 @@ def _refuse_key(fields: dict[str, Any]) -> None:
         raise RowError("the row carries an 'api_key'; a dataset is no place for keys")
 
 
-def _from_prompt(prompt: Any, what: str) -> tuple[list[dict[str, Any]], int]:
+def _from_prompt(prompt: Any, what: str, column: str | None = None) -> _Asked:
     if not isinstance(prompt, str):
         raise RowError(f"{what} is {kind_of(prompt)}, not a text")
     if not prompt or prompt.isspace():
         raise RowError(f"{what} is empty")
-    return [{"role": "user", "content": prompt}], check_text(prompt, what)
+    size = check_text(prompt, what)
+    return _Asked([{"role": "user", "content": prompt}], size, column)
 
 
 def _checked_id(value: Any) -> str:

@@ -1,6 +1,6 @@
 """Jinja2 made fit for prompts: sandboxed, bounded, and the same text every time.
 
-Knows templates and variables; what a row is and what is sent is core/template.py's.
+Knows templates and variables; what a row is and what is sent is core/rendering.py's.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
+from batch.core.template import MAX_TEXT, LacksError
 from batch.errors import RowError, TemplateError
 
-#: The most that one request may hold, in bytes of UTF-8.
-MAX_TEXT = 8 * 1024 * 1024
 #: The most bits that `**` may make: enough for a number of 600 digits.
 MAX_POWER_BITS = 2048
 #: The variable by which a template reaches columns whose names are no identifiers.
@@ -95,7 +94,7 @@ class Compiled:
         ]
 
     def render(self, values: dict[str, Any]) -> str:
-        """The text; jinja2's UndefinedError for a missing name, else RowError."""
+        """The text; LacksError for what is not there, else RowError."""
         if self._constant is not None:
             return self._constant
         if self._parts is not None:
@@ -113,8 +112,8 @@ class Compiled:
             # Not Template.render: rewriting the traceback of every bad row is slow.
             context = self._template.new_context(values)
             return _bounded(self._template.root_render_func(context))
-        except UndefinedError:
-            raise
+        except UndefinedError as error:
+            raise LacksError(error.message) from None
         except _NullPrinted:
             raise RowError(self._null(values)) from None
         except Exception as error:

@@ -41,11 +41,15 @@ class Ends(Enum):
 
 
 def lines(
-    blocks: Iterator[bytes], max_line: int, ends: Ends = Ends.NEWLINE
+    blocks: Iterator[bytes],
+    max_line: int,
+    ends: Ends = Ends.NEWLINE,
+    *,
+    after: int = 0,
 ) -> Iterator[tuple[int, bytes | TooLong]]:
-    """Every physical line with its number."""
+    """Every physical line with its number; `after`: of the line before the first."""
     split = _SPLITTERS[ends]()
-    number = 0
+    number = after
     begun = _Begun(max_line)
     try:
         for block in _whole_ends(blocks):

@@ -30,10 +30,14 @@ class _DuplicateKeyError(Exception):
 
 
 def jsonl_rows(
-    lines: Iterator[tuple[int, bytes | TooLong]], decoder: Decoder, max_line: int
+    lines: Iterator[tuple[int, bytes | TooLong]],
+    decoder: Decoder,
+    max_line: int,
+    *,
+    after: int = 0,
 ) -> Iterator[Row | BadRow]:
-    """One object a line; blank lines are skipped."""
-    number = 0
+    """One object a line; blank lines are skipped. `after`: of the row before."""
+    number = after
     is_utf8 = decoder.name == "utf-8"
     for line, raw in lines:
         if isinstance(raw, TooLong):
@@ -58,9 +62,8 @@ def _plain(raw: bytes) -> dict[str, Any] | None:
         return None
     if type(values) is not dict or raw.count(b":") != len(values):
         return None
-    # An escape may be a NUL's; a bare \r would be a line end.
-    # One byte is looked for much faster than two.
-    if (b"\\" in raw and b"\\u" in raw) or b"\r" in raw or b"\n" in raw:
+    # One byte is looked for much faster than many.
+    if (b"\\" in raw and b"\\u0000" in raw) or b"\r" in raw or b"\n" in raw:
         return None
     for value in values.values():
         if type(value) is not str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import BinaryIO, assert_never
+from typing import Any, BinaryIO, TypeVar, assert_never
 
 import orjson
 
@@ -19,14 +19,25 @@ from batch.dataset.files import (
     opened,
 )
 from batch.dataset.lines import MAX_LINE, Ends, TooLong, lines, too_long
-from batch.dataset.objects import jsonl_rows
 from batch.dataset.parquet import MARK, parquet_rows
-from batch.dataset.rows import BadRow, FaultError, Format, Row
+from batch.dataset.rows import BadRow, FaultError, Format, Row, Sheet
+from batch.dataset.sheets import jsonl
 from batch.dataset.tables import table_rows
 from batch.errors import DatasetError, Problem
 
+_Found = TypeVar("_Found")
 
-def read(
+
+def read(path: str, **how: Any) -> Iterator[Row | BadRow]:
+    """The same as `sheets`, one by one."""
+    for found in sheets(path, **how):
+        if isinstance(found, Sheet):
+            yield from found.rows()
+        else:
+            yield found
+
+
+def sheets(
     path: str,
     *,
     format: Format | None = None,
@@ -34,8 +45,8 @@ def read(
     stdin: BinaryIO | None = None,
     on_bytes: Callable[[int], None] | None = None,
     max_line: int = MAX_LINE,
-) -> Iterator[Row | BadRow]:
-    """The rows of a file, or of stdin for "-", one by one.
+) -> Iterator[Row | BadRow | Sheet]:
+    """The rows of a file, or of stdin for "-", in bulk where that can be.
 
     A record that cannot be read comes as a BadRow in its place; what spoils the file
     as a whole is a DatasetError, raised after the rows before it have come out.
@@ -62,10 +73,10 @@ def read(
 
 def _rows(
     form: Format, content: Iterator[bytes], decoder: Decoder, max_line: int
-) -> Iterator[Row | BadRow]:
+) -> Iterator[Row | BadRow | Sheet]:
     match form:
         case Format.JSONL:
-            return jsonl_rows(lines(content, max_line), decoder, max_line)
+            return jsonl(content, decoder, max_line)
         case Format.CSV | Format.TSV:
             return table_rows(content, decoder, max_line, form)
         case Format.JSON:
@@ -101,7 +112,7 @@ def _text_row(number: int, line: int, raw: bytes, decoder: Decoder) -> Row | Bad
     return Row(number, line, values, orjson.dumps(values).decode())
 
 
-def _some(rows: Iterator[Row | BadRow]) -> Iterator[Row | BadRow]:
+def _some(rows: Iterator[_Found]) -> Iterator[_Found]:
     """The same rows, of which there must be one."""
     first = next(rows, None)
     if first is None:

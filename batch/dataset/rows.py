@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -29,6 +30,47 @@ class Row(NamedTuple):
     values: dict[str, Any]
     #: The row as one JSON object without line ends; its numbers keep their digits.
     text: str
+
+
+class Sheet(NamedTuple):
+    """Records of consecutive lines, plain ones under the same keys, taken at once.
+
+    Their values are texts, integers, truths and nulls.
+    """
+
+    #: Of the first record, as Row has them.
+    number: int
+    line: int
+    columns: tuple[str, ...]
+    values: list[dict[str, Any]]
+    texts: list[str]
+
+    def cut(self, at: int) -> tuple[Sheet, Sheet]:
+        """Its first records, so many, and the others."""
+        first = self._replace(values=self.values[:at], texts=self.texts[:at])
+        rest = self._replace(
+            number=self.number + at,
+            line=self.line + at,
+            values=self.values[at:],
+            texts=self.texts[at:],
+        )
+        return first, rest
+
+    def with_(self, other: Sheet) -> Sheet | None:
+        """The two as one, where the other begins behind it and is like it."""
+        number, line = self.number + len(self.values), self.line + len(self.values)
+        if (other.number, other.line, other.columns) != (number, line, self.columns):
+            return None
+        return self._replace(
+            values=self.values + other.values, texts=self.texts + other.texts
+        )
+
+    def rows(self) -> Iterator[Row]:
+        """The same, one by one."""
+        for place, (values, text) in enumerate(
+            zip(self.values, self.texts, strict=True)
+        ):
+            yield Row(self.number + place, self.line + place, values, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,10 @@ from batch.service.context import Service
 from batch.service.intake import Drafted, Intake
 from batch.service.order import Order, Receipt
 from batch.service.ordering import as_format
+from batch.service.pieces import pieces
 from batch.store import appending
-from batch.store.seen import Seen
+from batch.store.names import Names
+from batch.store.twins import Twins
 
 
 def append_order(
@@ -71,27 +73,27 @@ def append(
     other content, and then none is queued.
     """
     receipt = submission.receipt_of(order)
-    with Seen() as seen:
+    with Names() as names, Twins() as twins:
         profile = service.settings.profile(order.provider)
-        intake = Intake(order, profile, receipt, seen, remembers_names=True)
+        intake = Intake(order, profile, receipt, names, twins, remembers_names=True)
         if order.dedupe:
-            _remember(service, job, seen)
+            _remember(service, job, twins)
 
         def sift(drafted: Sequence[Drafted]) -> list[Drafted]:
-            names = [one.draft.custom_id for one in drafted]
-            known = service.database.read(appending.known, job, names)
+            ids = [one.draft.custom_id for one in drafted]
+            known = service.database.read(appending.known, job, ids)
             return intake.without(drafted, known, f"job {job.id}")
 
         def publish(connection: Connection, submitted: int) -> None:
             if not intake.merge(connection, submitted, job):
                 raise UnknownJobError(f"job {job.id} was deleted meanwhile")
 
-        records = submission.records(order, receipt, stdin, on_bytes)
+        rows = pieces(order, receipt, stdin, on_bytes)
         try:
             if order.dry_run:
-                submission.rehearse(service, intake, records, sift)
+                submission.rehearse(service, intake, rows, sift)
             else:
-                submission.queue(service, order, intake, records, sift, publish)
+                submission.queue(service, order, intake, rows, sift, publish)
                 receipt.job_id = job.id
         except IntegrityError:
             raise UsageError(
@@ -101,11 +103,11 @@ def append(
     return receipt
 
 
-def _remember(service: Service, job: Job, seen: Seen) -> None:
+def _remember(service: Service, job: Job, twins: Twins) -> None:
     """What the job asks already, so that it is not asked twice."""
     end = job.first_id - 1
     while True:
         end, digests = service.database.read(appending.asked_already, job, end)
         if not end:
             return
-        seen.take(digests)
+        twins.note(digests.items())

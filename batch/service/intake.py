@@ -2,44 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice, repeat
 from typing import NamedTuple
 
 import orjson
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from batch.core import asked
 from batch.core.model import Job
-from batch.core.template import Rendered, Renderer
-from batch.dataset.rows import Row
+from batch.core.rendering import Rendered, Renderer, are_names, are_prompts
+from batch.dataset.rows import Row, Sheet
 from batch.errors import DatasetError, Problem, RowError, UsageError
 from batch.providers.profiles import Profile
 from batch.service.order import Order, Receipt
-from batch.store import appending, earlier, jobs
+from batch.service.pieces import Piece
+from batch.store import appending, asking, earlier, jobs
 from batch.store.jobs import Draft
+from batch.store.names import Names
 from batch.store.schema import AnyRow
-from batch.store.seen import Seen
+from batch.store.twins import Twins
 
 #: Columns that are remembered for the export as CSV.
 COLUMNS_KEPT = 200
 PREVIEWED = 3
-
-
-class Record(NamedTuple):
-    """A row, and where it is from."""
-
-    source: str
-    #: Among the rows of all sources, bad ones included.
-    number: int
-    row: Row
+#: Requests that are told at a time whose answers they share.
+TWINS_AT_ONCE = 5000
+#: An id that no request has.
+BEYOND = 2**62
 
 
 class Drafted(NamedTuple):
     """A request about to be queued, and what tells it from others."""
 
     draft: Draft
-    record: Record
+    source: str
+    line: int
     digest: bytes
     #: Where answers are to be used again: the digest of all that is asked with.
     asked: bytes = b""
@@ -58,7 +56,8 @@ class Intake:
         order: Order,
         profile: Profile,
         receipt: Receipt,
-        seen: Seen,
+        names: Names,
+        twins: Twins,
         *,
         remembers_names: bool,
     ) -> None:
@@ -68,7 +67,8 @@ class Intake:
         self._order = order
         self._profile = profile
         self._receipt = receipt
-        self._seen = seen
+        self._names = names
+        self._twins = twins
         chat = profile.protocol == "openai"
         self._renderer = Renderer(order.template, chat=chat)
         self._columns: dict[str, None] = {}
@@ -79,6 +79,8 @@ class Intake:
         #: Where its requests begin.
         self.first_id = 0
         self._last_id = 0
+        #: Those that have an earlier job's answer.
+        self._answered: set[int] = set()
 
     @property
     def is_whole(self) -> bool:
@@ -90,16 +92,54 @@ class Intake:
         """Whether answers of earlier jobs are to be used."""
         return self._order.reuse
 
-    def drafts(self, piece: Sequence[Record]) -> list[Drafted]:
+    def drafts(self, piece: Piece) -> list[Drafted]:
         """The requests of these rows; rows that make none are complained of."""
+        source, offset, rows = piece
+        if isinstance(rows, Sheet):
+            found = self._drafts_in_bulk(source, offset, rows)
+            if found is not None:
+                return found
+            rows = list(rows.rows())
         drafted = []
-        for record in piece:
+        for row in rows:
+            number = offset + row.number
             try:
-                rendered = self._renderer.render(record.row.values, record.number)
-                drafted.append(self._draft(record, rendered))
+                rendered = self._renderer.render(row.values, number)
+                drafted.append(self._draft(source, number, row, rendered))
             except RowError as error:
-                self._complain(record, str(error))
+                self._receipt.complain(source, row.line, str(error))
         return drafted
+
+    def _drafts_in_bulk(
+        self, source: str, offset: int, sheet: Sheet
+    ) -> list[Drafted] | None:
+        """The requests of all of these, where none has to be looked at by itself."""
+        columns = self._renderer.plain_columns(sheet.columns)
+        full = len(self._receipt.preview) == PREVIEWED
+        if columns is None or not full or not self._order.model or self.reuses:
+            return None
+        prompt, name = columns
+        prompts = [values[prompt] for values in sheet.values]
+        numbers = range(offset + sheet.number, offset + sheet.number + len(prompts))
+        names = [values[name] for values in sheet.values] if name else numbers
+        if name is None or set(map(type, names)) == {int}:
+            names = list(map(str, names))
+        kept = asking.kept_in(prompt)
+        if kept is None or not (are_prompts(prompts) and are_names(names)):
+            return None
+        self._note_columns(sheet.columns)
+        drafts = map(
+            Draft,
+            numbers,
+            names,
+            sheet.texts,
+            repeat(kept),
+            repeat(None),
+            repeat(None),
+        )
+        lines = range(sheet.line, sheet.line + len(prompts))
+        digests = map(asked.of_a_prompt, prompts)
+        return list(map(Drafted, drafts, repeat(source), lines, digests))
 
     def earlier(self, connection: Connection, drafted: Sequence[Drafted]) -> Earlier:
         """The newest answers of earlier jobs to what these ask that can be used."""
@@ -110,43 +150,68 @@ class Intake:
                 found[row.asked] = row
         return found
 
-    def rehearse(self, drafted: Sequence[Drafted], earlier: Earlier) -> None:
-        """Count what `enqueue` would queue."""
-        first_id = self._receipt.requests + 1
-        same_as = self._same_as(drafted, first_id)
-        reused = _reused(drafted, same_as, earlier)
-        self._count(drafted, same_as, reused)
-
     def enqueue(
         self,
         connection: Connection,
         job_id: int,
         drafted: Sequence[Drafted],
         answers: Earlier,
-    ) -> None:
+    ) -> int:
         """Queue these drafts, those that were answered before with their answers.
 
-        IntegrityError where the job has one of these names already.
+        The id of the first. IntegrityError where the job has one of these names
+        already.
         """
-        if not drafted:
-            return
         first_id = jobs.next_request_id(connection)
-        same_as = self._same_as(drafted, first_id)
-        reused = _reused(drafted, same_as, answers)
+        reused = {
+            place: answers[one.asked]
+            for place, one in enumerate(drafted)
+            if answers and one.asked in answers
+        }
         drafts = [one.draft for one in drafted]
-        try:
-            jobs.enqueue(connection, job_id, first_id, drafts, same_as, reused)
-        except IntegrityError:
-            self._seen.forget(first_id)
-            raise
+        jobs.enqueue(connection, job_id, first_id, drafts, reused)
         earlier.take(
             connection,
             {first_id + place: row for place, row in reused.items()},
             valid=True if self._order.expected else None,
         )
+        return first_id
+
+    def count(
+        self, first_id: int, drafted: Sequence[Drafted], answers: Earlier
+    ) -> None:
+        """These have been queued, under ids from the first on, or would have been."""
         self.first_id = self.first_id or first_id
-        self._last_id = first_id + len(drafts) - 1
-        self._count(drafted, same_as, reused)
+        self._last_id = first_id + len(drafted) - 1
+        self._receipt.requests += len(drafted)
+        if answers:
+            reused = [
+                id for id, one in enumerate(drafted, first_id) if one.asked in answers
+            ]
+            self._receipt.reused += len(reused)
+            self._answered.update(reused)
+        if self._order.dedupe:
+            self._twins.note(
+                (one.digest, id) for id, one in enumerate(drafted, first_id)
+            )
+
+    def rehearse(self, drafted: Sequence[Drafted], answers: Earlier) -> None:
+        """Count these as if they were queued."""
+        self.count(max(self._last_id + 1, BEYOND), drafted, answers)
+
+    def twins(self) -> Iterator[list[tuple[int, int]]]:
+        """Pieces of pairs: a request, and the earlier one that asks the same."""
+        found = self._twins.found(self.first_id)
+        while piece := list(islice(found, TWINS_AT_ONCE)):
+            # One whose answer came between the two keeps its own.
+            pairs = [
+                (twin, leader)
+                for twin, leader in piece
+                if twin not in self._answered or leader in self._answered
+            ]
+            self._receipt.duplicates += len(pairs)
+            self._receipt.reused -= sum(twin in self._answered for twin, _ in pairs)
+            yield pairs
 
     def publish(self, connection: Connection, job_id: int) -> None:
         """The last row is queued."""
@@ -177,10 +242,10 @@ class Intake:
             elif known[name] == one.digest:
                 self._receipt.skipped += 1
             else:
-                counted = name == str(one.record.number)
+                counted = name == str(one.draft.number)
                 hint = "; --continue-numbers goes on counting" if counted else ""
                 self._complain(
-                    one.record,
+                    one,
                     f"custom_id {name!r} is in {where} with other content{hint}",
                 )
         return new
@@ -217,7 +282,7 @@ class Intake:
             nothing = Problem(", ".join(self._order.sources), 0, "no rows")
             raise DatasetError([*receipt.first_problems(), nothing])
 
-    def _draft(self, record: Record, rendered: Rendered) -> Drafted:
+    def _draft(self, source: str, number: int, row: Row, rendered: Rendered) -> Drafted:
         model = self._profile.model_id(rendered.model) if rendered.model else None
         if model:
             self._models[model] = None
@@ -226,51 +291,45 @@ class Intake:
             raise RowError(f"the row names no model; {self._advice()}")
         if len(self._receipt.preview) < PREVIEWED:
             self._receipt.preview.append(rendered)
-        columns = record.row.values.keys()
-        if not columns <= self._columns.keys() and len(self._columns) < COLUMNS_KEPT:
-            self._columns.update(dict.fromkeys(columns))
+        self._note_columns(row.values)
         messages = orjson.dumps(rendered.messages)
         params = orjson.dumps(rendered.params) if rendered.params else b""
         draft = Draft(
-            record.number,
+            number,
             rendered.custom_id,
-            record.row.text,
-            messages.decode(),
+            row.text,
+            asking.kept(rendered.messages, rendered.column),
             model,
             params.decode() or None,
         )
         digest = asked.within_a_job(messages, model, params)
         if not self._order.reuse:
-            return Drafted(draft, record, digest)
+            return Drafted(draft, source, row.line, digest)
         sent = {**self._order.params, **rendered.params}
         return Drafted(
             draft,
-            record,
+            source,
+            row.line,
             digest,
             asked.anywhere(
                 self._profile.name, model or self._order.model, messages, sent
             ),
         )
 
-    def _count(
-        self,
-        drafted: Sequence[Drafted],
-        same_as: Mapping[int, int],
-        reused: Mapping[int, AnyRow],
-    ) -> None:
-        self._receipt.requests += len(drafted)
-        self._receipt.duplicates += len(same_as)
-        self._receipt.reused += len(reused)
+    def _note_columns(self, columns: Collection[str]) -> None:
+        known = self._columns
+        if len(known) < COLUMNS_KEPT and not all(name in known for name in columns):
+            known.update(dict.fromkeys(columns))
 
     def remember(self, names: Mapping[str, int]) -> None:
         """These names are taken by these rows."""
         self.remembers_names = True
-        self._seen.name(names)
+        self._names.take(names)
 
     def with_new_names(self, drafted: list[Drafted]) -> list[Drafted]:
         """The drafts whose custom_id is new; the others are complained of."""
         names = {one.draft.custom_id: one.draft.number for one in reversed(drafted)}
-        taken = self._seen.name(names) if self.remembers_names else {}
+        taken = self._names.take(names) if self.remembers_names else {}
         if len(names) == len(drafted) and not taken:
             return drafted
         names |= taken
@@ -281,42 +340,12 @@ class Intake:
                 kept.append(one)
             else:
                 name = one.draft.custom_id
-                self._complain(one.record, f"custom_id {name!r} is row {first}'s too")
+                self._complain(one, f"custom_id {name!r} is row {first}'s too")
         return kept
-
-    def _same_as(self, drafted: Sequence[Drafted], first_id: int) -> dict[int, int]:
-        """By place, the request that asks the same already."""
-        if not self._order.dedupe:
-            return {}
-        first: dict[bytes, int] = {}
-        for id, one in enumerate(drafted, first_id):
-            first.setdefault(one.digest, id)
-        known = self._seen.take(first)
-        if len(first) == len(drafted) and not known:
-            return {}
-        first |= known
-        return {
-            id - first_id: first[one.digest]
-            for id, one in enumerate(drafted, first_id)
-            if first[one.digest] != id
-        }
 
     def _advice(self) -> str:
         known = ", ".join(dict.fromkeys(one.id for one in self._profile.models))
         return "--model takes an id or a name" + (f": {known}" if known else "")
 
-    def _complain(self, record: Record, reason: str) -> None:
-        self._receipt.complain(record.source, record.row.line, reason)
-
-
-def _reused(
-    drafted: Sequence[Drafted], same_as: Mapping[int, int], answers: Earlier
-) -> dict[int, AnyRow]:
-    """By place, the earlier answer of those that repeat nothing in their own job."""
-    if not answers:
-        return {}
-    return {
-        place: answers[one.asked]
-        for place, one in enumerate(drafted)
-        if one.asked in answers and place not in same_as
-    }
+    def _complain(self, drafted: Drafted, reason: str) -> None:
+        self._receipt.complain(drafted.source, drafted.line, reason)

@@ -12,7 +12,8 @@ import orjson
 from batch.core.batchlines import NO_PARAMETERS
 from batch.core.expected import Expected
 from batch.core.forecast import Forecast
-from batch.core.template import Rendered, Template
+from batch.core.rendering import Rendered
+from batch.core.template import Template
 from batch.dataset.rows import Format
 from batch.errors import DatasetError, Problem, UsageError
 

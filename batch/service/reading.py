@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -18,6 +19,7 @@ from batch.service import foresight
 from batch.service.context import Service
 from batch.service.foresight import Ahead
 from batch.store import counting, estimates, evidence, jobs, ledger, reports, windows
+from batch.store.asking import messages_of
 from batch.store.schema import AnyRow
 
 #: Decisions of the ledger that are told of.
@@ -88,6 +90,7 @@ class RequestReport:
 
     job: Job
     request: AnyRow
+    messages: Sequence[Mapping[str, Any]]
     attempts: Sequence[AnyRow]
     #: The custom_id of the identical request that is asked in its place.
     same_as: str | None
@@ -181,6 +184,7 @@ def request_report(service: Service, wanted: str, custom_id: str) -> RequestRepo
         return RequestReport(
             job=job,
             request=found,
+            messages=messages_of(found).said,
             attempts=reports.attempts(connection, asked),
             same_as=reports.custom_id(connection, asked) if found.same_as else None,
         )

@@ -6,35 +6,32 @@ killed submission leaves is removed by the next command.
 
 from __future__ import annotations
 
-import gc
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from itertools import islice
+from contextlib import suppress
 from typing import BinaryIO
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from batch.dataset.files import name_of, size
-from batch.dataset.reader import read
-from batch.dataset.rows import Row
-from batch.errors import DatasetError, StoreAwayError, StoreError
+from batch.dataset.files import name_of
+from batch.errors import StoreAwayError, StoreError
+from batch.interpreter import seldom_searched, soon_shared
 from batch.service import reading
 from batch.service.context import PIECE, Service
-from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake, Record
+from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake
 from batch.service.order import Order, Receipt, check_params
+from batch.service.pieces import Piece, pieces
 from batch.store import jobs
 from batch.store.engine import Database
-from batch.store.seen import Seen
+from batch.store.names import Names
+from batch.store.twins import Twins
 
-_Records = Iterator[Record]
+_Pieces = Iterator[Piece]
 _Sift = Callable[[Sequence[Drafted]], list[Drafted]]
 #: A piece that is being written.
-_Begun = tuple[Future[None], list[Drafted], Earlier]
-
-#: Rows that are rendered, and then queued, at a time.
-ROWS = 2000
+_Begun = tuple[Future[int], list[Drafted], Earlier]
 
 
 def submit(
@@ -51,14 +48,16 @@ def submit(
     check_params(order.params)
     profile = service.settings.profile(order.provider)
     receipt = receipt_of(order)
-    with Seen() as seen:
-        intake = Intake(order, profile, receipt, seen, remembers_names=order.dry_run)
-        found = records(order, receipt, stdin, on_bytes)
+    with Names() as names, Twins() as twins:
+        intake = Intake(
+            order, profile, receipt, names, twins, remembers_names=order.dry_run
+        )
+        rows = pieces(order, receipt, stdin, on_bytes)
         if order.dry_run:
-            rehearse(service, intake, found, list)
+            rehearse(service, intake, rows, list)
         else:
             publish = intake.publish
-            receipt.job_id = queue(service, order, intake, found, list, publish)
+            receipt.job_id = queue(service, order, intake, rows, list, publish)
     foresee(service, order, receipt)
     return receipt
 
@@ -92,7 +91,7 @@ def queue(
     service: Service,
     order: Order,
     intake: Intake,
-    records: _Records,
+    rows: _Pieces,
     sift: _Sift,
     publish: Callable[[Connection, int], None],
 ) -> int:
@@ -115,7 +114,7 @@ def queue(
             template=order.template,
         )
         try:
-            _enqueue(service, job_id, intake, records, sift)
+            _enqueue(service, job_id, intake, rows, sift)
             intake.check()
             database.write(publish, job_id)
         except BaseException as error:
@@ -125,7 +124,7 @@ def queue(
 
 
 def _enqueue(
-    service: Service, job_id: int, intake: Intake, records: _Records, sift: _Sift
+    service: Service, job_id: int, intake: Intake, rows: _Pieces, sift: _Sift
 ) -> None:
     """Queue the rows, piece by piece, for as long as all of them are going to be."""
     database = service.database
@@ -135,19 +134,25 @@ def _enqueue(
             return
         written, drafts, answers = begun
         try:
-            written.result()
+            first_id = written.result()
         except IntegrityError:
             # Rows of one name. From now on names are looked up before they are queued.
             _remember_names(service, job_id, intake)
             drafts = intake.with_new_names(drafts)
-            if intake.is_whole:
-                database.write(intake.enqueue, job_id, drafts, answers)
+            if not (drafts and intake.is_whole):
+                return
+            first_id = database.write(intake.enqueue, job_id, drafts, answers)
+        intake.count(first_id, drafts, answers)
 
     # Rendered before the transaction: the database is held for writing only, and a run
     # beside it goes on. While it writes, the next piece is rendered.
-    with _few_searches(), ThreadPoolExecutor(1, thread_name_prefix="queue") as writer:
+    with (
+        seldom_searched(),
+        soon_shared(),
+        ThreadPoolExecutor(1, thread_name_prefix="queue") as writer,
+    ):
         begun: _Begun | None = None
-        for piece in _pieces(records):
+        for piece in rows:
             drafts = intake.drafts(piece)
             finish(begun)
             begun = None
@@ -156,27 +161,17 @@ def _enqueue(
                 _remember_names(service, job_id, intake)
                 drafts = intake.with_new_names(drafts)
             drafts = sift(drafts)
-            if intake.is_whole:
+            if drafts and intake.is_whole:
                 answers = _earlier(service, intake, drafts)
                 done = writer.submit(
                     database.write, intake.enqueue, job_id, drafts, answers
                 )
                 begun = done, drafts, answers
         finish(begun)
-
-
-@contextmanager
-def _few_searches() -> Iterator[None]:
-    """Rows make no circles: a search for some in each piece is enough.
-
-    As often as Python searches, it takes a sixth of the time.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(20 * ROWS, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
+    if intake.is_whole:
+        for pairs in intake.twins():
+            if pairs:
+                database.write(jobs.share, pairs)
 
 
 def _remember_names(service: Service, job_id: int, intake: Intake) -> None:
@@ -210,11 +205,13 @@ def _is_undone(database: Database, job_id: int) -> bool:
     return True
 
 
-def rehearse(service: Service, intake: Intake, records: _Records, sift: _Sift) -> None:
+def rehearse(service: Service, intake: Intake, rows: _Pieces, sift: _Sift) -> None:
     """Count what `queue` would queue."""
-    for piece in _pieces(records):
+    for piece in rows:
         drafts = sift(intake.with_new_names(intake.drafts(piece)))
-        intake.rehearse(drafts, _earlier(service, intake, drafts))
+        if drafts:
+            intake.rehearse(drafts, _earlier(service, intake, drafts))
+    deque(intake.twins(), maxlen=0)
     intake.check()
 
 
@@ -223,47 +220,3 @@ def _earlier(service: Service, intake: Intake, drafts: Sequence[Drafted]) -> Ear
     if not intake.reuses:
         return NO_ANSWERS
     return service.database.read(intake.earlier, drafts)
-
-
-def records(
-    order: Order,
-    receipt: Receipt,
-    stdin: BinaryIO | None,
-    on_bytes: Callable[[int], None] | None,
-) -> _Records:
-    """The good rows of all sources; the bad ones are complained of on the way."""
-    number, done = order.first_number, 0
-    for source in order.sources:
-        name = name_of(source)
-        heard = None if on_bytes is None else _offset(on_bytes, done)
-        rows = read(
-            source,
-            format=order.format,
-            encoding=order.encoding,
-            stdin=stdin,
-            on_bytes=heard,
-        )
-        try:
-            for row in rows:
-                if number - order.first_number == order.limit:
-                    return
-                number += 1
-                if isinstance(row, Row):
-                    yield Record(name, number, row)
-                else:
-                    receipt.complain(name, row.line, row.reason)
-        except DatasetError as error:
-            # A file that is spoilt half-way: its bad lines so far are told of too.
-            for problem in error.problems:
-                receipt.complain(problem.source, problem.line, problem.reason)
-            raise receipt.refusal() from None
-        done += size(source) or 0
-
-
-def _offset(on_bytes: Callable[[int], None], done: int) -> Callable[[int], None]:
-    return lambda position: on_bytes(done + position)
-
-
-def _pieces(records: _Records) -> Iterator[list[Record]]:
-    while piece := list(islice(records, ROWS)):
-        yield piece

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from batch.core import asked
 from batch.core.model import Job, RequestState
-from batch.store import earlier
+from batch.store import asking, earlier
 from batch.store.jobs import take_back_number
 from batch.store.schema import AnyRow, jobs, requests, results
 
@@ -27,7 +27,7 @@ def known(
         rows = connection.execute(
             select(
                 requests.c.custom_id,
-                requests.c.messages,
+                *asking.KEPT,
                 requests.c.model,
                 requests.c.params,
             ).where(
@@ -53,7 +53,7 @@ def asked_already(
     Not those that were answered to another question: the job was changed since then.
     """
     rows = connection.execute(
-        select(requests, results.c.asked)
+        select(requests, asking.SOURCE, results.c.asked)
         .outerjoin(results, results.c.request_id == requests.c.id)
         .where(
             requests.c.id > after,
@@ -112,13 +112,13 @@ def _is_as_it_was(job: Job, row: AnyRow) -> bool:
         return True
     params = {**job.params, **(orjson.loads(row.params) if row.params else {})}
     model = row.model or job.model
-    now = asked.anywhere(job.provider, model, row.messages.encode(), params)
+    now = asked.anywhere(job.provider, model, asking.messages_of(row).json, params)
     return bool(row.asked == now)
 
 
 def _digest(row: AnyRow) -> bytes:
     params = (row.params or "").encode()
-    return asked.within_a_job(row.messages.encode(), row.model, params)
+    return asked.within_a_job(asking.messages_of(row).json, row.model, params)
 
 
 def _union(old: str, new: Sequence[str]) -> str:

@@ -8,11 +8,12 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from batch.core.expected import Expected, OnInvalid
 from batch.core.model import Job, RequestState
 from batch.core.template import Template
+from batch.store.many import among
 from batch.store.schema import (
     AnyRow,
     entries,
@@ -25,12 +26,10 @@ from batch.store.schema import (
 WITHDRAWN = "withdrawn"
 
 
-#: Requests that one statement queues: a step for each is what makes inserting slow.
-AT_ONCE = 250
-_QUEUED = (
-    "job_id, attempts, failures, id, number, custom_id, input, messages, model, "
-    "params, same_as, state"
-)
+#: Requests that one statement queues, at most as many as may have their values in one
+#: (32,766). Each statement waits for the interpreter's lock, which rendering wants too.
+AT_ONCE = 4000
+_QUEUED = "job_id, attempts, failures, state, id, number, custom_id, input, messages"
 
 
 class Draft(NamedTuple):
@@ -101,16 +100,14 @@ def enqueue(
     job_id: int,
     first_id: int,
     drafts: Sequence[Draft],
-    same_as: dict[int, int],
     answered: Collection[int] = (),
 ) -> None:
     """Queue these requests under ids from `first_id` on.
 
-    `same_as` names, by a draft's place, the request whose answer it shares; `answered`
-    are the places of those that have one already.
+    `answered`: by their places, those that have an answer already.
     """
-    done, waits = RequestState.COMPLETED.value, RequestState.PENDING.value
-    if connection.dialect.name != "sqlite":
+    if connection.dialect.name != "sqlite" or answered:
+        done, waits = RequestState.COMPLETED.value, RequestState.PENDING.value
         named = [
             {
                 **draft._asdict(),
@@ -119,32 +116,52 @@ def enqueue(
                 "state": done if place in answered else waits,
                 "attempts": 0,
                 "failures": 0,
-                "same_as": same_as.get(place),
             }
             for place, draft in enumerate(drafts)
         ]
         connection.execute(insert(requests), named)
         return
-    some_differ = bool(same_as or answered)
     for start in range(0, len(drafts), AT_ONCE):
-        piece = drafts[start : start + AT_ONCE]
-        values: list[object] = []
-        if some_differ or any(one.model or one.params for one in piece):
-            ends = "?, ?, ?, ?"
-            for place, draft in enumerate(piece, start):
-                state = done if place in answered else waits
-                values += (first_id + place, *draft, same_as.get(place), state)
-        else:
-            ends = f"NULL, NULL, NULL, '{waits}'"
-            for place, (number, custom_id, row, messages, _, _) in enumerate(
-                piece, first_id + start
-            ):
-                values += (place, number, custom_id, row, messages)
-        one = f"({job_id}, 0, 0, ?, ?, ?, ?, ?, {ends})"
-        connection.exec_driver_sql(
-            f"INSERT INTO requests ({_QUEUED}) VALUES {', '.join([one] * len(piece))}",
-            tuple(values),
-        )
+        _enqueue(connection, job_id, first_id + start, drafts[start : start + AT_ONCE])
+
+
+def _enqueue(
+    connection: Connection, job_id: int, first_id: int, drafts: Sequence[Draft]
+) -> None:
+    """Queue these, none of which is answered, by one statement."""
+    columns, marks = _QUEUED, "?, ?, ?, ?, ?"
+    values: list[object] = []
+    if any(one.model or one.params for one in drafts):
+        columns, marks = f"{columns}, model, params", f"{marks}, ?, ?"
+        for id, draft in enumerate(drafts, first_id):
+            values += (id, *draft)
+    else:
+        for id, (number, custom_id, row, messages, _, _) in enumerate(drafts, first_id):
+            values += (id, number, custom_id, row, messages)
+    one = f"({job_id}, 0, 0, '{RequestState.PENDING.value}', {marks})"
+    connection.exec_driver_sql(
+        f"INSERT INTO requests ({columns}) VALUES {', '.join([one] * len(drafts))}",
+        tuple(values),
+    )
+
+
+def share(connection: Connection, twins: Sequence[tuple[int, int]]) -> None:
+    """Of each pair, let the first request share the answer of the second.
+
+    What it has of its own is the same.
+    """
+    connection.execute(
+        _SHARE, [{"twin": twin, "leader": leader} for twin, leader in twins]
+    )
+    own = delete(results).where(among(results.c.request_id))
+    connection.execute(own, {"ids": [twin for twin, _ in twins]})
+
+
+_SHARE = (
+    update(requests)
+    .where(requests.c.id == bindparam("twin"))
+    .values(same_as=bindparam("leader"))
+)
 
 
 def names(

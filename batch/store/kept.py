@@ -21,7 +21,7 @@ import orjson
 from sqlalchemy import Connection, select, update
 
 from batch.core.model import Claim, Completion, EntryState, RequestState, Settlement
-from batch.store import answers
+from batch.store import answers, asking
 from batch.store.schema import entries, requests
 
 Answer = dict[str, Any]
@@ -108,14 +108,14 @@ def _take_in(connection: Connection, answer: Answer, now: datetime) -> bool:
     """Whether it answers a request of this database, which has it now."""
     request_id = answer["request"]
     row = connection.execute(
-        select(requests.c.job_id, requests.c.custom_id, requests.c.messages).where(
+        select(requests.c.job_id, requests.c.custom_id, *asking.KEPT).where(
             requests.c.id == request_id
         )
     ).first()
     if row is None or (
         row.job_id,
         row.custom_id,
-        _digest(orjson.loads(row.messages)),
+        _digest(asking.messages_of(row).said),
     ) != (
         answer["job"],
         answer["custom_id"],

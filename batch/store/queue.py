@@ -18,7 +18,7 @@ from batch.core import asked
 from batch.core.model import Claim, Job, RequestState
 from batch.core.price import Cost
 from batch.core.standing import Standing
-from batch.store import ledger
+from batch.store import asking, ledger
 from batch.store.many import among
 from batch.store.purse import Holder, Purpose, Purse
 from batch.store.schema import PENDING, AnyRow, jobs, requests
@@ -167,7 +167,7 @@ def _waiting(
         select(
             requests.c.id,
             requests.c.custom_id,
-            requests.c.messages,
+            *asking.KEPT,
             requests.c.model,
             requests.c.params,
             requests.c.failures,
@@ -191,24 +191,22 @@ def _as_claim(
     now: datetime,
     cost: Cost | None = None,
 ) -> Claim:
-    messages = orjson.loads(row.messages)
+    messages = asking.messages_of(row)
     params = {**job.params, **orjson.loads(row.params)} if row.params else job.params
     return Claim(
         request_id=row.id,
         job_id=job.id,
         custom_id=row.custom_id,
-        messages=messages,
+        messages=messages.said,
         model=purpose.model,
         params=params,
         failures=row.failures,
         max_attempts=job.max_attempts,
         reserved_at=now,
-        cost=cost or purse.cost(purpose, messages, params),
+        cost=cost or purse.cost(purpose, messages.said, params),
         daily_cap=job.daily_cap,
         expected=job.expected,
-        asked=asked.anywhere(
-            job.provider, purpose.model, row.messages.encode(), params
-        ),
+        asked=asked.anywhere(job.provider, purpose.model, messages.json, params),
     )
 
 

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 #: The revision that this code reads and writes.
-REVISION = "0007"
+REVISION = "0008"
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -130,6 +130,7 @@ requests = Table(
     Column("model", Text),
     Column("params", Text),
     Column("input", Text, nullable=False),
+    # A JSON list, or the name of the column of `input` that holds them.
     Column("messages", Text, nullable=False),
     # The runner that holds it; only while running.
     Column("runner_id", Id),

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.core.sandbox import MAX_TEXT
-from batch.core.template import Rendered, Renderer, Template
+from batch.core.rendering import Rendered, Renderer
+from batch.core.template import MAX_TEXT, Template
 from batch.errors import RowError, TemplateError
 
 law = settings(derandomize=True, deadline=None, max_examples=200)

@@ -5,7 +5,6 @@ Each machine has a home of its own, so that no lock file of another's tells who 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from pgserver import Cluster
 from stage import KEY, Served, Stage, Warm, staged
+from truth import prompt_of
 
 from batch.store import postgres, revisions
 
@@ -100,11 +100,11 @@ class Machines:
         )
         assert served.count <= spent[0][0] <= served.count + unknown[0][0]
         asked = served.prompts
-        for messages, state, attempts, text in self.rows(
-            "SELECT messages, state, attempts, text FROM requests "
+        for messages, row, state, attempts, text in self.rows(
+            "SELECT messages, input, state, attempts, text FROM requests "
             "LEFT JOIN results ON request_id = requests.id"
         ):
-            prompt = json.loads(messages)[-1]["content"]
+            prompt = prompt_of(messages, row)
             right = served.answer_to(prompt)
             assert (text == right) == (state == "completed")
             assert asked.count(prompt) <= attempts

@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 from stage import MODEL, Stage
+from truth import prompt_of
 from wire import query
 
 LINES = 400
@@ -79,8 +80,8 @@ def test_what_is_queued_and_what_is_named_are_all_the_lines(stage: Stage, seed: 
 
 def rows(stage: Stage) -> dict[int, str]:
     """The prompts in the database, by the line that they stood on."""
-    found = query(stage, "SELECT custom_id, messages FROM requests")
-    return {int(row): json.loads(said)[-1]["content"] for row, said in found}
+    found = query(stage, "SELECT custom_id, messages, input FROM requests")
+    return {int(name): prompt_of(*kept) for name, *kept in found}
 
 
 @pytest.mark.fault(51)

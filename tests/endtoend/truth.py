@@ -42,6 +42,16 @@ class Book:
         return {row.prompt: row.text for row in self.rows if row.state == "completed"}
 
 
+def prompt_of(messages: str, row: str) -> str:
+    """What the last message says, of a request's two columns."""
+    if messages.startswith("["):
+        prompt = json.loads(messages)[-1]["content"]
+    else:
+        prompt = json.loads(row)[messages]
+    assert isinstance(prompt, str)
+    return prompt
+
+
 def book(path: Path, aside: Path) -> Book:
     """Read a copy, so that recovering the file is left to the product."""
     shutil.rmtree(aside, ignore_errors=True)
@@ -55,10 +65,11 @@ def book(path: Path, aside: Path) -> Book:
         return Book(
             check=database.execute("PRAGMA quick_check").fetchone()[0],
             rows=[
-                Row(job, json.loads(messages)[-1]["content"], *rest)
-                for job, messages, *rest in database.execute(
-                    "SELECT job_id, messages, state, attempts, text FROM requests "
-                    "LEFT JOIN results ON request_id = requests.id ORDER BY requests.id"
+                Row(job, prompt_of(messages, row), *rest)
+                for job, messages, row, *rest in database.execute(
+                    "SELECT job_id, messages, input, state, attempts, text "
+                    "FROM requests LEFT JOIN results ON request_id = requests.id "
+                    "ORDER BY requests.id"
                 )
             ],
             spent=database.execute(

@@ -24,7 +24,7 @@ def calls_for(realm: Realm) -> Counter[str]:
 
 def done(realm: Realm) -> set[str]:
     query = (
-        "SELECT messages FROM requests WHERE state = 'completed' "
+        "SELECT input FROM requests WHERE state = 'completed' "
         "AND id IN (SELECT request_id FROM results)"
     )
     return {row[0] for row in realm.rows(query)}

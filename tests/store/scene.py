@@ -209,8 +209,15 @@ class Scene:
                 )
                 for place in range(size)
             ],
-            {twin: first_id + leader for twin, leader in same_as.items()},
         )
+        if same_as:
+            jobs.share(
+                connection,
+                [
+                    (first_id + twin, first_id + leader)
+                    for twin, leader in same_as.items()
+                ],
+            )
         jobs.publish(
             connection,
             job_id,
