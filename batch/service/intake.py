@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice, repeat
+from itertools import islice
 from typing import NamedTuple
 
 import orjson
@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 
 from batch.core import asked
 from batch.core.model import Job
-from batch.core.rendering import Rendered, Renderer, are_names, are_prompts
+from batch.core.rendering import Rendered, Renderer
 from batch.dataset.rows import Row, Sheet
 from batch.errors import DatasetError, Problem, RowError, UsageError
 from batch.providers.profiles import Profile
+from batch.service.bulk import Bulk, in_bulk
 from batch.service.order import Order, Receipt
 from batch.service.pieces import Piece
 from batch.store import appending, asking, earlier, jobs
@@ -92,16 +93,23 @@ class Intake:
         """Whether answers of earlier jobs are to be used."""
         return self._order.reuse
 
+    def in_bulk(self, piece: Piece) -> Bulk | None:
+        """The requests of these rows, where all of them can be queued as they are."""
+        full = len(self._receipt.preview) == PREVIEWED
+        if not (full and self._order.model and self.is_whole):
+            return None
+        if self.reuses or self.remembers_names:
+            return None
+        found = in_bulk(piece, self._renderer)
+        if found is not None:
+            self._note_columns(found.columns)
+        return found
+
     def drafts(self, piece: Piece) -> list[Drafted]:
         """The requests of these rows; rows that make none are complained of."""
         source, offset, rows = piece
-        if isinstance(rows, Sheet):
-            found = self._drafts_in_bulk(source, offset, rows)
-            if found is not None:
-                return found
-            rows = list(rows.rows())
         drafted = []
-        for row in rows:
+        for row in rows.rows() if isinstance(rows, Sheet) else rows:
             number = offset + row.number
             try:
                 rendered = self._renderer.render(row.values, number)
@@ -109,37 +117,6 @@ class Intake:
             except RowError as error:
                 self._receipt.complain(source, row.line, str(error))
         return drafted
-
-    def _drafts_in_bulk(
-        self, source: str, offset: int, sheet: Sheet
-    ) -> list[Drafted] | None:
-        """The requests of all of these, where none has to be looked at by itself."""
-        columns = self._renderer.plain_columns(sheet.columns)
-        full = len(self._receipt.preview) == PREVIEWED
-        if columns is None or not full or not self._order.model or self.reuses:
-            return None
-        prompt, name = columns
-        prompts = [values[prompt] for values in sheet.values]
-        numbers = range(offset + sheet.number, offset + sheet.number + len(prompts))
-        names = [values[name] for values in sheet.values] if name else numbers
-        if name is None or set(map(type, names)) == {int}:
-            names = list(map(str, names))
-        kept = asking.kept_in(prompt)
-        if kept is None or not (are_prompts(prompts) and are_names(names)):
-            return None
-        self._note_columns(sheet.columns)
-        drafts = map(
-            Draft,
-            numbers,
-            names,
-            sheet.texts,
-            repeat(kept),
-            repeat(None),
-            repeat(None),
-        )
-        lines = range(sheet.line, sheet.line + len(prompts))
-        digests = map(asked.of_a_prompt, prompts)
-        return list(map(Drafted, drafts, repeat(source), lines, digests))
 
     def earlier(self, connection: Connection, drafted: Sequence[Drafted]) -> Earlier:
         """The newest answers of earlier jobs to what these ask that can be used."""
@@ -177,23 +154,33 @@ class Intake:
         )
         return first_id
 
+    def enqueue_bulk(self, connection: Connection, job_id: int, bulk: Bulk) -> int:
+        """The same, of many that are alike."""
+        first_id = jobs.next_request_id(connection)
+        columns = bulk.numbers, bulk.names, bulk.texts
+        jobs.enqueue_alike(connection, job_id, first_id, *columns, bulk.messages)
+        return first_id
+
     def count(
         self, first_id: int, drafted: Sequence[Drafted], answers: Earlier
     ) -> None:
         """These have been queued, under ids from the first on, or would have been."""
-        self.first_id = self.first_id or first_id
-        self._last_id = first_id + len(drafted) - 1
-        self._receipt.requests += len(drafted)
+        self.note(first_id, [one.digest for one in drafted])
         if answers:
             reused = [
                 id for id, one in enumerate(drafted, first_id) if one.asked in answers
             ]
             self._receipt.reused += len(reused)
             self._answered.update(reused)
+
+    def note(self, first_id: int, digests: Sequence[bytes]) -> None:
+        """This is asked by requests with ids from the first on."""
+        self.first_id = self.first_id or first_id
+        self._last_id = first_id + len(digests) - 1
+        self._receipt.requests += len(digests)
         if self._order.dedupe:
-            self._twins.note(
-                (one.digest, id) for id, one in enumerate(drafted, first_id)
-            )
+            ids = range(first_id, first_id + len(digests))
+            self._twins.note(zip(digests, ids, strict=True))
 
     def rehearse(self, drafted: Sequence[Drafted], answers: Earlier) -> None:
         """Count these as if they were queued."""

@@ -19,6 +19,7 @@ from batch.dataset.files import name_of
 from batch.errors import StoreAwayError, StoreError
 from batch.interpreter import seldom_searched, soon_shared
 from batch.service import reading
+from batch.service.bulk import Bulk
 from batch.service.context import PIECE, Service
 from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake
 from batch.service.order import Order, Receipt, check_params
@@ -30,8 +31,6 @@ from batch.store.twins import Twins
 
 _Pieces = Iterator[Piece]
 _Sift = Callable[[Sequence[Drafted]], list[Drafted]]
-#: A piece that is being written.
-_Begun = tuple[Future[int], list[Drafted], Earlier]
 
 
 def submit(
@@ -126,63 +125,126 @@ def queue(
 def _enqueue(
     service: Service, job_id: int, intake: Intake, rows: _Pieces, sift: _Sift
 ) -> None:
-    """Queue the rows, piece by piece, for as long as all of them are going to be."""
-    database = service.database
+    """Queue the rows, piece by piece, for as long as all of them are going to be.
 
-    def finish(begun: _Begun | None) -> None:
-        if begun is None:
-            return
-        written, drafts, answers = begun
-        try:
-            first_id = written.result()
-        except IntegrityError:
-            # Rows of one name. From now on names are looked up before they are queued.
-            _remember_names(service, job_id, intake)
-            drafts = intake.with_new_names(drafts)
-            if not (drafts and intake.is_whole):
-                return
-            first_id = database.write(intake.enqueue, job_id, drafts, answers)
-        intake.count(first_id, drafts, answers)
-
-    # Rendered before the transaction: the database is held for writing only, and a run
-    # beside it goes on. While it writes, the next piece is rendered.
+    Rendered before the transaction: the database is held for writing only, and a run
+    beside it goes on. While it writes, the next piece is rendered.
+    """
     with (
         seldom_searched(),
         soon_shared(),
         ThreadPoolExecutor(1, thread_name_prefix="queue") as writer,
     ):
-        begun: _Begun | None = None
+        queue = _Queue(service, job_id, intake, sift, writer)
         for piece in rows:
-            drafts = intake.drafts(piece)
-            finish(begun)
-            begun = None
-            drafts = intake.with_new_names(drafts)
-            if not (intake.is_whole or intake.remembers_names):
-                _remember_names(service, job_id, intake)
-                drafts = intake.with_new_names(drafts)
-            drafts = sift(drafts)
-            if drafts and intake.is_whole:
-                answers = _earlier(service, intake, drafts)
-                done = writer.submit(
-                    database.write, intake.enqueue, job_id, drafts, answers
-                )
-                begun = done, drafts, answers
-        finish(begun)
+            queue.take(piece)
+        queue.finish()
     if intake.is_whole:
         for pairs in intake.twins():
             if pairs:
-                database.write(jobs.share, pairs)
+                service.database.write(jobs.share, pairs)
 
 
-def _remember_names(service: Service, job_id: int, intake: Intake) -> None:
-    """Not every row is queued any more: their names are noted elsewhere."""
-    names: dict[str, int] = {}
-    end = intake.first_id - 1
-    while True:
-        intake.remember(names)
-        end, names = service.database.read(jobs.names, job_id, end, PIECE)
-        if not names:
+class _Queue:
+    """Takes pieces into the database, each while the next one is looked at."""
+
+    def __init__(
+        self,
+        service: Service,
+        job_id: int,
+        intake: Intake,
+        sift: _Sift,
+        writer: ThreadPoolExecutor,
+    ) -> None:
+        self._service = service
+        self._database = service.database
+        self._job_id = job_id
+        self._intake = intake
+        self._sift = sift
+        self._writer = writer
+        #: What is being written, and what is to be done once it is.
+        self._begun: tuple[Future[int], Callable[[Future[int]], None]] | None = None
+
+    def take(self, piece: Piece) -> None:
+        bulk = self._intake.in_bulk(piece)
+        if bulk is None:
+            self._take(self._intake.drafts(piece))
             return
+        self.finish()
+        if self._intake.remembers_names:
+            # Since just now.
+            self._take(self._intake.drafts(piece))
+            return
+        self._begin(
+            self._writer.submit(
+                self._database.write, self._intake.enqueue_bulk, self._job_id, bulk
+            ),
+            lambda written: self._written_bulk(written, bulk),
+        )
+
+    def finish(self) -> None:
+        """Wait until what was begun is written."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            written, then = begun
+            then(written)
+
+    def _begin(self, written: Future[int], then: Callable[[Future[int]], None]) -> None:
+        self._begun = written, then
+
+    def _take(self, drafts: list[Drafted]) -> None:
+        intake = self._intake
+        self.finish()
+        drafts = intake.with_new_names(drafts)
+        if not (intake.is_whole or intake.remembers_names):
+            self._remember_names()
+            drafts = intake.with_new_names(drafts)
+        drafts = self._sift(drafts)
+        if not (drafts and intake.is_whole):
+            return
+        answers = _earlier(self._service, intake, drafts)
+        self._begin(
+            self._writer.submit(
+                self._database.write, intake.enqueue, self._job_id, drafts, answers
+            ),
+            lambda written: self._written(written, drafts, answers),
+        )
+
+    def _written(
+        self, written: Future[int], drafts: list[Drafted], answers: Earlier
+    ) -> None:
+        intake = self._intake
+        try:
+            first_id = written.result()
+        except IntegrityError:
+            # Rows of one name. From now on names are looked up before they are queued.
+            self._remember_names()
+            drafts = intake.with_new_names(drafts)
+            if not (drafts and intake.is_whole):
+                return
+            first_id = self._database.write(
+                intake.enqueue, self._job_id, drafts, answers
+            )
+        intake.count(first_id, drafts, answers)
+
+    def _written_bulk(self, written: Future[int], bulk: Bulk) -> None:
+        try:
+            first_id = written.result()
+        except IntegrityError:
+            drafts = self._intake.drafts(bulk.piece)
+            self._written(written, drafts, NO_ANSWERS)
+            return
+        self._intake.note(first_id, bulk.digests)
+
+    def _remember_names(self) -> None:
+        """Not every row is queued any more: their names are noted elsewhere."""
+        names: dict[str, int] = {}
+        end = self._intake.first_id - 1
+        while True:
+            self._intake.remember(names)
+            end, names = self._database.read(jobs.names, self._job_id, end, PIECE)
+            if not names:
+                return
 
 
 def _is_undone(database: Database, job_id: int) -> bool:

@@ -175,7 +175,7 @@ def _engine(path: Path, begin: str) -> Engine:
             "wal_autocheckpoint=0",
             # A log that was folded shrinks to this when it is begun anew.
             f"journal_size_limit={LARGE_LOG // 2}",
-            "cache_size=-16384",
+            "cache_size=-4096",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
