@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from pgserver import Cluster, cluster
-from scene import Scene
+from scene import Scene, undone
 from tables import made
 
 from batch.address import Address
@@ -78,13 +78,12 @@ def sqlite_database(file: Path) -> Iterator[Database]:
 ARENAS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
 
 
-@pytest.fixture(scope="session", params=ARENAS)
-def arena(request: pytest.FixtureRequest) -> Iterator[Database]:
+def shared(request: pytest.FixtureRequest) -> Iterator[Database]:
     """A database for many examples, each of which is undone."""
     address: Address
     if request.param == "sqlite":
         blank: Path = request.getfixturevalue("blank")
-        address = blank.with_name("arena.db")
+        address = blank.with_name(f"{request.fixturename}.db")
         shutil.copy(blank, address)
     else:
         running: Cluster = request.getfixturevalue("server")
@@ -93,8 +92,21 @@ def arena(request: pytest.FixtureRequest) -> Iterator[Database]:
         yield database
 
 
+arena = pytest.fixture(scope="session", params=ARENAS, name="arena")(shared)
+#: Where scenes are played; to open a database for each takes longer than most of them.
+stage = pytest.fixture(scope="session", params=KINDS, name="stage")(shared)
+
+
 @pytest.fixture
-def scene(database: Database) -> Iterator[Scene]:
+def scene(stage: Database) -> Iterator[Scene]:
     """A scene in one long transaction, with five calls a day."""
-    with database.transaction() as connection:
+    with undone(stage) as connection:
+        if connection.dialect.name == "postgresql":
+            # What was undone has used up numbers all the same.
+            for table in schema.metadata.sorted_tables:
+                if "id" in table.c:
+                    name = f"{table.name}_id_seq"
+                    connection.exec_driver_sql(
+                        f"ALTER SEQUENCE IF EXISTS {name} RESTART"
+                    )
         yield Scene(connection)
