@@ -33,6 +33,7 @@ every_kind_with_a_price = pytest.mark.parametrize("kinds", PRICED, ids="+".join)
 
 
 @every_kind
+@pytest.mark.long
 def test_no_endpoint_is_sent_more_than_its_limit(
     stories: Stories, together: Together, kinds
 ):
@@ -47,6 +48,7 @@ def test_priced_calls_go_over_it_by_no_more_than_their_estimates_were_wrong(
 
 
 @each_kind_alone_first
+@pytest.mark.long
 def test_processes_that_race_for_it_are_sent_no_more(
     stories: Stories, apart: Apart, kinds
 ):

@@ -81,12 +81,14 @@ def check(
 
 @both
 @pytest.mark.fault(27, 33)
+@pytest.mark.long
 def test_a_chunked_reply_is_an_answer_from_its_end_on(stage: Stage, protocol: Protocol):
     check(stage, protocol, protocol.chunked(), sends)
 
 
 @both
 @pytest.mark.fault(28)
+@pytest.mark.long
 def test_a_reply_that_nothing_delimits_is_one_only_where_it_says_so_itself(
     stage: Stage, protocol: Protocol
 ):

@@ -40,6 +40,7 @@ def ends_loudly(served: Served, running: Process) -> str:
 
 
 @pytest.mark.fault(10)
+@pytest.mark.long
 def test_a_database_that_is_moved_away_and_back_has_all_answers(stage: Stage):
     served, running = under_way(stage)
     path, away = database(stage), stage.folder / "away.db"
@@ -55,6 +56,7 @@ def test_a_database_that_is_moved_away_and_back_has_all_answers(stage: Stage):
 
 
 @pytest.mark.fault(10)
+@pytest.mark.long
 def test_a_database_that_is_replaced_is_not_written_to(stage: Stage):
     """As by a backup of an hour ago: it takes the answers in at the next start."""
     served, running = under_way(stage)

@@ -136,6 +136,7 @@ def spoil(path: Path, whole: bytes, number: int) -> None:
 
 
 @pytest.mark.fault(12)
+@pytest.mark.long
 def test_a_damaged_page_is_noticed_before_a_call_is_made(stage: Stage):
     """SQLite notices only when it reads the page, and commits happily until then."""
     served = prepared(stage)

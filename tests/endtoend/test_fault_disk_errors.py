@@ -92,12 +92,14 @@ def from_then_on(first: int, step: int = 1) -> Iterable[str]:
 
 
 @pytest.mark.fault(8)
+@pytest.mark.long
 def test_an_error_at_a_commit_neither_loses_an_answer_nor_buys_it_again(stage: Stage):
     served = prepared(stage)
     assert 1 in met(stage, served, "fdatasync", "EIO", once(4, 3))
 
 
 @pytest.mark.fault(8, 9)
+@pytest.mark.long
 def test_a_disk_that_takes_no_more_writes_loses_no_answer(stage: Stage):
     served = prepared(stage)
     codes = met(stage, served, "pwrite64", "ENOSPC", from_then_on(30, 20))
@@ -105,6 +107,7 @@ def test_a_disk_that_takes_no_more_writes_loses_no_answer(stage: Stage):
 
 
 @pytest.mark.fault(8)
+@pytest.mark.long
 def test_answers_that_come_when_the_disk_fails_are_kept_and_taken_in(stage: Stage):
     """They were out when it began to fail: they are waited for, no other is made."""
     served = stage.serve(latency=1, clock=GateClock(passes=3))

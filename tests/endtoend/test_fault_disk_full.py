@@ -131,6 +131,7 @@ def test_answers_that_find_no_room_beside_the_database_are_kept_elsewhere(small:
 
 @needs_mount
 @pytest.mark.fault(9)
+@pytest.mark.long
 def test_a_run_that_fills_the_disk_itself_stops_before_it_is_full(small: Stage):
     served = small.serve(answer=of_size(3 * MIB))
     small.submit(questions(20))

@@ -62,6 +62,7 @@ def most_memory(running: Process) -> int:
 
 @pytest.mark.fault(31)
 @either
+@pytest.mark.long
 def test_a_reply_without_an_end_fails_within_its_bounds(
     stage: Stage, protocol: Protocol
 ):

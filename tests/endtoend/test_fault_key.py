@@ -103,6 +103,7 @@ def everything_said(stage: Stage, requests: int) -> Iterator[Result]:
 
 @either
 @pytest.mark.fault(54)
+@pytest.mark.long
 def test_no_fault_of_an_endpoint_that_repeats_the_key_brings_it_to_light(
     stage: Stage, protocol: Protocol
 ):
@@ -204,6 +205,7 @@ def test_a_fault_of_our_own_brings_it_not_to_light_either(
 @either
 @pytest.mark.fault(54)
 @pytest.mark.parametrize("how", ["killed", "interrupted twice"])
+@pytest.mark.long
 def test_a_run_that_ends_in_the_middle_leaves_it_nowhere(
     stage: Stage, protocol: Protocol, how: str
 ):

@@ -78,6 +78,7 @@ def compressed(p: Protocol) -> dict[str, bytes]:
 
 @both
 @pytest.mark.fault(29)
+@pytest.mark.long
 def test_a_compressed_reply_is_never_an_answer(stage: Stage, protocol: Protocol):
     replies = []
     for encoding, body in compressed(protocol).items():
@@ -145,6 +146,7 @@ def waits_at(stage: Stage, port: int) -> bool:
 
 @either
 @pytest.mark.fault(24)
+@pytest.mark.long
 def test_what_is_given_up_before_it_was_sent_costs_nothing(
     stage: Stage, protocol: Protocol
 ):
@@ -170,6 +172,7 @@ def test_what_is_given_up_before_it_was_sent_costs_nothing(
 
 
 @pytest.mark.fault(47)
+@pytest.mark.long
 def test_a_run_that_has_made_no_call_yet_ends_at_the_first_signal(stage: Stage):
     with nobody_listens() as port:
         configure(stage, ESPAI, f"http://127.0.0.1:{port}/v1")

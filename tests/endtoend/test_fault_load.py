@@ -42,6 +42,7 @@ def test_a_large_import_and_a_run_do_not_lock_each_other_out(stage: Stage):
 
 
 @pytest.mark.fault(20)
+@pytest.mark.long
 def test_a_slow_export_beside_a_run_is_whole_and_keeps_the_log_small(stage: Stage):
     def answer(body: Mapping[str, Any]) -> str:
         prompt = body["message"][-1]["content"]

@@ -50,6 +50,7 @@ def says(connection: socket.socket, request: Request) -> None:
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 @pytest.mark.fault(34)
+@pytest.mark.long
 def test_a_nul_character_costs_no_answer_on_either_database(
     request: pytest.FixtureRequest, kind
 ):

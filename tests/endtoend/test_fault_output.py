@@ -58,6 +58,7 @@ def complaint(words: list[str], code: int, err: str) -> str:
 
 
 @pytest.mark.fault(49)
+@pytest.mark.long
 def test_a_full_disk_is_an_error_of_every_command_that_prints(answered: Stage):
     before = rows(answered)
     said = answered.aside / "said"

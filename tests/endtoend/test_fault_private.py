@@ -49,6 +49,7 @@ def open_to_others(stage: Stage) -> list[str]:
 
 @pytest.mark.fault(54)
 @pytest.mark.parametrize("mask", ["000", pytest.param("077", marks=pytest.mark.long)])
+@pytest.mark.long
 def test_the_home_is_its_owners_whatever_the_umask(stage: Stage, mask: str):
     found: list[list[str]] = []
 

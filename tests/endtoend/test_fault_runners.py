@@ -96,6 +96,7 @@ def test_without_its_ledger_a_day_ends_at_the_endpoints_first_refusal(stage: Sta
 
 
 @pytest.mark.fault(21)
+@pytest.mark.long
 def test_a_call_that_was_slept_through_is_spent_and_made_again(stage: Stage):
     """Nobody takes over from a runner that is stopped; the call's time runs out."""
     served = stage.serve(latency=1, clock=GateClock(passes=0))

@@ -19,6 +19,7 @@ EVERY = [
 
 @pytest.mark.fault(55)
 @pytest.mark.parametrize("number", EVERY)
+@pytest.mark.long
 def test_a_commit_whose_reply_is_lost_costs_nothing(machines: Machines, number: int):
     """Whatever it was that had been committed: a claim, an answer, the runner's end."""
     stage = machines.machine()
@@ -47,6 +48,7 @@ def restart(machines: Machines) -> None:
 
 @pytest.mark.fault(55)
 @pytest.mark.parametrize("act", [Machines.cut_all, restart], ids=["cut", "restarted"])
+@pytest.mark.long
 def test_a_run_outlasts_it(machines: Machines, act: Callable[[Machines], None]):
     """Calls in flight go on, and their answers are stored once it is back."""
     stage = machines.machine()

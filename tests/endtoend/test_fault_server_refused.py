@@ -117,6 +117,7 @@ UNUSABLE = [
 
 
 @pytest.mark.parametrize(("url", "code", "says"), UNUSABLE)
+@pytest.mark.long
 def test_a_server_that_cannot_be_used_is_one_line_without_the_password(
     stage: Stage, url, code, says
 ):

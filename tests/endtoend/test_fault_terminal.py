@@ -107,6 +107,7 @@ def nasty_answer(p: Protocol) -> bytes:
 
 @either
 @pytest.mark.fault(54)
+@pytest.mark.long
 def test_no_word_of_an_endpoint_moves_a_terminal(stage: Stage, protocol: Protocol):
     replies = nasty_replies(protocol)
     gone = json.dumps({"error": {"message": f"limit of 9 requests per day {NASTY}"}})

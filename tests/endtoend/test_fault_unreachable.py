@@ -118,6 +118,7 @@ def test_whoever_cannot_be_reached_costs_nothing_and_stops_the_run(stage: Stage)
 
 
 @pytest.mark.fault(23)
+@pytest.mark.long
 def test_whoever_cannot_be_trusted_is_told_nothing_and_stops_the_run(stage: Stage):
     plain = stage.keep(Door(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
     folders = {name: stage.aside / name for name in ("own", "other")}

@@ -14,6 +14,7 @@ from wire import answers, check, fails, query
 
 @both
 @pytest.mark.fault(25, 26, 38)
+@pytest.mark.long
 def test_what_is_no_reply_or_a_refusal_is_paid_for(stage: Stage, protocol: Protocol):
     # And asked again, but for what was refused for good.
     faults = catalogue.no_reply(protocol) | catalogue.refused(protocol)
@@ -22,6 +23,7 @@ def test_what_is_no_reply_or_a_refusal_is_paid_for(stage: Stage, protocol: Proto
 
 @both
 @pytest.mark.fault(30, 31)
+@pytest.mark.long
 def test_silence_and_what_never_ends_are_given_up_in_time(
     stage: Stage, protocol: Protocol
 ):
@@ -40,6 +42,7 @@ def test_silence_and_what_never_ends_are_given_up_in_time(
 
 @both
 @pytest.mark.fault(32, 34)
+@pytest.mark.long
 def test_what_is_no_answer_is_never_stored_as_one(stage: Stage, protocol: Protocol):
     faults = catalogue.no_answer(protocol) | catalogue.no_text(protocol)
     check(stage, protocol, faults)

@@ -20,6 +20,7 @@ def nowhere(stage: Stage) -> Stage:
 
 
 @pytest.mark.fault(46)
+@pytest.mark.long
 def test_without_zone_data_nothing_is_spent_and_what_is_missing_is_named(
     nowhere: Stage,
 ):
@@ -46,6 +47,7 @@ def test_without_zone_data_nothing_is_spent_and_what_is_missing_is_named(
 
 
 @pytest.mark.fault(46)
+@pytest.mark.long
 def test_the_zone_data_of_the_package_will_do(stage: Stage):
     served = stage.serve()
     stage.env["PYTHONTZPATH"] = str(stage.aside / "nonexistent")

@@ -40,6 +40,7 @@ def told(stage: Stage, job: int) -> list[tuple[str, str | None, int]]:
     ]
 
 
+@pytest.mark.long
 def test_an_answer_that_was_cut_short_is_asked_anew_with_more_room(
     stage: Stage, served: Served, answers: Answers
 ):
@@ -75,6 +76,7 @@ def test_an_answer_that_was_cut_short_is_asked_anew_with_more_room(
     assert "0 requests wait" in stage.quick(*asked).err
 
 
+@pytest.mark.long
 def test_a_kill_between_two_answers_leaves_the_first(stage: Stage, served: Served):
     job = submit(stage, "long")
     assert stage.run("run").code == 0
@@ -95,6 +97,7 @@ def test_a_kill_between_two_answers_leaves_the_first(stage: Stage, served: Serve
 @pytest.mark.parametrize(
     "fault", ["error:500", "http:400", "empty"], ids=["refused", "rejected", "empty"]
 )
+@pytest.mark.long
 def test_who_is_asked_anew_in_vain_keeps_the_first_answer(
     stage: Stage, served: Served, fault
 ):
@@ -128,6 +131,7 @@ def test_who_takes_the_question_back_has_the_first_answer(stage: Stage, served: 
     assert served.count == 2
 
 
+@pytest.mark.long
 def test_an_outage_leaves_what_was_asked_anew_waiting(stage: Stage, served: Served):
     """Nothing was wrong with the request, so it is asked when the endpoint is back."""
     job = submit(stage, "long")

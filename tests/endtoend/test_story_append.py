@@ -94,6 +94,7 @@ def test_rows_without_names_can_be_counted_on(stage: Stage):
 
 
 @pytest.mark.parametrize("state", ["pending", "completed", "failed", "cancelled"])
+@pytest.mark.long
 def test_a_repetition_stands_where_the_jobs_own_request_stands(stage: Stage, state):
     served = stage.serve(always="http:400" if state == "failed" else "")
     made(stage, "a")
@@ -117,6 +118,7 @@ def test_a_repetition_stands_where_the_jobs_own_request_stands(stage: Stage, sta
     assert served.count == calls + (state != "completed")
 
 
+@pytest.mark.long
 def test_what_was_answered_to_another_question_is_asked(stage: Stage):
     served = stage.serve()
     made(stage, "a")
@@ -129,6 +131,7 @@ def test_what_was_answered_to_another_question_is_asked(stage: Stage):
     assert served.count == 2
 
 
+@pytest.mark.long
 def test_rows_come_in_while_the_job_runs(stage: Stage):
     served = stage.serve(latency=0.05)
     made(stage, *(f"w{n}" for n in range(30)))
@@ -143,6 +146,7 @@ def test_rows_come_in_while_the_job_runs(stage: Stage):
     assert stage.counts() == {"total": 35, "completed": 35}
 
 
+@pytest.mark.long
 def test_a_kill_half_way_leaves_the_job_as_it_was(stage: Stage):
     made(stage, "a", "b")
     appending = stage.start("append", 1, "-", stdin=subprocess.PIPE)
@@ -159,6 +163,7 @@ def test_a_kill_half_way_leaves_the_job_as_it_was(stage: Stage):
     assert rows_in(stage) == 2
 
 
+@pytest.mark.long
 def test_a_job_that_is_deleted_meanwhile_gets_nothing(stage: Stage):
     made(stage, "a")
     appending = stage.start("append", 1, "-", stdin=subprocess.PIPE)
@@ -186,6 +191,7 @@ def test_a_dry_run_appends_nothing(stage: Stage):
     assert stage.counts() == {"total": 1, "pending": 1}
 
 
+@pytest.mark.long
 def test_answers_of_earlier_jobs_are_used_here_too(stage: Stage):
     served = stage.serve()
     made(stage, "a", "b")

@@ -48,6 +48,7 @@ def answers(path: Path) -> dict[str, ChatCompletion]:
 
 
 @pytest.mark.parametrize("protocol", ["espai", "openai"])
+@pytest.mark.long
 def test_a_batch_file_comes_back_as_batch_output(stage: Stage, protocol):
     served = stage.serve(faults={2: "http:400"}, keys=frozenset({KEY}))
     if protocol == "openai":
@@ -196,6 +197,7 @@ PARAMS = st.dictionaries(
 REQUEST = st.tuples(PARAMS, st.lists(MESSAGE, max_size=3), TEXT.filter(str.strip))
 
 
+@pytest.mark.long
 def test_any_body_is_asked_as_it_stands_and_comes_back_answered(stage: Stage):
     heard = Listener()
     served = stage.serve(limit=None, answer=heard)

@@ -18,6 +18,7 @@ def without_ray(stage: Stage) -> dict[str, str]:
     return {"PYTHONPATH": path}
 
 
+@pytest.mark.long
 def test_without_ray_it_is_said_what_to_install_and_no_call_is_made(stage: Stage):
     served = stage.serve()
     stage.submit(["eins"])
@@ -30,6 +31,7 @@ def test_without_ray_it_is_said_what_to_install_and_no_call_is_made(stage: Stage
     assert served.count == 0
 
 
+@pytest.mark.long
 def test_a_run_on_this_machine_knows_nothing_of_ray(stage: Stage):
     served = stage.serve()
     stage.submit(["eins"])
@@ -60,6 +62,7 @@ def test_no_runners_at_all_are_wrong_usage(stage: Stage):
     assert "'--runners'" in done.err
 
 
+@pytest.mark.long
 def test_where_nothing_waits_no_cluster_is_wanted(stage: Stage):
     stage.serve()
     done = stage.run("run", "--on", "ray", env=without_ray(stage))
@@ -67,6 +70,7 @@ def test_where_nothing_waits_no_cluster_is_wanted(stage: Stage):
     assert "Nothing waits" in done.err
 
 
+@pytest.mark.long
 def test_without_a_key_no_cluster_is_wanted(stage: Stage):
     stage.serve()
     stage.submit(["eins"])

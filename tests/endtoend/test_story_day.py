@@ -74,6 +74,7 @@ def test_wait_sleeps_over_every_reset_until_all_is_done(stage: Stage):
 
 
 @pytest.mark.fault(36)
+@pytest.mark.long
 def test_the_endpoints_own_word_ends_the_day_before_our_count_does(stage: Stage):
     served = stage.serve(limit=3)
     stage.configure(limit=200)
@@ -98,6 +99,7 @@ def test_the_endpoints_own_word_ends_the_day_before_our_count_does(stage: Stage)
     assert served.count == 4
 
 
+@pytest.mark.long
 def test_credits_spent_elsewhere_are_left_alone_once_they_are_booked(stage: Stage):
     served = stage.serve(limit=10)
     stage.submit([f"frage {n}" for n in range(20)])
@@ -112,6 +114,7 @@ def test_credits_spent_elsewhere_are_left_alone_once_they_are_booked(stage: Stag
     assert (ledger["used"], ledger["remaining"]) == (9, 1)
 
 
+@pytest.mark.long
 def test_max_calls_ends_a_run_early_and_work_remains(stage: Stage):
     served = stage.serve(limit=200)
     job = stage.submit([f"frage {n}" for n in range(10)])

@@ -109,6 +109,7 @@ def test_a_user_moves_to_a_server_and_nothing_is_asked_twice(
     assert served.count == 31
 
 
+@pytest.mark.long
 def test_a_copy_that_was_killed_goes_on(stage: Stage, server: Cluster):
     stage.serve()
     file = stage.home / "quotabatch.db"
@@ -150,6 +151,7 @@ def psycopg_url(url: str) -> str:
     return url.replace("+psycopg", "")
 
 
+@pytest.mark.long
 def test_a_backup_is_made_while_a_run_is_at_work(stage: Stage, server: Cluster):
     served = stage.serve(latency=0.02)
     job = stage.submit(prompts(40))
@@ -187,6 +189,7 @@ def test_a_servers_backup_is_written_by_its_own_tool(stage: Stage, server: Clust
     assert "install PostgreSQL's client programs" in line(missing)
 
 
+@pytest.mark.long
 def test_a_password_is_shown_nowhere(stage: Stage, server: Cluster):
     stage.serve()
     stage.submit(prompts(2))
@@ -275,6 +278,7 @@ def test_the_bar_is_shown_on_a_terminal_alone(stage: Stage):
         ("UPDATE jobs SET credits = 9", "books", "job prompts whose calls do not add"),
     ],
 )
+@pytest.mark.long
 def test_what_is_wrong_with_a_database_is_found(stage: Stage, sql, check, said):
     stage.serve()
     stage.submit(prompts(2))
@@ -290,6 +294,7 @@ def test_what_is_wrong_with_a_database_is_found(stage: Stage, sql, check, said):
     assert wrong["advice"]
 
 
+@pytest.mark.long
 def test_what_cannot_be_is_one_line_that_says_what_to_do(stage: Stage):
     stage.serve()
     stage.submit(prompts(1))

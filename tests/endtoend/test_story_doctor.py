@@ -147,6 +147,7 @@ def test_what_others_can_read_is_reported(stage: Stage):
 
 @pytest.mark.fault(54)
 @pytest.mark.parametrize("words", [("run",), ("keys", "list"), ("doctor",)])
+@pytest.mark.long
 def test_a_key_file_that_others_can_read_is_told_of(stage: Stage, words):
     stage.serve()
     stage.submit(["eins"])
@@ -210,6 +211,7 @@ def test_a_foreign_file_is_no_reason_to_stop_looking(stage: Stage):
         ("UPDATE entries SET state = 'released' WHERE id = 1", "not its calls"),
     ],
 )
+@pytest.mark.long
 def test_books_that_do_not_agree_are_found(stage: Stage, sql, words):
     stage.serve()
     stage.submit(["eins", "zwei", "drei"])

@@ -71,6 +71,7 @@ def test_what_is_not_as_expected_is_kept_and_flagged(stage: Stage):
     assert rows[2]["invalid"] == prose["invalid"]
 
 
+@pytest.mark.long
 def test_where_nothing_is_expected_nothing_is_flagged(stage: Stage):
     stage.serve(answer=says(SAID))
     job = stage.submit(["prose"])
@@ -82,6 +83,7 @@ def test_where_nothing_is_expected_nothing_is_flagged(stage: Stage):
     assert "0 requests wait" in stage.quick("retry", job, "--invalid").err
 
 
+@pytest.mark.long
 def test_it_is_asked_again_each_for_a_credit_until_it_is_as_expected(stage: Stage):
     served = stage.serve(answer=says(SAID))
     job = submitted(stage, "better", "good", flags=("--on-invalid", "retry"))
@@ -103,6 +105,7 @@ def test_it_is_asked_again_each_for_a_credit_until_it_is_as_expected(stage: Stag
 
 
 @pytest.mark.parametrize("last", ["prose", "outage"])
+@pytest.mark.long
 def test_when_attempts_are_used_up_the_last_answer_is_kept_and_flagged(
     stage: Stage, last
 ):
@@ -124,6 +127,7 @@ def test_when_attempts_are_used_up_the_last_answer_is_kept_and_flagged(
     assert one["attempts"] == 2
 
 
+@pytest.mark.long
 def test_a_kill_between_two_attempts_loses_no_answer(stage: Stage):
     served = stage.serve(answer=says(SAID), faults={2: "stall"})
     job = submitted(stage, "better", flags=("--on-invalid", "retry"))
@@ -142,6 +146,7 @@ def test_a_kill_between_two_attempts_loses_no_answer(stage: Stage):
     assert served.count == one["attempts"]
 
 
+@pytest.mark.long
 def test_a_limit_between_two_attempts_leaves_the_answer_and_the_wish(stage: Stage):
     served = stage.serve(limit=2, answer=says(SAID))
     job = submitted(stage, "better", flags=("--on-invalid", "retry"))
@@ -154,6 +159,7 @@ def test_a_limit_between_two_attempts_leaves_the_answer_and_the_wish(stage: Stag
     assert stage.ledger()["used"] == 2
 
 
+@pytest.mark.long
 def test_those_that_are_flagged_are_asked_again(stage: Stage):
     served = stage.serve(answer=says({**SAID, "late": ["no.", '{"name": "Anna"}']}))
     job = submitted(stage, "good", "late", "late")
@@ -171,6 +177,7 @@ def test_those_that_are_flagged_are_asked_again(stage: Stage):
     assert served.count == 3
 
 
+@pytest.mark.long
 def test_a_job_file_says_what_it_expects_beside_it(stage: Stage):
     stage.serve(answer=says(SAID))
     (stage.folder / "jobs").mkdir()
@@ -187,6 +194,7 @@ def test_a_job_file_says_what_it_expects_beside_it(stage: Stage):
     assert [one["valid"] for one in stage.export()] == [False, True]
 
 
+@pytest.mark.long
 def test_any_json_is_enough_where_no_schema_is_given(stage: Stage):
     stage.serve(answer=says({"list": ["[1, 2]"], "prose": SAID["prose"]}))
     job = stage.submit(["list", "prose"], "--expect-json")

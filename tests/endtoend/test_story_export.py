@@ -230,6 +230,7 @@ def test_a_reader_that_stops_early_is_told_of(stage: Stage):
 
 @pytest.mark.parametrize("command", ["export", "status"])
 @pytest.mark.fault(49)
+@pytest.mark.long
 def test_output_that_cannot_be_written_is_an_error(stage: Stage, command):
     stage.submit(["eins"])
     words = [command, "1"] if command == "export" else [command]

@@ -20,6 +20,7 @@ def test_there_are_example_jobs_with_more_than_two_hundred_rows(stage: Stage):
 
 
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
+@pytest.mark.long
 def test_an_example_job_is_submitted_run_and_exported(stage: Stage, path: Path):
     served = stage.serve(limit=10_000)
     submitted = stage.quick("submit", path, "--json")

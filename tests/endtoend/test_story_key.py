@@ -123,6 +123,7 @@ def test_keys_set_reads_stdin_and_keeps_the_key_for_the_users_eyes_only(stage: S
 
 
 @pytest.mark.fault(54)
+@pytest.mark.long
 def test_no_echo_of_the_key_reaches_a_file_or_an_output(stage: Stage):
     del stage.env["ESPAI_API_KEY"]
     last = threading.Event()

@@ -24,6 +24,7 @@ CONCURRENCY = 4
         pytest.param(30, 300, 3, id="thirty-more", marks=pytest.mark.long),
     ],
 )
+@pytest.mark.long
 def test_a_queue_survives_kills_at_any_moment(stage: Stage, kills, requests, seed):
     chance = random.Random(seed)
     served = stage.serve(limit=10_000, latency=0.02, pace=0.005)
@@ -74,6 +75,7 @@ def test_a_queue_survives_kills_at_any_moment(stage: Stage, kills, requests, see
 
 
 @pytest.mark.fault(3)
+@pytest.mark.long
 def test_after_a_kill_the_next_run_names_what_was_in_flight_and_goes_on(stage: Stage):
     served = stage.serve(latency=1, clock=GateClock(passes=3))
     job = stage.submit([f"frage {n}" for n in range(1, 11)])

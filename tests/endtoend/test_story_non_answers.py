@@ -159,6 +159,7 @@ def test_every_non_answer_fails_and_the_answers_beside_them_stay(stage: Stage):
 
 
 @pytest.mark.fault(27, 32)
+@pytest.mark.long
 def test_a_failed_attempt_is_made_again_until_the_answer_is_there(stage: Stage):
     bad = iter(
         [

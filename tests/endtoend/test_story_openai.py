@@ -39,6 +39,7 @@ def submit(stage: Stage, *prompts: str, flags: tuple[object, ...] = ()) -> int:
 
 
 @pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.long
 def test_a_job_is_answered_to_the_limit_and_the_rest_waits(stage: Stage, streamed):
     served = stage.serve(limit=3, keys=frozenset({KEY}))
     configure(stage, served.url, 3, stream=streamed, stream_usage=streamed)
@@ -98,6 +99,7 @@ def test_a_refused_key_ends_the_run_with_the_first_call(stage: Stage):
     ],
 )
 @pytest.mark.fault(27, 32)
+@pytest.mark.long
 def test_what_broke_off_is_asked_again(stage: Stage, fault):
     served = stage.serve(faults={2: fault})
     configure(stage, served.url)
@@ -114,6 +116,7 @@ def test_what_broke_off_is_asked_again(stage: Stage, fault):
 
 @pytest.mark.parametrize("fault", ["latin1", "html", "empty", "drop", "finish"])
 @pytest.mark.fault(32)
+@pytest.mark.long
 def test_what_is_no_answer_is_never_stored_as_one(stage: Stage, fault):
     served = stage.serve(always=fault)
     configure(stage, served.url)
@@ -126,6 +129,7 @@ def test_what_is_no_answer_is_never_stored_as_one(stage: Stage, fault):
     assert served.count == 1
 
 
+@pytest.mark.long
 def test_the_reason_of_an_end_is_shown_and_may_be_a_failure(stage: Stage):
     served = stage.serve(faults={1: "finish:length", 2: "finish:content_filter"})
     configure(stage, served.url)
@@ -243,6 +247,7 @@ ECHOES = {
 
 
 @pytest.mark.fault(54)
+@pytest.mark.long
 def test_the_key_travels_in_its_header_and_stands_nowhere_else(stage: Stage):
     last = threading.Event()
 

@@ -34,6 +34,7 @@ def received(stage: Stage, request) -> list[dict[str, Any]]:
     return bodies
 
 
+@pytest.mark.long
 def test_a_row_wins_over_a_flag_over_the_job_file_over_the_profile(stage, received):
     body = {"messages": [{"role": "user", "content": "b"}], "s": 4}
     rows = [{"prompt": "a"}, {"custom_id": "own", "body": body}]
@@ -53,6 +54,7 @@ def test_a_row_wins_over_a_flag_over_the_job_file_over_the_profile(stage, receiv
     ]
 
 
+@pytest.mark.long
 def test_parameters_that_we_know_nothing_of_arrive_as_they_are(stage, received):
     wanted = {
         "temperature": 0.25,
@@ -72,12 +74,14 @@ def test_parameters_that_we_know_nothing_of_arrive_as_they_are(stage, received):
     assert stage.counts(job) == {"total": 1, "completed": 1}
 
 
+@pytest.mark.long
 def test_an_expectation_adds_nothing_to_the_request(stage, received):
     stage.submit(["a"], "--expect-json")
     assert stage.run("run").code == 0
     assert received == [{"p": 1, "q": 1, "r": 1, "s": 1}]
 
 
+@pytest.mark.long
 def test_a_change_of_parameters_holds_for_what_is_asked_from_then_on(stage, received):
     job = stage.submit(["a", "b"])
     assert stage.run("run", "--max-calls", 1).code == 75

@@ -70,6 +70,7 @@ def test_an_unknown_provider_is_named(stage: Stage):
     assert "no provider is called 'grok'; did you mean 'groq'?" in done.err
 
 
+@pytest.mark.long
 def test_no_limit_is_known_and_everything_works(stage: Stage):
     served = stage.serve(limit=None)
     use(stage, "ollama", served.url)
@@ -109,6 +110,7 @@ def test_no_limit_is_known_and_everything_works(stage: Stage):
     assert not any(f"{NO_LIMIT:,}" in one.out + one.err for one in everything)
 
 
+@pytest.mark.long
 def test_a_refusal_ends_a_run_though_no_limit_is_known(stage: Stage):
     said = {
         "error": {"message": "You are out of credits", "code": "insufficient_quota"}
@@ -130,6 +132,7 @@ def test_a_refusal_ends_a_run_though_no_limit_is_known(stage: Stage):
     assert "closed until" in stage.quick("quota").out
 
 
+@pytest.mark.long
 def test_geminis_day_is_over_at_one_refusal(stage: Stage):
     """Over a real socket: the list-wrapped body that names the day, and seconds."""
     violation = {
@@ -155,6 +158,7 @@ def test_geminis_day_is_over_at_one_refusal(stage: Stage):
 
 
 @pytest.mark.parametrize("provider", ["cloudflare", "openai-compatible"])
+@pytest.mark.long
 def test_what_only_the_user_can_know_is_asked_for_in_one_line(stage: Stage, provider):
     use(stage, provider, "")
     stage.submit(["eins"])

@@ -232,6 +232,7 @@ def test_a_job_that_will_be_done_in_time_is_not_warned_of(stage: Stage):
     assert "due" not in ran.err
 
 
+@pytest.mark.long
 def test_a_job_that_was_due_yesterday_is_warned_of(stage: Stage):
     stage.serve(limit=2)
     path = stage.write("prompts.txt", "".join(f"prompt {n}\n" for n in range(10)))
@@ -245,6 +246,7 @@ def test_a_job_that_was_due_yesterday_is_warned_of(stage: Stage):
     "due",
     ["garbage", "", "tomorrow", "2026-13-01", "2026-02-30", "99:99", "0000-01-01"],
 )
+@pytest.mark.long
 def test_a_due_date_that_is_none_queues_nothing(stage: Stage, due):
     stage.serve()
     path = stage.write("prompts.txt", "a\nb\n")
@@ -271,6 +273,7 @@ def test_a_due_date_may_have_a_time_and_a_zone(stage: Stage):
 # A job's own cap
 
 
+@pytest.mark.long
 def test_a_capped_job_takes_its_cap_a_day_and_leaves_the_rest(stage: Stage):
     served = stage.serve(limit=200)
     job = stage.submit([f"frage {n}" for n in range(8)], "--daily-cap", 3)
@@ -293,6 +296,7 @@ def test_a_capped_job_takes_its_cap_a_day_and_leaves_the_rest(stage: Stage):
     assert stage.counts(job) == {"total": 8, "completed": 8}
 
 
+@pytest.mark.long
 def test_what_a_capped_job_leaves_another_one_takes(stage: Stage):
     served = stage.serve(limit=5)
     stage.submit([f"erste {n}" for n in range(8)], "--daily-cap", 3)
@@ -341,6 +345,7 @@ def test_quota_shows_every_kind(stage: Stage):
     assert "nothing brings it back" in lines["given"]
 
 
+@pytest.mark.long
 def test_quota_as_json_has_null_for_what_never_comes(stage: Stage):
     stage.serve()
     configure(
@@ -376,6 +381,7 @@ def test_quota_as_json_has_null_for_what_never_comes(stage: Stage):
     }
 
 
+@pytest.mark.long
 def test_a_models_own_quota_is_shown_by_model(stage: Stage):
     stage.serve()
     configure(stage, 'name = "own", limit = 9, window = "month", per = "model"')
@@ -413,6 +419,7 @@ def test_the_history_has_a_bar_for_every_day(stage: Stage):
     assert days[0] - days[1] == DAY
 
 
+@pytest.mark.long
 def test_the_history_tells_of_refusals(stage: Stage):
     served = stage.serve(limit=3)
     stage.configure(limit=200)
@@ -453,6 +460,7 @@ def test_what_the_endpoint_taught_can_be_forgotten(stage: Stage):
 
 
 @pytest.mark.fault(43)
+@pytest.mark.long
 def test_trusting_the_clock_frees_an_account_that_another_time_bound(stage: Stage):
     """For one call the clock was three days ahead; it has been set right since."""
     served = stage.serve(limit=2)
@@ -480,6 +488,7 @@ def test_trusting_the_clock_frees_an_account_that_another_time_bound(stage: Stag
 
 
 @pytest.mark.fault(42)
+@pytest.mark.long
 def test_a_clock_that_is_set_ahead_brings_no_call_more(stage: Stage):
     served = stage.serve(limit=2)
     stage.submit("abcdef")
@@ -495,6 +504,7 @@ def test_a_clock_that_is_set_ahead_brings_no_call_more(stage: Stage):
 # A grant
 
 
+@pytest.mark.long
 def test_nobody_waits_for_a_grant_that_is_used_up(stage: Stage):
     served = stage.serve()
     configure(stage, 'name = "gift", limit = 2, window = "grant"')
@@ -528,6 +538,7 @@ def test_a_job_that_a_grant_will_never_do_is_told_of_when_it_is_submitted(
 
 
 @pytest.mark.parametrize("kind", ["rolls", "begins", "refills", "months"])
+@pytest.mark.long
 def test_a_run_that_ends_for_want_of_credits_says_when_there_are_more(
     stage: Stage, kind
 ):
@@ -542,6 +553,7 @@ def test_a_run_that_ends_for_want_of_credits_says_when_there_are_more(
     assert re.search(r"back \w+ \d+ \w+ \d\d:\d\d", done.err)
 
 
+@pytest.mark.long
 def test_a_price_is_settled_by_the_answers(stage: Stage):
     served = stage.serve(answer=lambda body: "x" * 250)
     configure(

@@ -479,6 +479,7 @@ def carried_out(stage: Stage, words: list[str], env: dict[str, str]) -> None:
     assert stage.counts() == {"total": 2, "completed": 2}
 
 
+@pytest.mark.long
 def test_the_line_of_a_crontab_goes_on_with_the_batch(odd: Stage):
     printed = odd.quick("schedule", "print", "--for", "cron").out
     (line,) = [one for one in printed.split("\n") if one and one[0] != "#"]
@@ -486,6 +487,7 @@ def test_the_line_of_a_crontab_goes_on_with_the_batch(odd: Stage):
     carried_out(odd, ["/bin/sh", "-c", command], {})
 
 
+@pytest.mark.long
 def test_the_unit_of_systemd_goes_on_with_the_batch(odd: Stage):
     printed = odd.quick("schedule", "print", "--for", "systemd").out
     unit = re.sub(r"\\(.)", r"\1", printed).replace("%%", "%")
@@ -494,12 +496,14 @@ def test_the_unit_of_systemd_goes_on_with_the_batch(odd: Stage):
     carried_out(odd, shlex.split(line), dict(variables))
 
 
+@pytest.mark.long
 def test_the_agent_of_launchd_goes_on_with_the_batch(odd: Stage):
     printed = odd.quick("schedule", "print", "--for", "launchd").out
     agent = plistlib.loads(printed.encode())
     carried_out(odd, agent["ProgramArguments"], agent["EnvironmentVariables"])
 
 
+@pytest.mark.long
 def test_the_task_goes_on_with_the_batch(odd: Stage):
     printed = odd.quick("schedule", "print", "--for", "task-scheduler").out
     (action,) = ElementTree.fromstring(printed).iterfind(".//{*}Exec")

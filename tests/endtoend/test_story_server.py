@@ -15,6 +15,7 @@ def prompts(number: int) -> list[str]:
     return [f"问题 {n}" for n in range(1, number + 1)]
 
 
+@pytest.mark.long
 def test_sixty_rows_take_three_days_of_twenty(machines: Machines):
     stage = machines.machine()
     served = stage.serve(limit=20)
@@ -40,6 +41,7 @@ def test_sixty_rows_take_three_days_of_twenty(machines: Machines):
     machines.holds(served)
 
 
+@pytest.mark.long
 def test_four_machines_on_one_queue_spend_exactly_the_limit(machines: Machines):
     first = machines.machine()
     served = first.serve(limit=50, latency=0.01)
@@ -58,6 +60,7 @@ def test_four_machines_on_one_queue_spend_exactly_the_limit(machines: Machines):
 
 
 @pytest.mark.fault(57)
+@pytest.mark.long
 def test_the_work_of_a_machine_that_died_is_taken_over_after_its_lease(
     machines: Machines,
 ):
@@ -94,6 +97,7 @@ def _is_waiting(machines: Machines) -> bool:
 
 
 @pytest.mark.fault(57)
+@pytest.mark.long
 def test_a_late_answer_is_kept_where_the_request_is_still_open(machines: Machines):
     """A machine stops for longer than its lease; nobody has asked again meanwhile."""
     stopped, other = machines.machine(), machines.machine()
@@ -123,6 +127,7 @@ def test_a_late_answer_is_kept_where_the_request_is_still_open(machines: Machine
 
 
 @pytest.mark.fault(57)
+@pytest.mark.long
 def test_a_late_answer_changes_nothing_where_there_is_one(machines: Machines):
     stopped = machines.machine()
     gate = GateClock(passes=1)

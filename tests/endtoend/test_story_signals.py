@@ -46,6 +46,7 @@ def test_the_first_signal_keeps_the_answers_in_flight(stage: Stage, number, code
 
 
 @pytest.mark.fault(47)
+@pytest.mark.long
 def test_the_second_signal_gives_up_what_is_in_flight(stage: Stage):
     served, running = in_flight(stage)
 

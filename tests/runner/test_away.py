@@ -41,6 +41,7 @@ class Line:
 
 @pytest.mark.parametrize("number", range(4, 16))
 @pytest.mark.parametrize("what", ["unsent", "unheard"])
+@pytest.mark.long
 async def test_a_transaction_that_is_lost_costs_neither_answer_nor_credit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, what: str
 ):

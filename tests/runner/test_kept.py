@@ -121,6 +121,7 @@ def commits_that_fail(
 @pytest.mark.fault(8)
 @pytest.mark.parametrize("number", range(1, 14))
 @pytest.mark.parametrize("before", [True, False], ids=["lost", "unknown"])
+@pytest.mark.long
 async def test_an_error_at_a_commit_costs_no_answer_and_no_credit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, before: bool
 ):

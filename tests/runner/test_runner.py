@@ -1118,6 +1118,7 @@ async def test_a_service_that_was_down_takes_no_attempts_from_the_next_run(tmp_p
 
 @pytest.mark.parametrize("seed", range(16))
 @pytest.mark.fault(25, 27, 30, 32, 37)
+@pytest.mark.long
 async def test_whatever_happens_no_credit_and_no_answer_goes_astray(tmp_path, seed):
     random = Random(seed)
     limit = random.randint(5, 12)

@@ -142,6 +142,7 @@ def test_who_pauses_by_a_wrong_clock_pauses_no_longer_for_that(tell, step):
 @pytest.mark.fault(42, 43)
 @pytest.mark.parametrize("step", [-29, -20, -5, 5, 20, 29])
 @pytest.mark.parametrize("kind", ["rolling", "first-call", "refill"])
+@pytest.mark.long
 def test_a_clock_that_is_corrected_a_little_brings_nothing_back(tell, kind, step):
     rule = {"name": kind, "kind": kind, "limit": LIMIT, "period": 86400 * SECOND}
     with tell(rules=[rule], longest=20.0) as realm:
@@ -165,6 +166,7 @@ def test_a_clock_that_is_corrected_a_little_brings_nothing_back(tell, kind, step
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("ahead", [-58, -15, 0, 30, 58])
 @pytest.mark.parametrize("early", [500, 150, 61, 30, 1])
+@pytest.mark.long
 def test_a_call_that_straddles_the_reset_counts_on_both_sides(tell, ahead, early):
     """Calls of up to ten minutes, made so many seconds before the reset."""
     start = LATE + timedelta(seconds=120 - early)

@@ -31,11 +31,13 @@ def test_whatever_goes_wrong_no_law_is_broken(ground: Ground, first: int):
 
 
 @pytest.mark.parametrize("first", shared(LIVENESS))
+@pytest.mark.long
 def test_when_the_trouble_is_over_everything_is_answered(ground: Ground, first: int):
     play_all(ground, Family.LIVENESS, range(first, first + LIVENESS.step))
 
 
 @pytest.mark.parametrize("family", list(Family))
+@pytest.mark.long
 def test_the_same_seed_tells_the_same_story(ground: Ground, family: Family):
     seeds = range(5)
     once = [traced(ground, family, seed)[0] for seed in seeds]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+import pytest
 from endpoint import Call, Endpoint
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -426,6 +427,7 @@ class Queue(RuleBasedStateMachine):
         self.now = moment
 
 
+@pytest.mark.long
 def test_whatever_happens_in_whatever_order(arena: Database):
     class OnTheArena(Queue):
         database = arena

@@ -221,6 +221,7 @@ def test_the_few_answers_that_are_flagged_are_found_among_many(
 
 
 @pytest.mark.fault(14)
+@pytest.mark.long
 def test_a_dozen_first_starts_at_once_make_one_database(tmp_path):
     path = tmp_path / "quotabatch.db"
     let_loose("opener.py", path, number=12)

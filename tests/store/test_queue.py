@@ -566,6 +566,7 @@ def test_paid_answers_stay_whatever_is_retried(scene: Scene):
     assert scene.states(job) == [COMPLETED, COMPLETED]
 
 
+@pytest.mark.long
 def test_a_retry_of_many_goes_in_pieces(scene: Scene):
     job = scene.job(501)
     big = scene.runner(quotas=[daily(2000)])

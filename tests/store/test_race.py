@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from crowd import let_loose
 from scene import COMPLETED, PENDING, Scene, daily
 
@@ -9,6 +10,7 @@ from batch.core.model import EntryState
 from batch.store.engine import Database
 
 
+@pytest.mark.long
 def test_six_processes_on_one_queue_spend_the_limit_and_not_one_call_more(
     database: Database,
 ):
