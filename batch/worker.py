@@ -83,7 +83,10 @@ class Worker:
         self._on_text = on_text
 
     async def work(self, claim: Claim) -> None:
-        """Attempt the request until its outcome is on disk, or it is given back."""
+        """Attempt the request until its outcome is settled, or it is given back.
+
+        Nobody waits here until it is on disk: that is the desk's concern.
+        """
         trial = _Trial(claim, self._price)
         try:
             await self._attempt(trial)
@@ -91,16 +94,15 @@ class Worker:
                 await self._attempt_again(trial)
         except NoMoreAttemptsError:
             if trial.unsettled:
-                await self._desk.settle(trial.given_back())
+                self._desk.settle(trial.given_back())
             else:
-                await self._desk.settle(_idle(claim))
+                self._desk.settle(_idle(claim))
             return
         except CancelledUnsentError:
             trial.unsent()
-            # Nobody waits for it any more, but it is known.
-            _ = self._desk.settle(trial.given_back())
+            self._desk.settle(trial.given_back())
             raise
-        await self._desk.settle(trial.outcome())
+        self._desk.settle(trial.outcome())
 
     async def _attempt_again(self, trial: _Trial) -> None:
         async def settle_the_failed_attempt(_state: RetryCallState) -> None:

@@ -113,6 +113,8 @@ class Line:
         key: str | None,
         headers: Collection[str] = (),
     ) -> None:
+        # To ask for it at each call is a system call each time, up to Python 3.11.
+        self._loop = asyncio.get_running_loop()
         self._bounds = bounds
         self._key = key
         #: Those of an answer's headers that are kept, lower case.
@@ -137,7 +139,7 @@ class Line:
 
     async def post(self, post: Post, decoder: Decoder, on_text: OnText | None) -> Reply:
         """Send it, and hand what comes back to the decoder."""
-        sending = Sending(asyncio.get_running_loop().time() + self._bounds.total)
+        sending = Sending(self._loop.time() + self._bounds.total)
         try:
             reply = await self._exchange(post, decoder, on_text, sending)
         except asyncio.CancelledError:
@@ -151,7 +153,7 @@ class Line:
 
     def _broken(self, error: Exception, decoder: Decoder, sending: Sending) -> Reply:
         code, message = named(error, sent=sending.begun)
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if code == "timeout" and now >= sending.ends_at:
             message = f"no whole answer within {self._bounds.total:g} seconds"
         return self._settled(decoder, sending.incoming) or _fault(
@@ -164,7 +166,9 @@ class Line:
         began_at = sending.ends_at - self._bounds.total
         line = await self._wire.connect(post.url, post.headers)
         patience = Patience(
-            line.protocol, min(began_at + self._bounds.first_byte, sending.ends_at)
+            self._loop,
+            line.protocol,
+            min(began_at + self._bounds.first_byte, sending.ends_at),
         )
         try:
             line.send(post.body, sending)
@@ -184,8 +188,7 @@ class Line:
         on_text: OnText | None,
         sending: Sending,
     ) -> Reply:
-        loop = asyncio.get_running_loop()
-        bounds = self._bounds
+        loop, bounds = self._loop, self._bounds
         if not _is_plain_answer(incoming):
             # What a refusal says has bounds of its own.
             until = patience.until

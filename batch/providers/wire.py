@@ -86,8 +86,10 @@ class Patience:
 
     __slots__ = ("_due", "_handle", "_incoming", "_loop", "_protocol", "until")
 
-    def __init__(self, protocol: ResponseHandler, until: float) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, protocol: ResponseHandler, until: float
+    ) -> None:
+        self._loop = loop
         self._protocol = protocol
         self._incoming: Incoming | None = None
         self.until = until

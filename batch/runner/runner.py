@@ -78,6 +78,8 @@ class Runner:
         self._outage = Outage(clock, options, notify)
         self._outlook = Outlook(endpoint, trade, clock, provider, notify)
         self._tasks: dict[asyncio.Task[None], Claim] = {}
+        #: Those whose workers are through, until the outcome is on disk.
+        self._unwritten: dict[int, Claim] = {}
         #: Requests that hold a slot: claimed, and no outcome of theirs is on its way.
         self._working: set[int] = set()
         #: Those whose call is under way.
@@ -232,12 +234,13 @@ class Runner:
         self._pace.denied_until = claimed.denied_until
         self._found_nothing = not claimed.claims and claimed.denied_until is None
         progress = self.progress
+        loop = asyncio.get_running_loop()
         progress.standings = claimed.standings
         progress.calls += len(claimed.claims)
         for claim in claimed.claims:
             self._working.add(claim.request_id)
             self._fresh.add(claim.request_id)
-            task = asyncio.create_task(self._worker.work(claim))
+            task = loop.create_task(self._worker.work(claim))
             self._tasks[task] = claim
             task.add_done_callback(self._finished)
         progress.in_flight = len(self._working)
@@ -249,7 +252,9 @@ class Runner:
         return self._calling | self._fresh
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._fresh.discard(self._tasks.pop(task).request_id)
+        claim = self._tasks.pop(task)
+        self._fresh.discard(claim.request_id)
+        self._unwritten[claim.request_id] = claim
         self._tray.wake.set()
         if not task.cancelled():
             # Each is asked for: asyncio would print what nobody has looked at, and a
@@ -260,6 +265,7 @@ class Runner:
     def _count(self, settlement: Settlement) -> None:
         progress = self.progress
         progress.in_flight = len(self._working)
+        self._unwritten.pop(settlement.request_id, None)
         if settlement.state is RequestState.COMPLETED:
             progress.answer(self._clock.monotonic())
         elif settlement.state is RequestState.FAILED:
@@ -399,7 +405,7 @@ class Runner:
 
     async def _leave(self) -> None:
         """Nothing stays with this runner, whatever ended it."""
-        claims = list(self._tasks.values())
+        claims = [*self._tasks.values(), *self._unwritten.values()]
         self.abort()
         if self._tasks:
             await asyncio.wait(self._tasks)

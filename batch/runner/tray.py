@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from batch.core.model import Claim, Settlement
 from batch.core.statements import Statement
@@ -61,9 +62,14 @@ class Tray:
         self._refusals: list[Refusal] = []
         self._statements: list[Statement] = []
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        # To ask for it at each call is a system call each time, up to Python 3.11.
+        return asyncio.get_running_loop()
+
     def settle(self, settlement: Settlement) -> asyncio.Future[None]:
         """To be recorded; done once it is on disk."""
-        on_disk = asyncio.get_running_loop().create_future()
+        on_disk = self._loop.create_future()
         self._outcomes.append((settlement, on_disk))
         self.wake.set()
         return on_disk
@@ -71,7 +77,7 @@ class Tray:
     def renew(self, claim: Claim) -> asyncio.Future[Claim | None]:
         """One more credit is wanted; None where there is none."""
         granted: asyncio.Future[Claim | None]
-        granted = asyncio.get_running_loop().create_future()
+        granted = self._loop.create_future()
         self._renewals.append((claim, granted))
         self.wake.set()
         return granted
