@@ -9,7 +9,7 @@ PIP    := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check in
 # As many tests at once as there are cores; what is left is shared out again.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-all test-cluster simulate lint format bench clean
+.PHONY: help demo test test-all test-cluster simulate lint format bench bench-peers clean
 help:
 	@echo "make demo      see the whole story in 20 seconds, on a stand-in service"
 	@echo "make test      the tests (under five minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-cluster  runs on Ray clusters, one after the other"
 	@echo "make simulate  whole runs in virtual time, SEEDS=1000 of them, on all cores"
 	@echo "make bench     how fast it is, over the bare client and raw SQLite; takes its time"
+	@echo "make bench-peers  others that do the same work, each in an environment of its own"
 	@echo "make lint      ruff, mypy --strict, the import contracts"
 
 demo: $(VENV)/.installed
@@ -69,6 +70,11 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 MEASURES ?=
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/bench.py $(MEASURES)
+
+# By name, or all there are (1 GB): make bench-peers PEERS="quotabatch openai"
+PEERS ?=
+bench-peers: $(VENV)/.bench
+	$(BIN)/python benchmarks/peers/peers.py --python $(PYTHON) $(PEERS)
 
 $(VENV)/.bench: pyproject.toml $(VENV)/.dev
 	@echo "Installing what the benchmarks need …"

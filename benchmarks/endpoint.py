@@ -1,15 +1,18 @@
 """A stand-in that is not the bottleneck: completions of eight chunks in one write.
 
 A process of its own on loopback. It knows just enough HTTP to be asked by a client that
-sends a Content-Length; everything that is asked gets the same answer, after a latency.
+sends a Content-Length; everything that is asked gets the same answer, after a latency:
+as a stream, or as one object where none is asked for.
 `GET /told` says what came since it was asked last: calls, when the first came in, and
-the one behind a ramp, and when the last answer went out, by the clock that all share.
+the one behind a ramp, when the last answer went out, by the clock that all share, and
+how many answers there were.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +27,7 @@ CHUNKS = 8
 #: A run that doubles up to a thousand at once has made so many calls by then.
 LATER = 2000
 _WORDS = "Hydrogen lifts balloons, and fuels rockets and some new cars."
+_STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
 def answer() -> bytes:
@@ -32,9 +36,26 @@ def answer() -> bytes:
     parts = [_WORDS[at : at + size] for at in range(0, len(_WORDS), size)]
     events = [_event({"content": part}, None) for part in parts[:-1]]
     events.append(_event({"content": parts[-1]}, "stop"))
-    body = b"".join(events) + b"data: [DONE]\n\n"
+    return _reply("text/event-stream", b"".join(events) + b"data: [DONE]\n\n")
+
+
+def whole() -> bytes:
+    """The same as one object."""
+    message = {"role": "assistant", "content": _WORDS}
+    said = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": "bench",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 8, "completion_tokens": 12, "total_tokens": 20},
+    }
+    return _reply("application/json", orjson.dumps(said))
+
+
+def _reply(content_type: str, body: bytes) -> bytes:
     head = (
-        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\n"
         f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S GMT', time.gmtime())}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
@@ -56,18 +77,20 @@ def _event(delta: dict[str, str], reason: str | None) -> bytes:
 class Told:
     """What was asked since it was told last."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, later: int) -> None:
+        self.calls = self.answers = 0
+        self.ramp = later
         self.first = self.later = self.last = 0.0
 
     def take(self) -> bytes:
         told = {
             "calls": self.calls,
+            "answers": self.answers,
             "first": self.first,
             "later": self.later or self.first,
             "last": self.last,
         }
-        self.calls = 0
+        self.calls = self.answers = 0
         self.later = 0.0
         return orjson.dumps(told)
 
@@ -80,10 +103,15 @@ class Connection(asyncio.Protocol):
         self._latency = latency
         self._data = b""
         self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         # uvloop's is none of asyncio's.
         self._transport = transport
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._timer:
+            self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         data = self._data + data if self._data else data
@@ -99,24 +127,25 @@ class Connection(asyncio.Protocol):
             return
         self._data = b""
         if head.startswith(b"post"):
-            self._asked()
+            self._asked(ANSWER if _STREAM.search(data, end) else WHOLE)
         else:
             self._say(self._told.take() if b"/told" in head else b"", head)
 
-    def _asked(self) -> None:
+    def _asked(self, answer: bytes) -> None:
         told = self._told
         if not told.calls:
             told.first = time.perf_counter()
-        elif told.calls == LATER:
+        elif told.calls == told.ramp:
             told.later = time.perf_counter()
         told.calls += 1
         if self._latency:
-            self._loop.call_later(self._latency, self._answer)
+            self._timer = self._loop.call_later(self._latency, self._answer, answer)
         else:
-            self._answer()
+            self._answer(answer)
 
-    def _answer(self) -> None:
-        self._transport.write(ANSWER)
+    def _answer(self, answer: bytes) -> None:
+        self._transport.write(answer)
+        self._told.answers += 1
         self._told.last = time.perf_counter()
 
     def _say(self, body: bytes, head: bytes) -> None:
@@ -129,10 +158,11 @@ class Connection(asyncio.Protocol):
 
 
 ANSWER = answer()
+WHOLE = whole()
 
 
-async def _serve(latency: float) -> None:
-    told = Told()
+async def _serve(latency: float, later: int) -> None:
+    told = Told(later)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: Connection(told, latency), "127.0.0.1", 0, backlog=4096
@@ -161,10 +191,13 @@ class Endpoint:
 
 
 @contextlib.contextmanager
-def endpoint(latency: float = 0.0) -> Iterator[Endpoint]:
-    """An endpoint that answers after so many seconds, while this lasts."""
+def endpoint(latency: float = 0.0, later: int = LATER) -> Iterator[Endpoint]:
+    """An endpoint that answers after so many seconds, while this lasts.
+
+    So many calls are a ramp: it tells when the one behind them came in.
+    """
     child = subprocess.Popen(
-        [sys.executable, str(Path(__file__)), str(latency)],
+        [sys.executable, str(Path(__file__)), str(latency), str(later)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -181,4 +214,4 @@ if __name__ == "__main__":
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    asyncio.run(_serve(float(sys.argv[1])))
+    asyncio.run(_serve(float(sys.argv[1]), int(sys.argv[2])))
