@@ -12,7 +12,7 @@ from typing import Any
 from batch.core.plain import redact
 from batch.providers import bodies
 from batch.providers.bodies import Beside
-from batch.providers.mould import usual_piece
+from batch.providers.mould import is_usual_end, usual_piece
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
@@ -72,10 +72,16 @@ class Chat:
 
     def take(self, body: Mapping[str, Any]) -> str:
         """Take a chunk, or a whole reply; the text that it adds."""
-        piece = usual_piece(body) if self.begun and self.model else None
+        piece = usual_piece(body)
         if piece is not None:
+            if not self.model:
+                self._note(body, {})
+            self.begun = True
             self.add(piece)
             return piece
+        if self.begun and self.model and is_usual_end(body):
+            self.finish_reason = "stop"
+            return ""
         choice = _first_choice(body)
         error = error_of(body) or (error_of(choice) if choice.get("error") else None)
         if error is not None:

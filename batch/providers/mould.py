@@ -54,7 +54,11 @@ class Mould:
         if piece is None:
             return
         self._tries -= 1
-        written = f"{_NAME}{orjson.dumps(piece).decode()}"
+        try:
+            written = f"{_NAME}{orjson.dumps(piece).decode()}"
+        except TypeError:
+            # Half a character.
+            return
         before, found, behind = data.partition(written)
         probe = f'{before}{_NAME}"{_PROBE}"{behind}'
         # It may stand elsewhere too, such as among the probabilities.
@@ -65,6 +69,25 @@ class Mould:
 
 def usual_piece(body: Mapping[str, Any]) -> str | None:
     """The text that a chunk brings, where it brings nothing else; None: look closer."""
+    choice = usual_choice(body)
+    if choice is None or choice.get("finish_reason") is not None:
+        return None
+    content = choice["delta"].get("content")
+    return content if isinstance(content, str) and content else None
+
+
+def is_usual_end(body: Mapping[str, Any]) -> bool:
+    """Whether a chunk says that the answer is whole, and nothing else."""
+    choice = usual_choice(body)
+    return (
+        choice is not None
+        and not choice["delta"]
+        and choice.get("finish_reason") == "stop"
+    )
+
+
+def usual_choice(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The choice of a chunk that has one, and no more than most have beside it."""
     choices = body.get("choices")
     if (
         not isinstance(choices, list)
@@ -79,11 +102,8 @@ def usual_piece(body: Mapping[str, Any]) -> str | None:
         not isinstance(choice, dict)
         or not choice.keys() <= _USUAL_CHOICE
         or choice.get("index") != 0
-        or choice.get("finish_reason") is not None
     ):
         return None
     delta = choice.get("delta")
-    if not isinstance(delta, dict) or not delta.keys() <= _USUAL_DELTA:
-        return None
-    content = delta.get("content")
-    return content if isinstance(content, str) and content else None
+    usual = isinstance(delta, dict) and delta.keys() <= _USUAL_DELTA
+    return choice if usual else None

@@ -158,9 +158,11 @@ class OpenaiDecoder:
             error = error_of(body, surely=True) if isinstance(body, dict) else None
             self._chat.fail(error or Error(writable(data)))
         elif isinstance(body, dict):
-            if self._chat.begun and self._chat.model:
+            text = self._chat.take(body)
+            if text and self._chat.model:
+                # What is cast like it brings no model to take note of.
                 self._mould.take(data, body)
-            return self._chat.take(body)
+            return text
         elif data[0] in "{[" and not last:
             # It may have been a part of the answer.
             self._garbled = True
@@ -213,7 +215,9 @@ class OpenaiDecoder:
             # Its limit of tokens may have gone through the key.
             text=redact(text, self._key, cut=True),
             finish_reason=plain(chat.finish_reason, 60, self._key),
-            model=plain(chat.model, 200, self._key) or self._model,
+            model=self._model
+            if chat.model == self._model
+            else plain(chat.model, 200, self._key) or self._model,
             usage=clean(chat.usage, self._key),
             reasoning=redact(chat.reasoning, self._key, cut=True) or None,
             tool_calls=clean(chat.calls, self._key) or None,

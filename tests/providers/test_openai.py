@@ -28,6 +28,10 @@ from batch.providers.profiles import merged
 
 ROLE = chunk("", role="assistant")
 STOP = chunk(None, "stop")
+#: As a server writes them that counts in UTF-16.
+HALVES = "".join(
+    chunk("@").replace('"@"', half) for half in ('"\\ud83e"', '"\\uddea!"')
+)
 
 
 def call(index: int | None = None, **fields: object) -> dict[str, object]:
@@ -267,6 +271,10 @@ ANSWERS: dict[str, tuple[str, Completion]] = {
         'data: {"choices": [{"delta": {"content": "\\ud83e"}}]}\n\n'
         'data: {"choices": [{"delta": {"content": "\\uddea!"}}]}\n\n' + STOP,
         answer("🧪!"),
+    ),
+    "a character cut in two by chunks of the usual kind": (
+        f"{chunk('hi')}{HALVES}{STOP}",
+        answer("hi🧪!"),
     ),
     "an error that is none": (
         chunk("hi", beside={"error": None, "success": True, "code": 0}) + STOP,
