@@ -56,7 +56,7 @@ class Sheet(NamedTuple):
         )
         return first, rest
 
-    def with_(self, other: Sheet) -> Sheet | None:
+    def joined(self, other: Sheet) -> Sheet | None:
         """The two as one, where the other begins behind it and is like it."""
         number, line = self.number + len(self.values), self.line + len(self.values)
         if (other.number, other.line, other.columns) != (number, line, self.columns):

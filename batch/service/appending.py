@@ -7,6 +7,7 @@ transaction; so a kill leaves the job as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
@@ -73,7 +74,7 @@ def append(
     other content, and then none is queued.
     """
     receipt = submission.receipt_of(order)
-    with Names() as names, Twins() as twins:
+    with closing(Names()) as names, closing(Twins()) as twins:
         profile = service.settings.profile(order.provider)
         intake = Intake(order, profile, receipt, names, twins, remembers_names=True)
         if order.dedupe:

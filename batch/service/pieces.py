@@ -91,7 +91,7 @@ def _of_one_size(found: Iterator[_Found]) -> Iterator[_Found]:
     try:
         for one in found:
             if held is not None:
-                joined = held.with_(one) if isinstance(one, Sheet) else None
+                joined = held.joined(one) if isinstance(one, Sheet) else None
                 if joined is None:
                     yield held
                 held, one = None, joined or one

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import BinaryIO
 
 from sqlalchemy import Connection
@@ -47,7 +47,7 @@ def submit(
     check_params(order.params)
     profile = service.settings.profile(order.provider)
     receipt = receipt_of(order)
-    with Names() as names, Twins() as twins:
+    with closing(Names()) as names, closing(Twins()) as twins:
         intake = Intake(
             order, profile, receipt, names, twins, remembers_names=order.dry_run
         )

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 #: Rows that one statement inserts: a step for each is what makes inserting slow.
 AT_ONCE = 250
@@ -17,7 +15,7 @@ AT_ONCE = 250
 class Names:
     """Which row first had which name."""
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         # "" is SQLite's name for a database in a temporary file of its own.
         self._connection = sqlite3.connect("", isolation_level=None)
         self._connection.execute("PRAGMA journal_mode=OFF")
@@ -25,14 +23,9 @@ class Names:
         self._connection.execute(
             "CREATE TABLE names (name TEXT PRIMARY KEY, number INTEGER) WITHOUT ROWID"
         )
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of what is on disk."""
         self._connection.close()
 
     def take(self, names: Mapping[str, int]) -> dict[str, int]:

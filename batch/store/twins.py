@@ -10,8 +10,6 @@ import struct
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import accumulate
-from types import TracebackType
-from typing import Self
 
 from batch.core.asked import SIZE
 from batch.errors import StoreError
@@ -27,19 +25,14 @@ _WIDTH = SIZE + 8
 class Twins:
     """The requests of one submission, by what they ask; those before it too."""
 
-    def __enter__(self) -> Self:
-        self._file = tempfile.TemporaryFile()
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (`close` does)
         self._open = [bytearray() for _ in range(DRAWERS)]
         #: Where each drawer's part begins, and the last one's ends, each time.
         self._put_away: list[list[int]] = []
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Let go of what is on disk."""
         self._file.close()
 
     def note(self, asked: Iterable[tuple[bytes, int]]) -> None:

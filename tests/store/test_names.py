@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from batch.store.names import Names
 
 
 def test_a_name_belongs_to_the_row_that_took_it_first():
-    with Names() as names:
+    with closing(Names()) as names:
         assert names.take({"iron": 1, "gold": 2}) == {}
         assert names.take({"gold": 3, "tin": 4}) == {"gold": 2}
         assert names.take({"tin": 5, "iron": 6}) == {"tin": 4, "iron": 1}
@@ -21,7 +23,7 @@ def test_more_are_taken_at_a_time_than_one_statement_holds(
 ):
     monkeypatch.setattr(room, "AT_ONCE", 3)
     many = {f"row-{number}": number for number in range(10)}
-    with Names() as names:
+    with closing(Names()) as names:
         assert names.take(many) == {}
         assert names.take({name: 100 + row for name, row in many.items()}) == many
 
@@ -37,7 +39,7 @@ pieces_of_names = st.lists(
 @given(pieces_of_names)
 def test_it_knows_what_a_dictionary_would_know(pieces):
     known: dict[str, int] = {}
-    with Names() as names:
+    with closing(Names()) as names:
         for number, piece in enumerate(pieces):
             rows = {name: number * 10 + place for place, name in enumerate(piece)}
             assert names.take(rows) == {n: known[n] for n in rows if n in known}

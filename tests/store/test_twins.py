@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import tempfile
+from contextlib import closing
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ def test_each_request_has_the_first_that_asked_the_same(pieces, first_id, held):
     first: dict[int, int] = {}
     expected = []
     id = 0
-    with pytest.MonkeyPatch.context() as patch, Twins() as twins:
+    with pytest.MonkeyPatch.context() as patch, closing(Twins()) as twins:
         patch.setattr(room, "HELD", held)
         for piece in pieces:
             noted = []
@@ -42,7 +43,7 @@ def test_each_request_has_the_first_that_asked_the_same(pieces, first_id, held):
 
 def test_digests_that_begin_alike_are_told_apart():
     one, other = b"a" * 15 + b"1", b"a" * 15 + b"2"
-    with Twins() as twins:
+    with closing(Twins()) as twins:
         twins.note([(one, 1), (other, 2), (one, 3)])
         assert list(twins.found(1)) == [(3, 1)]
 
@@ -57,5 +58,5 @@ def test_a_full_disk_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch):
         def close(self) -> None: ...
 
     monkeypatch.setattr(tempfile, "TemporaryFile", Full)
-    with Twins() as twins, pytest.raises(StoreError, match="TMPDIR"):
+    with closing(Twins()) as twins, pytest.raises(StoreError, match="TMPDIR"):
         twins.note([(digest("a"), 1)])
