@@ -26,6 +26,12 @@ def _text(escaped: str) -> bytes:
     return bytes.fromhex(escaped.replace("\\x", ""))
 
 
+def _first(rest: str) -> bytes:
+    """The first string of a call."""
+    found = _STRING.search(rest)
+    return _text(found[1]) if found else b""
+
+
 @dataclass
 class File:
     """One file, whatever its names are."""
@@ -157,15 +163,17 @@ def replay(disk: Disk, log: Path) -> Iterator[Moment]:
                 continue
             name, rest = found["name"], found["rest"]
             if resumed:
+                if found["thread"] not in begun:
+                    continue  # It was taken when it began.
                 rest = begun.pop(found["thread"]) + rest
             elif "<unfinished" in rest and name in ("fsync", "fdatasync", "link"):
                 # What it promises is true when it comes back.
                 begun[found["thread"]] = rest
                 continue
-            if name == "sendto" and _text(_STRING.search(rest)[1]).startswith(b"POST"):
-                sent += 1
+            if name in ("sendto", "write") and _first(rest).startswith(b"POST"):
+                sent += 1  # uvloop writes where asyncio sends.
             elif name == "write" and rest.startswith("1<"):
-                printed += _text(_STRING.search(rest)[1])
+                printed += _first(rest)
             elif not disk.call(name, rest):
                 continue
             yield Moment(disk, name, sent, printed)

@@ -57,6 +57,34 @@ def ran(stage: Stage, prompts: list[str]) -> Iterator[Moment]:
     yield from power.replay(disk, log)
 
 
+def test_a_call_that_another_thread_cuts_in_two_is_taken_once(tmp_path: Path):
+    """Writing when it begins; what it promises, when it comes back."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "a").write_bytes(b"old")
+
+    def escaped(text: str) -> str:
+        return "".join(f"\\x{byte:02x}" for byte in text.encode())
+
+    name = escaped(str(home / "a"))
+    log = tmp_path / "log"
+    log.write_text(
+        f"""\
+1 pwrite64(3<{name}>, "{escaped("new")}", 3, 0 <unfinished ...>
+2 close(5<{name}> <unfinished ...>
+1 <... pwrite64 resumed>) = 3
+1 fdatasync(3<{name}> <unfinished ...>
+2 <... close resumed>) = 0
+1 <... fdatasync resumed>) = 0
+"""
+    )
+    moments = [
+        (moment.call, moment.disk.image(None)["a"])
+        for moment in power.replay(Disk(home), log)
+    ]
+    assert moments == [("pwrite64", b"old"), ("fdatasync", b"new")]
+
+
 def test_a_run_keeps_its_word_when_the_power_fails(stage: Stage):
     served = stage.serve(limit=None)
     prompts = [f"frage {n}" for n in range(4)]
