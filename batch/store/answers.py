@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from batch.core import asked
 from batch.core.model import RequestState, Settlement
@@ -57,12 +58,14 @@ _COMPLETE_TWINS = (
     .where(among(requests.c.same_as), requests.c.state == RequestState.PENDING)
     .values(state=RequestState.COMPLETED)
 )
-_Insert = postgresql.Insert | sqlite.Insert
 
 
-def _first_wins(insert: _Insert) -> Executable:
-    """The first answer wins: whoever comes second changes nothing."""
-    return insert.on_conflict_do_update(
+def _first_wins(insert: Any) -> Executable:
+    """The first answer wins: whoever comes second changes nothing.
+
+    `insert` as SQLite or PostgreSQL have it.
+    """
+    wins: Executable = insert.on_conflict_do_update(
         index_elements=[results.c.request_id],
         set_={
             column.name: insert.excluded[column.name]
@@ -71,12 +74,18 @@ def _first_wins(insert: _Insert) -> Executable:
         },
         where=PROVISIONAL,
     )
+    return wins
 
 
-_RESULT = {
-    "postgresql": _first_wins(postgresql.insert(results)),
-    "sqlite": _first_wins(sqlite.insert(results)),
-}
+@cache
+def _result(dialect: str) -> Executable:
+    """Write an answer, or many by as many turns."""
+    if dialect == "sqlite":
+        return _first_wins(sqlite.insert(results))
+    # Loaded by those alone that have a server.
+    from sqlalchemy.dialects import postgresql
+
+    return _first_wins(postgresql.insert(results))
 
 
 def _results() -> Executable:
@@ -131,17 +140,17 @@ def complete(
         # To pack a long one takes memory, and saves nothing.
         long = [one for one in settlements if _size(one) > LONG]
         if long:
-            connection.execute(_RESULT["sqlite"], [_row(one, now) for one in long])
+            connection.execute(_result("sqlite"), [_row(one, now) for one in long])
         for some in _pieces([one for one in settlements if _size(one) <= LONG]):
             packed = _packed(some, now)
             if "\\u0000" in packed["rows"]:
                 # SQLite's JSON would end a text there.
-                connection.execute(_RESULT["sqlite"], [_row(one, now) for one in some])
+                connection.execute(_result("sqlite"), [_row(one, now) for one in some])
             else:
                 connection.execute(_RESULTS, packed)
         return
     rows = [_row(one, now) for one in settlements if one.completion is not None]
-    connection.execute(_RESULT[connection.dialect.name], rows)
+    connection.execute(_result(connection.dialect.name), rows)
 
 
 def _pieces(settlements: Sequence[Settlement]) -> Iterator[list[Settlement]]:
@@ -219,7 +228,7 @@ def hold(connection: Connection, one: Settlement, now: datetime) -> None:
         requests.c.id == one.request_id, requests.c.state.in_(_OPEN)
     )
     if connection.execute(open_still).first() is not None:
-        connection.execute(_RESULT[connection.dialect.name], _row(one, now))
+        connection.execute(_result(connection.dialect.name), _row(one, now))
     else:
         # Its runner was thought dead, and nobody waits for another any more.
         complete(connection, [replace(one, state=RequestState.COMPLETED)], now)
@@ -298,7 +307,7 @@ def fail(
         move_twins(connection, request_id, RequestState.PENDING, RequestState.COMPLETED)
         return
     connection.execute(
-        _RESULT[connection.dialect.name],
+        _result(connection.dialect.name),
         {
             "request_id": request_id,
             "error_code": failure.code,

@@ -144,6 +144,8 @@ PENDING = requests.c.state == literal_column("'pending'")
 ASIDE = requests.c.state.in_(
     [literal_column(f"'{state}'") for state in ("running", "failed", "cancelled")]
 )
+# Conditions are told for SQLite alone, since to tell one for a server loads all that
+# SQLAlchemy has for it; the migrations make the same indices on both.
 Index(
     "ix_requests_pending",
     requests.c.job_id,
@@ -152,7 +154,6 @@ Index(
     requests.c.same_as,
     requests.c.id,
     sqlite_where=PENDING,
-    postgresql_where=PENDING,
 )
 Index(
     "ix_requests_aside",
@@ -160,19 +161,16 @@ Index(
     requests.c.state,
     requests.c.id,
     sqlite_where=ASIDE,
-    postgresql_where=ASIDE,
 )
 Index(
     "ix_requests_runner_id",
     requests.c.runner_id,
     sqlite_where=requests.c.runner_id.is_not(None),
-    postgresql_where=requests.c.runner_id.is_not(None),
 )
 Index(
     "ix_requests_same_as",
     requests.c.same_as,
     sqlite_where=requests.c.same_as.is_not(None),
-    postgresql_where=requests.c.same_as.is_not(None),
 )
 
 results = Table(
@@ -205,13 +203,11 @@ Index(
     "ix_results_asked",
     results.c.asked,
     sqlite_where=results.c.asked.is_not(None),
-    postgresql_where=results.c.asked.is_not(None),
 )
 Index(
     "ix_results_invalid",
     results.c.request_id,
     sqlite_where=INVALID,
-    postgresql_where=INVALID,
 )
 
 runners = Table(
@@ -232,7 +228,6 @@ Index(
     "ix_runners_live",
     runners.c.id,
     sqlite_where=runners.c.ended_at.is_(None),
-    postgresql_where=runners.c.ended_at.is_(None),
 )
 
 windows = Table(
@@ -274,7 +269,6 @@ Index(
     "ix_windows_unproven",
     windows.c.account_id,
     sqlite_where=UNPROVEN,
-    postgresql_where=UNPROVEN,
 )
 
 entries = Table(
@@ -302,7 +296,6 @@ Index(
     "ix_entries_reserved",
     entries.c.account_id,
     sqlite_where=RESERVED,
-    postgresql_where=RESERVED,
 )
 Index("ix_entries_request_id", entries.c.request_id)
 # What a window that opens late, or anew, or that rolls, has to count.
