@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import subprocess
 import sys
@@ -30,12 +31,13 @@ _WORDS = "Hydrogen lifts balloons, and fuels rockets and some new cars."
 _STREAM = re.compile(rb'"stream"\s*:\s*true')
 
 
-def answer() -> bytes:
-    """The whole reply: head and events, framed by its length."""
+def answer(number: int) -> bytes:
+    """The whole reply: head and events, framed by its length. Its name has a number."""
     size = -(-len(_WORDS) // CHUNKS)
     parts = [_WORDS[at : at + size] for at in range(0, len(_WORDS), size)]
-    events = [_event({"content": part}, None) for part in parts[:-1]]
-    events.append(_event({"content": parts[-1]}, "stop"))
+    name = f"chatcmpl-{number:08d}"
+    events = [_event(name, {"content": part}, None) for part in parts[:-1]]
+    events.append(_event(name, {"content": parts[-1]}, "stop"))
     return _reply("text/event-stream", b"".join(events) + b"data: [DONE]\n\n")
 
 
@@ -62,12 +64,12 @@ def _reply(content_type: str, body: bytes) -> bytes:
     return head.encode() + body
 
 
-def _event(delta: dict[str, str], reason: str | None) -> bytes:
+def _event(name: str, delta: dict[str, str], reason: str | None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": reason}
     data = {
-        "id": "chatcmpl-1",
+        "id": name,
         "object": "chat.completion.chunk",
-        "created": 1700000000,
+        "created": 1700000000 + int(name[-4:]),
         "model": "bench",
         "choices": [choice],
     }
@@ -127,7 +129,7 @@ class Connection(asyncio.Protocol):
             return
         self._data = b""
         if head.startswith(b"post"):
-            self._asked(ANSWER if _STREAM.search(data, end) else WHOLE)
+            self._asked(next(ANSWERS) if _STREAM.search(data, end) else WHOLE)
         else:
             self._say(self._told.take() if b"/told" in head else b"", head)
 
@@ -157,7 +159,8 @@ class Connection(asyncio.Protocol):
         )
 
 
-ANSWER = answer()
+# No two that come one after the other are the same, as with real ones.
+ANSWERS = itertools.cycle([answer(number) for number in range(997)])
 WHOLE = whole()
 
 

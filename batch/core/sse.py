@@ -81,10 +81,12 @@ class SseDecoder:
         ):
             return None
         try:
-            events = data.decode()[6:-2].split("\n\ndata: ")
+            text = data.decode()
         except UnicodeDecodeError:
             return None
-        if any("\n" in event for event in events):
+        events = text[6:-2].split("\n\ndata: ")
+        if text.count("\n") != 2 * len(events):
+            # A line of another kind.
             return None
         self._first = self._after_cr = False
         return events

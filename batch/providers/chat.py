@@ -12,7 +12,7 @@ from typing import Any
 from batch.core.plain import redact
 from batch.providers import bodies
 from batch.providers.bodies import Beside
-from batch.providers.mould import is_usual_end, usual_piece
+from batch.providers.mould import Usual
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
@@ -72,16 +72,6 @@ class Chat:
 
     def take(self, body: Mapping[str, Any]) -> str:
         """Take a chunk, or a whole reply; the text that it adds."""
-        piece = usual_piece(body)
-        if piece is not None:
-            if not self.model:
-                self._note(body, {})
-            self.begun = True
-            self.add(piece)
-            return piece
-        if self.begun and self.model and is_usual_end(body):
-            self.finish_reason = "stop"
-            return ""
         choice = _first_choice(body)
         error = error_of(body) or (error_of(choice) if choice.get("error") else None)
         if error is not None:
@@ -99,9 +89,17 @@ class Chat:
                 self.fail(Error(f"it broke off ({reason.strip()})", reason.strip()))
         return text
 
-    def add(self, piece: str) -> None:
-        """Take a piece of the text, and nothing else."""
-        self._text.append(piece)
+    def add(self, said: Usual) -> str:
+        """Take what a chunk of the usual kind says; the text that it adds."""
+        model, piece, ends = said
+        if not self.model:
+            self.model = writable(model)
+        self.begun = True
+        if piece:
+            self._text.append(piece)
+        if ends:
+            self.finish_reason = "stop"
+        return piece
 
     def fail(self, error: Error) -> None:
         """It went wrong; what is said first is what counts."""

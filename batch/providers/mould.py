@@ -1,11 +1,14 @@
 """Most chunks of a stream are alike, but for the piece of text that each brings.
 
-What they have in common is read once. The others are read by their text alone, where
-they are the same to the letter before it and behind it.
+What they have in common is read once, and holds for the replies that follow. The others
+are read by their text alone, where they are the same to the letter before the piece and
+behind it; what names a reply and its time stands at the beginning, with most servers,
+and may be another each time.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,77 +20,80 @@ _USUAL = frozenset(
 )
 _USUAL_CHOICE = frozenset(("index", "delta", "finish_reason", "logprobs"))
 _USUAL_DELTA = frozenset(("role", "content"))
+#: A reply's name and time, as its chunks begin: they say nothing of what follows them.
+_OWN = re.compile(
+    r'\{"id":"[^"\\\x00-\x1f]*","object":"chat\.completion\.chunk",'
+    r'"created":(?:0|[1-9][0-9]{0,14}),'
+)
 #: What stands before the piece, and what may stand in its place to see where it is.
 _NAME = '"content":'
 _PROBE = "a piece that no model has said"
-#: Where every chunk differs from the others, there is nothing to learn.
+#: In a reply where every chunk differs from the others, there is nothing to learn.
 TRIES = 3
+#: What is remembered: chunks with a piece, chunks without, and of how many characters.
+MOULDS, BARE, LONGEST = 4, 16, 2000
 
 
-class Mould:
-    """The chunk that others are cast like; nothing, until it has seen one."""
+#: What a chunk of the usual kind says, and nothing else is in it: the model, a piece of
+#: the answer's text, which may be empty, and whether the answer is whole with it.
+Usual = tuple[str, str, bool]
+
+
+class Moulds:
+    """What the chunks of one model are cast in, as far as they were seen."""
 
     def __init__(self) -> None:
-        self._before = self._behind = ""
-        self._least = 0
-        self._tries = TRIES
+        #: What stands before the piece, what behind it, the model, whether it ends: the
+        #: newest first.
+        self._moulds: list[tuple[str, str, str, bool]] = []
+        #: Chunks that have no piece, but for what is the reply's own.
+        self._bare: dict[str, Usual] = {}
 
-    def piece(self, data: str) -> str | None:
-        """The piece of a chunk that is cast like it; None: it is not."""
-        if (
-            not self._least
-            or len(data) < self._least
-            or not data.startswith(self._before)
-            or not data.endswith(self._behind)
-        ):
-            return None
-        written = data[len(self._before) : len(data) - len(self._behind)]
-        try:
-            found = orjson.loads(written)
-        except orjson.JSONDecodeError:
-            return None
-        return found if isinstance(found, str) and found else None
+    def read(self, rest: str) -> Usual | None:
+        """A chunk without its reply's own beginning; None: look closer."""
+        for before, behind, model, ends in self._moulds:
+            if rest.startswith(before) and rest.endswith(behind):
+                # Where the two overlap, nothing is left.
+                written = rest[len(before) : len(rest) - len(behind)]
+                try:
+                    piece = orjson.loads(written)
+                except orjson.JSONDecodeError:
+                    return None
+                if type(piece) is str:
+                    return model, piece, ends
+        return self._bare.get(rest)
 
-    def take(self, data: str, body: Mapping[str, Any]) -> None:
-        """Learn from a chunk, and what it was read as."""
-        piece = usual_piece(body) if self._tries else None
-        if piece is None:
+    def learn(self, own: str, rest: str, said: Usual) -> None:
+        """Remember a chunk, `own` and `rest`, and what it says."""
+        model, piece, ends = said
+        if len(rest) - len(piece) > LONGEST:
             return
-        self._tries -= 1
         try:
             written = f"{_NAME}{orjson.dumps(piece).decode()}"
-        except TypeError:
+            before, found, behind = rest.partition(written)
+            probe = f'{own}{before}{_NAME}"{_PROBE}"{behind}'
+            # It may stand elsewhere too, such as among the probabilities.
+            probed = usual(orjson.loads(probe)) if found else None
+        except (TypeError, orjson.JSONDecodeError):
             # Half a character.
             return
-        before, found, behind = data.partition(written)
-        probe = f'{before}{_NAME}"{_PROBE}"{behind}'
-        # It may stand elsewhere too, such as among the probabilities.
-        if found and usual_piece(orjson.loads(probe)) == _PROBE:
-            self._before, self._behind = before + _NAME, behind
-            self._least = len(self._before) + len(behind) + 2
+        if probed == (model, _PROBE, ends):
+            self._moulds.insert(0, (before + _NAME, behind, model, ends))
+            del self._moulds[MOULDS:]
+        elif own and not piece and _NAME not in rest:
+            if len(self._bare) >= BARE:
+                self._bare.clear()
+            self._bare[rest] = said
 
 
-def usual_piece(body: Mapping[str, Any]) -> str | None:
-    """The text that a chunk brings, where it brings nothing else; None: look closer."""
-    choice = usual_choice(body)
-    if choice is None or choice.get("finish_reason") is not None:
-        return None
-    content = choice["delta"].get("content")
-    return content if isinstance(content, str) and content else None
+def own_of(data: str) -> str:
+    """What names the reply at the beginning of a chunk; empty where nothing does."""
+    found = _OWN.match(data)
+    return found[0] if found else ""
 
 
-def is_usual_end(body: Mapping[str, Any]) -> bool:
-    """Whether a chunk says that the answer is whole, and nothing else."""
-    choice = usual_choice(body)
-    return (
-        choice is not None
-        and not choice["delta"]
-        and choice.get("finish_reason") == "stop"
-    )
-
-
-def usual_choice(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The choice of a chunk that has one, and no more than most have beside it."""
+def usual(body: Mapping[str, Any]) -> Usual | None:
+    """What a chunk says, if it is of the usual kind; None: look closer."""
     choices = body.get("choices")
     if (
         not isinstance(choices, list)
@@ -104,6 +110,14 @@ def usual_choice(body: Mapping[str, Any]) -> dict[str, Any] | None:
         or choice.get("index") != 0
     ):
         return None
-    delta = choice.get("delta")
-    usual = isinstance(delta, dict) and delta.keys() <= _USUAL_DELTA
-    return choice if usual else None
+    delta, reason = choice.get("delta"), choice.get("finish_reason")
+    if (
+        not isinstance(delta, dict)
+        or not delta.keys() <= _USUAL_DELTA
+        or reason not in (None, "stop")
+    ):
+        return None
+    piece, model = delta.get("content") or "", body.get("model") or ""
+    if not isinstance(piece, str) or not isinstance(model, str):
+        return None
+    return model, piece, reason == "stop"

@@ -7,6 +7,7 @@ matter then.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,7 +22,7 @@ from batch.providers import bodies
 from batch.providers.base import NONE, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.chat import Chat, Error, clean, error_of, writable
-from batch.providers.mould import Mould
+from batch.providers.mould import TRIES, Moulds, Usual, own_of, usual
 from batch.providers.profiles import Profile
 from batch.providers.way import Way
 
@@ -41,11 +42,16 @@ class OpenaiEndpoint(Way):
             # Its first byte comes when the answer is ready.
             bounds = replace(bounds, first_byte=bounds.total)
         super().__init__(profile, key, bounds, PATH)
+        #: What each model's chunks look like.
+        self._moulds: defaultdict[str, Moulds] = defaultdict(Moulds)
 
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         decoder = OpenaiDecoder(
-            claim.model, self.key, fail_on_length=self.profile.on_length == "fail"
+            claim.model,
+            self.key,
+            fail_on_length=self.profile.on_length == "fail",
+            moulds=self._moulds[claim.model],
         )
         return await self.post(self._body(claim), headers, decoder, on_text)
 
@@ -77,14 +83,23 @@ class OpenaiDecoder:
     """
 
     def __init__(
-        self, model: str, key: str | None = None, *, fail_on_length: bool = False
+        self,
+        model: str,
+        key: str | None = None,
+        *,
+        fail_on_length: bool = False,
+        moulds: Moulds | None = None,
     ) -> None:
         self._model = model
         self._key = key
         self._fail_on_length = fail_on_length
         self._sse = SseDecoder()
         self._chat = Chat()
-        self._mould = Mould()
+        self._moulds = Moulds() if moulds is None else moulds
+        #: Chunks that are learned from, yet.
+        self._tries = TRIES
+        #: What the chunks of this reply begin with.
+        self._own = ""
         self._head = bytearray()
         #: None until the first byte that is no blank.
         self._is_stream: bool | None = None
@@ -105,9 +120,9 @@ class OpenaiDecoder:
             self._head += data
         if not self._is_stream:
             return ""
-        usual = self._sse.whole(data) if data[-2:] == b"\n\n" else None
-        if usual is not None:
-            return "".join([self._take_usual(event) for event in usual])
+        whole = self._sse.whole(data) if data[-2:] == b"\n\n" else None
+        if whole is not None:
+            return "".join([self._take_usual(event) for event in whole])
         events = self._sse.feed(data)
         return "".join([self._take(event.data, event.type) for event in events])
 
@@ -140,11 +155,11 @@ class OpenaiDecoder:
         return self._outcome()
 
     def _take_usual(self, data: str) -> str:
-        piece = None if self._done else self._mould.piece(data)
-        if piece is None:
-            return self._take(data)
-        self._chat.add(piece)
-        return piece
+        own = self._own
+        if not own or not data.startswith(own):
+            own = self._own = own_of(data)
+        said = None if self._done else self._moulds.read(data[len(own) :])
+        return self._take(data) if said is None else self._chat.add(said)
 
     def _take(self, data: str, kind: str = "", *, last: bool = False) -> str:
         data = data.strip()
@@ -158,15 +173,21 @@ class OpenaiDecoder:
             error = error_of(body, surely=True) if isinstance(body, dict) else None
             self._chat.fail(error or Error(writable(data)))
         elif isinstance(body, dict):
-            text = self._chat.take(body)
-            if text and self._chat.model:
-                # What is cast like it brings no model to take note of.
-                self._mould.take(data, body)
-            return text
+            said = usual(body)
+            if said is None:
+                return self._chat.take(body)
+            self._learn(data, said)
+            return self._chat.add(said)
         elif data[0] in "{[" and not last:
             # It may have been a part of the answer.
             self._garbled = True
         return ""
+
+    def _learn(self, data: str, said: Usual) -> None:
+        if self._tries:
+            self._tries -= 1
+            own = own_of(data)
+            self._moulds.learn(own, data[len(own) :], said)
 
     def _read_whole(self, framed: bool, content_type: str) -> Failure | None:
         """Take the reply as one object; a Failure if it is none."""
