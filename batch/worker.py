@@ -6,9 +6,9 @@ try again, and nothing but the attempt stands inside it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
@@ -50,8 +50,11 @@ class Desk(Protocol):
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
         """Take note of a reply; the verdict on it, None for a completion."""
 
-    def settle(self, settlement: Settlement) -> Awaitable[None]:
-        """Take note of an outcome; what is returned is done once it is on disk."""
+    def settle(self, settlement: Settlement) -> None:
+        """Take note of the outcome; nothing of the request follows it."""
+
+    async def write(self, settlement: Settlement) -> None:
+        """Take note of an attempt that another follows, until that is on disk."""
 
     async def renew(self, claim: Claim) -> Claim:
         """A credit for one more attempt; NoMoreAttemptsError where there is none."""
@@ -81,6 +84,10 @@ class Worker:
         self._clock = clock
         self._random = random
         self._on_text = on_text
+        #: The newest reservation, and until when it is used, by the boot clock: those
+        #: of one transaction are of one moment.
+        self._reserved_at: datetime | None = None
+        self._use_by = 0.0
 
     async def work(self, claim: Claim) -> None:
         """Attempt the request until its outcome is settled, or it is given back.
@@ -106,7 +113,7 @@ class Worker:
 
     async def _attempt_again(self, trial: _Trial) -> None:
         async def settle_the_failed_attempt(_state: RetryCallState) -> None:
-            await self._desk.settle(trial.to_be_continued())
+            await self._desk.write(trial.to_be_continued())
             trial.unsettled = False
 
         async def reserve_its_own_credit(state: RetryCallState) -> None:
@@ -132,7 +139,7 @@ class Worker:
 
     async def _attempt(self, trial: _Trial) -> None:
         claim = trial.claim
-        if self._clock.now() - claim.reserved_at > self._use_within:
+        if self._is_stale(claim):
             trial.unsent()
             raise NoMoreAttemptsError
         self._desk.begin(claim)
@@ -141,6 +148,13 @@ class Worker:
             reason = claim.expected.fault(reply.text)
             reply = replace(reply, valid=reason is None, invalid=reason)
         trial.take(reply, self._desk.judge(claim, reply))
+
+    def _is_stale(self, claim: Claim) -> bool:
+        if claim.reserved_at != self._reserved_at:
+            self._reserved_at = claim.reserved_at
+            left = claim.reserved_at + self._use_within - self._clock.now()
+            self._use_by = self._clock.boot() + left.total_seconds()
+        return self._clock.boot() > self._use_by
 
     def _listener(self, claim: Claim) -> OnText | None:
         on_text = self._on_text

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -90,12 +90,13 @@ class Desk:
             return None
         return judge(reply, RULES, self._clock.now())
 
-    def settle(self, settlement: Settlement) -> Awaitable[None]:
+    def settle(self, settlement: Settlement) -> None:
         self.log.append(("settle", str(settlement.state), str(settlement.credit)))
         self.settled.append(settlement)
-        on_disk = asyncio.get_running_loop().create_future()
-        on_disk.set_result(None)
-        return on_disk
+
+    async def write(self, settlement: Settlement) -> None:
+        self.log.append(("write", str(settlement.state), str(settlement.credit)))
+        self.settled.append(settlement)
 
     async def renew(self, claim: Claim) -> Claim:
         self.log.append("renew")
@@ -156,7 +157,11 @@ def settled(state: str, credit: str) -> tuple[str, str, str]:
     return ("settle", state, credit)
 
 
-AGAIN = [settled("running", "spent"), "pause", "renew", "call", "judge"]
+def written(state: str, credit: str) -> tuple[str, str, str]:
+    return ("write", state, credit)
+
+
+AGAIN = [written("running", "spent"), "pause", "renew", "call", "judge"]
 
 
 async def test_an_answer_at_once_spends_the_claims_own_credit():
@@ -340,7 +345,7 @@ async def test_running_out_in_mid_retry_gives_the_request_back():
     assert trial.log == [
         "call",
         "judge",
-        settled("running", "spent"),
+        written("running", "spent"),
         "pause",
         "renew",
         settled("pending", "released"),
@@ -359,7 +364,7 @@ async def test_a_run_that_ends_in_the_pause_gives_the_request_back():
         "call",
         "judge",
         *AGAIN,
-        settled("running", "spent"),
+        written("running", "spent"),
         "pause",
         settled("pending", "released"),
     ]
@@ -455,7 +460,7 @@ async def test_a_reservation_that_went_stale_before_a_further_attempt_is_given_b
     assert trial.log == [
         "call",
         "judge",
-        settled("running", "spent"),
+        written("running", "spent"),
         "pause",
         "renew",
         settled("pending", "released"),

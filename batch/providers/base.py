@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
@@ -23,8 +23,9 @@ from batch.core.plain import Veil, plain, redact
 from batch.core.statements import Statement
 from batch.providers.bounds import Bounds
 from batch.providers.faults import named
+from batch.providers.patience import FOREVER, Patience, Watch
 from batch.providers.refusals import refused
-from batch.providers.wire import FOREVER, Incoming, Patience, Sending, Wire
+from batch.providers.wire import Incoming, Sending, Wire
 
 OnText = Callable[[str], None]
 
@@ -93,15 +94,6 @@ class Endpoint(Protocol):
         """Let go of the connections."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
-    """What a protocol wants sent."""
-
-    url: str
-    body: bytes
-    headers: dict[str, str]
-
-
 class Line:
     """The HTTP side of an endpoint: a session, its bounds, and the key to hide."""
 
@@ -111,20 +103,23 @@ class Line:
         pooled: bool,
         bounds: Bounds,
         key: str | None,
-        headers: Collection[str] = (),
+        headers: Mapping[str, str],
+        kept: Collection[str] = (),
     ) -> None:
+        """`headers`: of every call. `kept`: those of an answer that are wanted."""
         # To ask for it at each call is a system call each time, up to Python 3.11.
         self._loop = asyncio.get_running_loop()
+        self._watch = Watch(self._loop)
         self._bounds = bounds
         self._key = key
         #: Those of an answer's headers that are kept, lower case.
-        self._headers = frozenset(headers) | {"date"}
+        self._kept_headers = frozenset(kept) | {"date"}
         own = {"User-Agent": "quotabatch", "Accept-Encoding": "identity"}
         # A kept connection that the server has closed in the meantime costs a credit
         # for nothing: profiles with a small quota take a fresh one a call.
         connector = aiohttp.TCPConnector(limit=0, force_close=not pooled)
         connect = min(bounds.connect, bounds.first_byte, bounds.total)
-        self._wire = Wire(connector, own, connect)
+        self._wire = Wire(connector, {**own, **headers}, connect)
         #: For what is asked beside the calls.
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -135,13 +130,16 @@ class Line:
         )
 
     async def close(self) -> None:
+        self._watch.close()
         await self._session.close()
 
-    async def post(self, post: Post, decoder: Decoder, on_text: OnText | None) -> Reply:
-        """Send it, and hand what comes back to the decoder."""
+    async def post(
+        self, url: str, body: bytes, decoder: Decoder, on_text: OnText | None
+    ) -> Reply:
+        """Send this, and hand what comes back to the decoder."""
         sending = Sending(self._loop.time() + self._bounds.total)
         try:
-            reply = await self._exchange(post, decoder, on_text, sending)
+            reply = await self._exchange(url, body, decoder, on_text, sending)
         except asyncio.CancelledError:
             if sending.begun:
                 raise
@@ -161,17 +159,22 @@ class Line:
         )
 
     async def _exchange(
-        self, post: Post, decoder: Decoder, on_text: OnText | None, sending: Sending
+        self,
+        url: str,
+        body: bytes,
+        decoder: Decoder,
+        on_text: OnText | None,
+        sending: Sending,
     ) -> Reply:
         began_at = sending.ends_at - self._bounds.total
-        line = await self._wire.connect(post.url, post.headers)
+        line = await self._wire.connect(url)
         patience = Patience(
-            self._loop,
+            self._watch,
             line.protocol,
             min(began_at + self._bounds.first_byte, sending.ends_at),
         )
         try:
-            line.send(post.body, sending)
+            line.send(body, sending)
             incoming = await line.receive()
             patience.read(incoming)
             return await self._read(incoming, patience, decoder, on_text, sending)
@@ -240,7 +243,7 @@ class Line:
 
     def _kept(self, response: Incoming) -> dict[str, str]:
         found = response.headers
-        return {name: found[name] for name in self._headers if name in found}
+        return {name: found[name] for name in self._kept_headers if name in found}
 
     async def get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Read a resource: its status and its beginning. OSError: no reply.

@@ -35,7 +35,7 @@ class EspaiEndpoint(Way):
             "model": claim.model,
             "api_key": self.key or "",
         }
-        return await self.post(body, {}, EspaiDecoder(claim.model, self.key), on_text)
+        return await self.post(body, EspaiDecoder(claim.model, self.key), on_text)
 
 
 class EspaiDecoder:

@@ -41,19 +41,19 @@ class OpenaiEndpoint(Way):
         if not profile.stream:
             # Its first byte comes when the answer is ready.
             bounds = replace(bounds, first_byte=bounds.total)
-        super().__init__(profile, key, bounds, PATH)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        super().__init__(profile, key, bounds, PATH, headers)
         #: What each model's chunks look like.
         self._moulds: defaultdict[str, Moulds] = defaultdict(Moulds)
 
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         decoder = OpenaiDecoder(
             claim.model,
             self.key,
             fail_on_length=self.profile.on_length == "fail",
             moulds=self._moulds[claim.model],
         )
-        return await self.post(self._body(claim), headers, decoder, on_text)
+        return await self.post(self._body(claim), decoder, on_text)
 
     def _body(self, claim: Claim) -> dict[str, Any]:
         profile = self.profile

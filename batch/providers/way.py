@@ -11,7 +11,7 @@ import orjson
 from batch.core.model import Failure, Reply
 from batch.core.statements import Statement
 from batch.providers.balance import ask_balance
-from batch.providers.base import Decoder, Line, OnText, Post
+from batch.providers.base import NONE, Decoder, Line, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
 
@@ -20,21 +20,27 @@ class Way:
     """A line to a profile's base_url, at the path of its protocol."""
 
     def __init__(
-        self, profile: Profile, key: str | None, bounds: Bounds, path: str
+        self,
+        profile: Profile,
+        key: str | None,
+        bounds: Bounds,
+        path: str,
+        headers: Mapping[str, str] = NONE,
     ) -> None:
+        """`headers`: of every call, beside its content type."""
         self.profile = profile
         self.key = key
         self._url = profile.base_url.rstrip("/") + path
         self._line = Line(
-            pooled=profile.pooled, bounds=bounds, key=key, headers=profile.headers
+            pooled=profile.pooled,
+            bounds=bounds,
+            key=key,
+            headers={"Content-Type": "application/json", **headers},
+            kept=profile.headers,
         )
 
     async def post(
-        self,
-        body: Mapping[str, Any],
-        headers: Mapping[str, str],
-        decoder: Decoder,
-        on_text: OnText | None,
+        self, body: Mapping[str, Any], decoder: Decoder, on_text: OnText | None
     ) -> Reply:
         """Send this as JSON, and hand what comes back to the decoder."""
         try:
@@ -45,9 +51,7 @@ class Way:
                 message="the request cannot be written as JSON",
                 sent=False,
             )
-        sent = {"Content-Type": "application/json", **headers}
-        post = Post(url=self._url, body=data, headers=sent)
-        return await self._line.post(post, decoder, on_text)
+        return await self._line.post(self._url, data, decoder, on_text)
 
     async def time(self) -> datetime | None:
         return await self._line.time(self.profile.base_url)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import cached_property
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
+from aiohttp.client_reqrep import ClientRequest, ConnectionKey
 from aiohttp.connector import Connection
 from aiohttp.helpers import parse_content_type
 from aiohttp.http import RawResponseMessage
@@ -22,8 +22,6 @@ from yarl import URL
 
 #: What would end a header, and let another one begin.
 _LINE_ENDS = frozenset("\r\n\0")
-#: A time that never comes.
-FOREVER = float("inf")
 
 
 class Sending:
@@ -78,53 +76,6 @@ class Incoming:
             connection.release()
 
 
-class Patience:
-    """Until when something must come; moving that costs next to nothing.
-
-    One timer, which is set anew only where it would come too late.
-    """
-
-    __slots__ = ("_due", "_handle", "_incoming", "_loop", "_protocol", "until")
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, protocol: ResponseHandler, until: float
-    ) -> None:
-        self._loop = loop
-        self._protocol = protocol
-        self._incoming: Incoming | None = None
-        self.until = until
-        self._set(until)
-
-    def move(self, until: float) -> None:
-        """From now on it must come until then."""
-        self.until = until
-        if until < self._due:
-            self._handle.cancel()
-            self._set(until)
-
-    def read(self, incoming: Incoming) -> None:
-        """The head is here: what is waited for now is the body."""
-        self._incoming = incoming
-
-    def end(self) -> None:
-        """Nothing is waited for any more."""
-        self._handle.cancel()
-
-    def _set(self, due: float) -> None:
-        self._due = due
-        self._handle = self._loop.call_at(due, self._look)
-
-    def _look(self) -> None:
-        if self._loop.time() < self.until:
-            self._due = self.until
-            if self.until < FOREVER:
-                self._set(self.until)
-        elif self._incoming is None:
-            self._protocol.set_exception(TimeoutError())
-        else:
-            self._incoming.give_up(TimeoutError())
-
-
 class Wire:
     """The calls' way through a connector; each is sent once, whatever happens."""
 
@@ -137,16 +88,15 @@ class Wire:
         self._connector = connector
         self._headers = headers
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
-        self._targets: dict[tuple[object, ...], _Target] = {}
+        self._targets: dict[str, _Target] = {}
 
-    async def connect(self, url: str, headers: Mapping[str, str]) -> Line:
+    async def connect(self, url: str) -> Line:
         """A connection to say something on: one that is kept, or a new one."""
-        key = (url, *headers.items())
-        target = self._targets.get(key)
+        target = self._targets.get(url)
         if target is None:
             closes = self._connector.force_close
-            target = _Target(url, {**self._headers, **headers}, closes=closes)
-            self._targets[key] = target
+            target = _Target(url, self._headers, closes=closes)
+            self._targets[url] = target
         if self._connector.closed:
             raise RuntimeError("the endpoint was closed")
         try:
@@ -192,6 +142,14 @@ class Line:
         self._connection.close()
 
 
+class _Request(ClientRequest):
+    """What the connector asks for the way, the same for every call."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        return super().connection_key
+
+
 class _Target:
     """Where calls go, and what stands at the head of each."""
 
@@ -208,7 +166,7 @@ class _Target:
             raise ValueError("two ways to say who calls")
         loop = asyncio.get_running_loop()
         # The connector asks it for the way, and it knows the headers of every call.
-        self.request = ClientRequest("POST", parsed, headers=headers, loop=loop)
+        self.request = _Request("POST", parsed, headers=headers, loop=loop)
         sent = self.request.headers
         sent.pop("Content-Length", None)
         if closes:

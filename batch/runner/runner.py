@@ -154,12 +154,16 @@ class Runner:
         at, named = claim.reserved_at, verdict.named
         return in_refusal(quotas, named, refusal.message, at, refusal.limits)
 
-    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
+    def settle(self, settlement: Settlement) -> None:
         self._fresh.discard(settlement.request_id)
         self._calling.discard(settlement.request_id)
-        if settlement.state is not RequestState.RUNNING:
-            self._working.discard(settlement.request_id)
-        return self._tray.settle(settlement)
+        self._working.discard(settlement.request_id)
+        self._tray.settle(settlement)
+
+    async def write(self, settlement: Settlement) -> None:
+        self._fresh.discard(settlement.request_id)
+        self._calling.discard(settlement.request_id)
+        await self._tray.write(settlement)
 
     async def renew(self, claim: Claim) -> Claim:
         if self._ending is not None:

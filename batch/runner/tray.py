@@ -25,7 +25,8 @@ class Refusal:
 class Batch:
     """What had gathered when a transaction began."""
 
-    outcomes: Sequence[tuple[Settlement, asyncio.Future[None]]]
+    #: Each with who waits until it is on disk, if anybody does.
+    outcomes: Sequence[tuple[Settlement, asyncio.Future[None] | None]]
     renewals: Sequence[tuple[Claim, asyncio.Future[Claim | None]]]
     refusals: Sequence[Refusal]
     #: What the endpoint said of its own count.
@@ -45,7 +46,7 @@ class Batch:
     def answer(self, renewed: Sequence[Claim | None]) -> None:
         """It is on disk: wake those who waited for it."""
         for _, on_disk in self.outcomes:
-            if not on_disk.done():
+            if on_disk is not None and not on_disk.done():
                 on_disk.set_result(None)
         for (_, granted), claim in zip(self.renewals, renewed, strict=True):
             if not granted.done():
@@ -57,7 +58,7 @@ class Tray:
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()
-        self._outcomes: list[tuple[Settlement, asyncio.Future[None]]] = []
+        self._outcomes: list[tuple[Settlement, asyncio.Future[None] | None]] = []
         self._renewals: list[tuple[Claim, asyncio.Future[Claim | None]]] = []
         self._refusals: list[Refusal] = []
         self._statements: list[Statement] = []
@@ -67,7 +68,12 @@ class Tray:
         # To ask for it at each call is a system call each time, up to Python 3.11.
         return asyncio.get_running_loop()
 
-    def settle(self, settlement: Settlement) -> asyncio.Future[None]:
+    def settle(self, settlement: Settlement) -> None:
+        """To be recorded."""
+        self._outcomes.append((settlement, None))
+        self.wake.set()
+
+    def write(self, settlement: Settlement) -> asyncio.Future[None]:
         """To be recorded; done once it is on disk."""
         on_disk = self._loop.create_future()
         self._outcomes.append((settlement, on_disk))

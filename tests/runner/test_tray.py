@@ -38,7 +38,7 @@ async def test_what_gathers_is_taken_once():
     tray = Tray()
     assert not tray
     assert not tray.take()
-    settled, renewed = tray.settle(settlement(1)), tray.renew(claim(2))
+    settled, renewed = tray.write(settlement(1)), tray.renew(claim(2))
     tray.refuse(GONE)
     tray.state([SAID])
     assert tray
@@ -77,9 +77,19 @@ async def test_everybody_is_answered_in_turn():
     assert [await one for one in asking] == [claim(0), None, claim(2)]
 
 
+async def test_an_outcome_that_nobody_waits_for_is_recorded_too():
+    tray = Tray()
+    tray.settle(settlement(1))
+    assert tray.wake.is_set()
+    batch = tray.take()
+    assert batch.settlements == [settlement(1)]
+    batch.answer([])
+    assert not tray
+
+
 async def test_who_left_meanwhile_is_not_answered():
     tray = Tray()
-    settled, renewed = tray.settle(settlement(1)), tray.renew(claim(2))
+    settled, renewed = tray.write(settlement(1)), tray.renew(claim(2))
     batch = tray.take()
     settled.cancel()
     renewed.cancel()
@@ -90,9 +100,9 @@ async def test_who_left_meanwhile_is_not_answered():
 
 async def test_what_could_not_be_recorded_is_kept_in_its_order():
     tray = Tray()
-    first = tray.settle(settlement(1))
+    first = tray.write(settlement(1))
     batch = tray.take()
-    second = tray.settle(settlement(2))
+    second = tray.write(settlement(2))
     tray.put_back(batch)
     again = tray.take()
     assert again.settlements == [settlement(1), settlement(2)]
