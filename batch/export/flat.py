@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 
 from batch.core.expected import value_of
-from batch.export.results import CHUNK, Result, Sink
+from batch.export.results import Lots, Result, Sink
 
 _HEAD = (
     "custom_id",
@@ -32,54 +32,54 @@ _BESIDE = slice(Result._fields.index("reasoning"), Result._fields.index("reused"
 _NOTHING = (None,) * 5
 
 
-def write_jsonl(results: Iterable[Result], out: Sink) -> int:
+def write_jsonl(lots: Lots, out: Sink) -> int:
     """Write an object a line; how many."""
-    return _write(_jsonl(results), out)
+    return _write(lots(_jsonl), out)
 
 
-def write_csv(results: Iterable[Result], out: Sink, columns: Sequence[str]) -> int:
+def write_csv(lots: Lots, out: Sink, columns: Sequence[str]) -> int:
     """Write a header and a record for each; how many. `columns`: the input's."""
-    return _write(_csv(results, columns), out) - 1
+    head = [*_HEAD, *(f"input.{column}" for column in columns), *_TAIL]
+    out.write(_records([head]))
+    return _write(lots(lambda some: _csv(some, columns)), out)
 
 
-def _write(lines: Iterable[bytes], out: Sink) -> int:
+def _write(made: Iterable[tuple[bytes, int]], out: Sink) -> int:
     number = 0
-    pending: list[bytes] = []
-    for line in lines:
-        pending.append(line)
-        number += 1
-        if len(pending) == CHUNK:
-            out.write(b"".join(pending))
-            pending.clear()
-    out.write(b"".join(pending))
+    for lines, some in made:
+        out.write(lines)
+        number += some
     return number
 
 
-def _jsonl(results: Iterable[Result]) -> Iterator[bytes]:
-    fragment, dumps, newline = orjson.Fragment, orjson.dumps, orjson.OPT_APPEND_NEWLINE
-    for one in results:
-        error = None
-        if one.error_code is not None:
-            error = {"code": one.error_code, "message": one.error_message}
-        line = {
-            "custom_id": one.custom_id,
-            "status": one.status,
-            "completion": one.completion,
-            "finish_reason": one.finish_reason,
-            "error": error,
-            "model": one.model,
-            "attempts": one.attempts,
-            "usage": fragment(one.usage) if one.usage else None,
-            "finished_at": one.finished_at,
-            # As it was read: no number loses a digit.
-            "input": fragment(one.input),
-            "valid": one.valid,
-        }
-        # Plain answers have nothing beside.
-        beside: object = one[_BESIDE]
-        if beside != _NOTHING:
-            line |= _beside(one)
-        yield dumps(line, option=newline)
+def _jsonl(results: Sequence[Result]) -> tuple[bytes, int]:
+    """Their lines, and how many."""
+    return b"".join([_line(one) for one in results]), len(results)
+
+
+def _line(one: Result) -> bytes:
+    error = None
+    if one.error_code is not None:
+        error = {"code": one.error_code, "message": one.error_message}
+    line = {
+        "custom_id": one.custom_id,
+        "status": one.status,
+        "completion": one.completion,
+        "finish_reason": one.finish_reason,
+        "error": error,
+        "model": one.model,
+        "attempts": one.attempts,
+        "usage": orjson.Fragment(one.usage) if one.usage else None,
+        "finished_at": one.finished_at,
+        # As it was read: no number loses a digit.
+        "input": orjson.Fragment(one.input),
+        "valid": one.valid,
+    }
+    # Plain answers have nothing beside.
+    beside: object = one[_BESIDE]
+    if beside != _NOTHING:
+        line |= _beside(one)
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _beside(one: Result) -> dict[str, Any]:
@@ -99,26 +99,23 @@ def _beside(one: Result) -> dict[str, Any]:
     return found
 
 
-def _csv(results: Iterable[Result], columns: Sequence[str]) -> Iterator[bytes]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*_HEAD, *(f"input.{column}" for column in columns), *_TAIL])
-    yield _taken(buffer)
+def _csv(results: Sequence[Result], columns: Sequence[str]) -> tuple[bytes, int]:
+    """Their records, and how many."""
+    records = []
     for one in results:
         values = orjson.loads(one.input) if columns else {}
-        writer.writerow(
+        records.append(
             [getattr(one, name) for name in _HEAD]
             + [_cell(values.get(column)) for column in columns]
             + [_cell(getattr(one, name)) for name in _TAIL]
         )
-        yield _taken(buffer)
+    return _records(records), len(records)
 
 
-def _taken(buffer: io.StringIO) -> bytes:
-    text = buffer.getvalue()
-    buffer.seek(0)
-    buffer.truncate()
-    return text.encode()
+def _records(records: Iterable[Sequence[Any]]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(records)
+    return buffer.getvalue().encode()
 
 
 def _cell(value: Any) -> str | None:

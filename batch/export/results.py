@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from batch.errors import QuotabatchError
 
@@ -31,6 +32,18 @@ class Sink(Protocol):
     """What is written into."""
 
     def write(self, data: bytes, /) -> object: ...
+
+
+T = TypeVar("T")
+
+
+class Lots(Protocol):
+    """All results in their order, some at a time, in the shape that is wanted.
+
+    They are shaped while the database is read, and handed over when it is not.
+    """
+
+    def __call__(self, shape: Callable[[Sequence[Result]], T], /) -> Iterator[T]: ...
 
 
 class Result(NamedTuple):
@@ -64,6 +77,11 @@ class Result(NamedTuple):
     #: HTTP status of the failure, and the endpoint's own code for it.
     http_status: int | None = None
     endpoint_code: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Characters of what may be long in it."""
+        return len(self.input) + len(self.completion or "")
 
     @property
     def finished(self) -> datetime | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import assert_never
 
 from batch.export import flat, openai, parquet
-from batch.export.results import ExportFormat, Result, Sink, Tally
+from batch.export.results import ExportFormat, Lots, Result, Sink, Tally
 
 
 def check(format: ExportFormat) -> None:
@@ -16,7 +17,7 @@ def check(format: ExportFormat) -> None:
 
 
 def write(
-    results: Iterable[Result],
+    lots: Lots,
     out: Sink,
     format: ExportFormat,
     *,
@@ -31,12 +32,17 @@ def write(
     """
     match format:
         case ExportFormat.JSONL:
-            return Tally(flat.write_jsonl(results, out))
+            return Tally(flat.write_jsonl(lots, out))
         case ExportFormat.CSV:
-            return Tally(flat.write_csv(results, out, columns))
+            return Tally(flat.write_csv(lots, out, columns))
         case ExportFormat.OPENAI:
-            return openai.write(results, out, errors, seed)
+            return openai.write(_each(lots), out, errors, seed)
         case ExportFormat.PARQUET:
-            return Tally(parquet.write(results, out))
+            return Tally(parquet.write(_each(lots), out))
         case _:
             assert_never(format)
+
+
+def _each(lots: Lots) -> Iterator[Result]:
+    """One after the other, for the forms that gather them in another way."""
+    return chain.from_iterable(lots(list))

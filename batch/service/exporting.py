@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
+
+from sqlalchemy import Connection
 
 from batch.core.model import Job, RequestState
 from batch.errors import UsageError
@@ -17,8 +20,14 @@ from batch.service.context import Service
 from batch.store import reports
 from batch.store.schema import AnyRow
 
-#: Results read in one short transaction: a long one would let the log grow.
+#: Results read in one short transaction, and characters of them beyond which it ends:
+#: a long one would let the log grow.
 PAGE = 3000
+CHARACTERS = 8 * 1024 * 1024
+#: Results that are shaped at a time, while they are at hand for the processor.
+LOT = 100
+
+T = TypeVar("T")
 
 
 def export(
@@ -41,13 +50,12 @@ def export(
     writer.check(format)
     job = service.job(wanted)
     with_status = format is ExportFormat.OPENAI
-    found = results(service, job, only, invalid=invalid, with_status=with_status)
     out = stdout() if to is None else None
     paths = [path for path in (to, errors) if path is not None]
     with seldom_searched(), replacing(paths) as files:
         sinks: list[Sink] = [*files]
         tally = writer.write(
-            found,
+            partial(lots, service, job, only, invalid=invalid, with_status=with_status),
             sinks.pop(0) if out is None else out,
             format,
             columns=job.columns,
@@ -76,44 +84,55 @@ def _check(
         raise UsageError("--output and --errors are the same file: say two")
 
 
-def results(
+def lots(
     service: Service,
     job: Job,
-    only: RequestState | None = None,
+    only: RequestState | None,
+    shape: Callable[[Sequence[Result]], T],
     *,
-    invalid: bool = False,
-    with_status: bool = False,
-) -> Iterator[Result]:
+    invalid: bool,
+    with_status: bool,
+) -> Iterator[T]:
     """Every request of the job in input order, with its result or where it stands.
 
-    `with_status`: failures have their HTTP status and the endpoint's own code.
+    Some at a time, in the shape that is wanted; nothing waits for a reader while the
+    database is read. `with_status`: failures have their HTTP status and the endpoint's
+    own code.
     """
     after = job.first_id - 1
     moment = _Moments()
-    last: Mapping[int, AnyRow] = {}
     while True:
+        made: list[T] = []
+        characters = 0
         with service.database.reading() as connection:
             page = reports.page(connection, job, after, PAGE, only, invalid)
-            if with_status:
-                failed = [
-                    row.same_as or row.id
-                    for row in page
-                    if row.state == RequestState.FAILED
-                ]
-                last = reports.last_errors(connection, failed)
-        if not page:
+            for rows in page.partitions(LOT):
+                last = _last_errors(connection, rows) if with_status else {}
+                found = [_result(row, job, last, moment) for row in rows]
+                made.append(shape(found))
+                after = rows[-1].id
+                characters += sum([one.size for one in found])
+                if characters > CHARACTERS:
+                    break
+        if not made:
             return
-        for row in page:
-            why = last.get(row.same_as or row.id) if last else None
-            yield _result(row, job, why, moment)
-        after = page[-1].id
+        yield from made
 
 
-def _result(row: AnyRow, job: Job, last: AnyRow | None, moment: _Moments) -> Result:
+def _last_errors(
+    connection: Connection, rows: Sequence[AnyRow]
+) -> Mapping[int, AnyRow]:
+    failed = [row.same_as or row.id for row in rows if row.state == RequestState.FAILED]
+    return reports.last_errors(connection, failed) if failed else {}
+
+
+def _result(
+    row: AnyRow, job: Job, errors: Mapping[int, AnyRow], moment: _Moments
+) -> Result:
     # As reports.page has them.
     # fmt: off
     (
-        _, _, _, _, custom_id, state, attempts, model, source,
+        id, _, _, same_as, custom_id, state, attempts, model, source,
         text, finish_reason, answered_by, usage, reasoning, tool_calls,
         error_code, error_message, finished, provisional, valid, invalid, reused,
     ) = row
@@ -140,7 +159,8 @@ def _result(row: AnyRow, job: Job, last: AnyRow | None, moment: _Moments) -> Res
         )
     failed = state == RequestState.FAILED
     # Not where what it ended with came of no reply, as of a runner that died.
-    told = last if failed and last is not None and last.code == error_code else None
+    last = errors.get(same_as or id) if failed else None
+    told = last if last is not None and last.code == error_code else None
     return Result(
         custom_id=custom_id,
         status=state,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
     Connection,
+    CursorResult,
     func,
     select,
     type_coerce,
@@ -121,7 +123,7 @@ def page(
     size: int,
     only: RequestState | None,
     invalid: bool = False,
-) -> Sequence[AnyRow]:
+) -> CursorResult[*tuple[Any, ...]]:
     """The job's next requests by input order, each with its result; keyset pages.
 
     `invalid`: only those whose answer is not what the job expects. `finished_at` is in
@@ -142,7 +144,7 @@ def page(
         query = query.where(requests.c.state == only)
     if invalid:
         query = query.where(INVALID)
-    return connection.execute(query).all()
+    return connection.execute(query)
 
 
 def request(connection: Connection, job: Job, custom_id: str) -> AnyRow | None:

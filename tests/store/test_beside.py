@@ -29,7 +29,7 @@ def test_reasoning_and_tool_calls_are_kept_with_the_answer(scene: Scene):
     assert plain.completion is not None
     full = replace(plain.completion, reasoning="hm\n!", tool_calls=CALLS)
     scene.settle(replace(plain, request_id=first, completion=full), plain)
-    rows = reports.page(scene.connection, job, 0, 10, None)
+    rows = reports.page(scene.connection, job, 0, 10, None).all()
     assert [row.reasoning for row in rows] == ["hm\n!", "hm\n!", None]
     assert [row.tool_calls and json.loads(row.tool_calls) for row in rows] == [
         CALLS,

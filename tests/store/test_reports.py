@@ -69,7 +69,7 @@ def test_failures_of_another_job_are_not_among_them(scene: Scene, half_done):
 def test_pages_bring_every_request_once_in_input_order(scene: Scene, half_done, size):
     scene.job(2)
     rows, after = [], 0
-    while page := reports.page(scene.connection, half_done, after, size, None):
+    while page := reports.page(scene.connection, half_done, after, size, None).all():
         assert len(page) <= size
         rows += page
         after = page[-1].id
@@ -93,7 +93,7 @@ def test_pages_bring_every_request_once_in_input_order(scene: Scene, half_done, 
 def test_pages_may_hold_one_state_only(
     scene: Scene, half_done, only: RequestState, numbers
 ):
-    rows = reports.page(scene.connection, half_done, 0, 100, only)
+    rows = reports.page(scene.connection, half_done, 0, 100, only).all()
     assert [row.number for row in rows] == numbers
 
 
@@ -102,7 +102,7 @@ def test_jobs_between_each_other_keep_to_their_own(scene: Scene):
     first, second = scene.job(2), scene.job(2)
     scene.connection.exec_driver_sql(f"UPDATE jobs SET last_id = {second.last_id}")
     first = scene.again(first.id)
-    rows = reports.page(scene.connection, first, 0, 100, None)
+    rows = reports.page(scene.connection, first, 0, 100, None).all()
     assert [row.job_id for row in rows] == [first.id, first.id]
 
 

@@ -107,7 +107,7 @@ def test_the_jobs_of_an_earlier_version_stay_with_their_answers(first_version: P
         scene = Scene(connection)
         job = scene.again(1)
         assert (job.name, job.expected, job.reused) == ("old", None, 0)
-        done, waits = reports.page(connection, job, 0, 9, None)
+        done, waits = reports.page(connection, job, 0, 9, None).all()
         assert (done.text, done.valid, done.provisional) == (
             "an old answer",
             None,
