@@ -64,7 +64,7 @@ class Chat:
 
     @property
     def reasoning(self) -> str:
-        return writable("".join(self._reasoning))
+        return writable("".join(self._reasoning)) if self._reasoning else ""
 
     @property
     def refusal(self) -> str:

@@ -30,7 +30,8 @@ _NAME = '"content":'
 _PROBE = "a piece that no model has said"
 #: In a reply where every chunk differs from the others, there is nothing to learn.
 TRIES = 3
-#: What is remembered: chunks with a piece, chunks without, and of how many characters.
+#: What is remembered: chunks with a piece, those that end and others; chunks without;
+#: of how many characters.
 MOULDS, BARE, LONGEST = 4, 16, 2000
 
 
@@ -43,8 +44,8 @@ class Moulds:
     """What the chunks of one model are cast in, as far as they were seen."""
 
     def __init__(self) -> None:
-        #: What stands before the piece, what behind it, the model, whether it ends: the
-        #: newest first.
+        #: What stands before the piece, what behind it, the model, whether it ends.
+        #: Those that do come last, else the newest first.
         self._moulds: list[tuple[str, str, str, bool]] = []
         #: Chunks that have no piece, but for what is the reply's own.
         self._bare: dict[str, Usual] = {}
@@ -78,8 +79,11 @@ class Moulds:
             # Half a character.
             return
         if probed == (model, _PROBE, ends):
-            self._moulds.insert(0, (before + _NAME, behind, model, ends))
-            del self._moulds[MOULDS:]
+            new = before + _NAME, behind, model, ends
+            alike = [one for one in self._moulds if one[3] == ends]
+            others = [one for one in self._moulds if one[3] != ends]
+            alike = [new, *alike[: MOULDS - 1]]
+            self._moulds = others + alike if ends else alike + others
         elif own and not piece and _NAME not in rest:
             if len(self._bare) >= BARE:
                 self._bare.clear()

@@ -122,7 +122,7 @@ class OpenaiDecoder:
             return ""
         whole = self._sse.whole(data) if data[-2:] == b"\n\n" else None
         if whole is not None:
-            return "".join([self._take_usual(event) for event in whole])
+            return self._take_usual(whole)
         events = self._sse.feed(data)
         return "".join([self._take(event.data, event.type) for event in events])
 
@@ -154,12 +154,18 @@ class OpenaiDecoder:
                 return self._failure("not_text", f"the answer is not text ({error})")
         return self._outcome()
 
-    def _take_usual(self, data: str) -> str:
-        own = self._own
-        if not own or not data.startswith(own):
-            own = self._own = own_of(data)
-        said = None if self._done else self._moulds.read(data[len(own) :])
-        return self._take(data) if said is None else self._chat.add(said)
+    def _take_usual(self, events: list[str]) -> str:
+        """Take events of one line each, most of which are chunks of the usual kind."""
+        own, pieces = self._own, []
+        for data in events:
+            if self._done or data == "[DONE]":
+                self._done = True
+                break
+            if not own or not data.startswith(own):
+                own = self._own = own_of(data)
+            said = self._moulds.read(data[len(own) :])
+            pieces.append(self._take(data) if said is None else self._chat.add(said))
+        return "".join(pieces)
 
     def _take(self, data: str, kind: str = "", *, last: bool = False) -> str:
         data = data.strip()
@@ -241,7 +247,7 @@ class OpenaiDecoder:
             else plain(chat.model, 200, self._key) or self._model,
             usage=clean(chat.usage, self._key),
             reasoning=redact(chat.reasoning, self._key, cut=True) or None,
-            tool_calls=clean(chat.calls, self._key) or None,
+            tool_calls=clean(chat.calls, self._key) if chat.calls else None,
             headers=self._headers,
         )
 

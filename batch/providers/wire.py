@@ -138,8 +138,9 @@ class Line:
                 return Incoming(self._connection, head, content)
 
     def close(self) -> None:
-        """Give it up, for nobody to use again."""
-        self._connection.close()
+        """Give it up, for nobody to use again; one that was let go of is another's."""
+        if self._connection.protocol is not None:
+            self._connection.close()
 
 
 class _Request(ClientRequest):

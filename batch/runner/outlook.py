@@ -18,6 +18,8 @@ from batch.timekeeper import AGREEMENT, Timekeeper
 ASK_ANEW = (0.5, 1.5)
 #: Seconds between questions for the time, while a step of the clock is open.
 ASK_AGAIN = 600.0
+#: Seconds in which the machine's clocks are compared once, however many replies come.
+COMPARE = 0.1
 
 
 class Outlook:
@@ -43,6 +45,9 @@ class Outlook:
         self._complaint = ""
         #: What is written down of the clock.
         self._believed: datetime | None = None
+        #: When the clocks were compared, and whether a step was open.
+        self._compared_at = float("-inf")
+        self._was_in_question = False
 
     async def begin(self) -> None:
         """Before the first call: is the clock to be believed, what is left?"""
@@ -62,7 +67,7 @@ class Outlook:
         if not headers:
             return []
         date = headers.get("date")
-        if date is not None and self._clock.is_in_question:
+        if date is not None and self._is_in_question():
             told = http_date(date)
             if told is not None:
                 self._clock.hear(told)
@@ -71,6 +76,13 @@ class Outlook:
             return []
         quotas = [quota.of(claim.model) for quota in self._trade.holder.quotas]
         return in_headers(quotas, headers, claim.reserved_at, self._clock.now())
+
+    def _is_in_question(self) -> bool:
+        now = self._clock.boot()
+        if not 0 <= now - self._compared_at < COMPARE:
+            self._compared_at = now
+            self._was_in_question = self._clock.is_in_question
+        return self._was_in_question
 
     async def look(self, *, refused: bool) -> None:
         """After a transaction: has the clock stepped, was a call refused?"""
