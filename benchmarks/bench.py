@@ -3,7 +3,8 @@
     python benchmarks/bench.py [--smoke] [--rounds N] [NAME…]
 
 A measure is a file in measures/ with a list MEASURES. Each is taken by a process of its
-own, since a child's peak of memory begins with that of whoever started it.
+own, since a child's peak of memory begins with that of whoever started it; but those
+that share what takes minutes to make are taken by one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pkgutil
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +53,18 @@ def take(measure: Measure, scale: Scale) -> dict[str, Any]:
     }
 
 
-def _taken_apart(name: str, scale: Scale) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--one", json.dumps(asdict(scale)), name]
+def _taken_apart(names: list[str], scale: Scale) -> list[dict[str, Any]]:
+    command = [sys.executable, __file__, "--apart", json.dumps(asdict(scale)), *names]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
+
+
+def _keep(one: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(one, indent=1, ensure_ascii=False)
+    (RESULTS / f"{one['name']}.json").write_text(text + "\n", "utf-8")
+    draw([one], one["name"])
 
 
 def line(found: dict[str, Any], measure: Measure, scale: Scale) -> str:
@@ -107,25 +116,22 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--apart", help=argparse.SUPPRESS)
     told = parser.parse_args()
-    if told.one:
-        (name,) = told.names
-        json.dump(take(known[name], Scale(**json.loads(told.one))), sys.stdout)
+    if told.apart:
+        scale = Scale(**json.loads(told.apart))
+        json.dump([take(known[name], scale) for name in told.names], sys.stdout)
         return
     scale = Scale(rounds=1 if told.smoke else told.rounds, smoke=told.smoke)
-    found = []
-    for name in told.names or known:
+    for name in told.names:
         if name not in known:
             parser.error(f"no such measure: {name}; there are {', '.join(known)}")
-        one = _taken_apart(name, scale)
-        print(line(one, known[name], scale), flush=True)
-        found.append(one)
-        if not told.smoke:
-            RESULTS.mkdir(exist_ok=True)
-            text = json.dumps(one, indent=1, ensure_ascii=False)
-            (RESULTS / f"{name}.json").write_text(text + "\n", "utf-8")
-            draw([one], name)
+    wanted = told.names or list(known)
+    for _, names in groupby(wanted, lambda name: known[name].together or name):
+        for one in _taken_apart(list(names), scale):
+            print(line(one, known[one["name"]], scale), flush=True)
+            if not told.smoke:
+                _keep(one)
 
 
 if __name__ == "__main__":

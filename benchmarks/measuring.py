@@ -65,6 +65,8 @@ class Measure:
     better: Literal["higher", "lower"] = "lower"
     #: Behind the number: "×" for a ratio, "s" for seconds.
     unit: str = "×"
+    #: Measures of one such word are taken by one process, which makes what they share.
+    together: str = ""
 
     def meets(self, value: float, wanted: float) -> bool:
         return value >= wanted if self.better == "higher" else value <= wanted

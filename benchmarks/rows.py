@@ -24,21 +24,29 @@ LINE = 300
 ANSWER = 300
 _SAID = "the of and to in is that for it as was with be by on not he his but at are"
 _WORDS = _SAID.split()
+#: Characters of a prompt, for lines of that size.
+_ROOM = LINE - len('{"custom_id":"row-00000000","prompt":""}\n')
 #: Requests that one transaction makes.
 _PIECE = 100_000
 
 
 def jsonl(rows: int) -> Iterator[bytes]:
     """Lines of a dataset."""
-    chance = random.Random(1)
+    texts = _texts(1)
     for number in range(rows):
-        yield orjson.dumps(_row(number, chance)) + b"\n"
+        yield orjson.dumps(_row(number, texts)) + b"\n"
 
 
-def _row(number: int, chance: random.Random) -> dict[str, str]:
-    row = {"custom_id": f"row-{number:08d}", "prompt": ""}
-    room = LINE - 1 - len(orjson.dumps(row))
-    return row | {"prompt": " ".join(chance.choices(_WORDS, k=room // 2))[:room]}
+def _texts(seed: int) -> list[str]:
+    """What prompts say behind their number."""
+    chance = random.Random(seed)
+    return [" ".join(chance.choices(_WORDS, k=LINE // 2)) for _ in range(1009)]
+
+
+def _row(number: int, texts: list[str]) -> dict[str, str]:
+    """No two have the same prompt."""
+    text = f"{number:08d} {texts[number % len(texts)]}"
+    return {"custom_id": f"row-{number:08d}", "prompt": text[:_ROOM]}
 
 
 def enlarge(path: Path, rows: int, *, answered: bool) -> None:
@@ -48,14 +56,14 @@ def enlarge(path: Path, rows: int, *, answered: bool) -> None:
         database.execute("PRAGMA synchronous = OFF")
         (first,) = database.execute("SELECT min(id) FROM requests").fetchone()
         state = "completed" if answered else "pending"
-        chance = random.Random(2)
+        texts = _texts(2)
         for start in range(1, rows, _PIECE):
             numbers = range(start, min(start + _PIECE, rows))
             database.execute("BEGIN")
             database.executemany(
                 "INSERT INTO requests (id, job_id, number, custom_id, state, attempts, "
                 "failures, input, messages) VALUES (?, 1, ?, ?, ?, 0, 0, ?, ?)",
-                (_request(first + one, one, state, chance) for one in numbers),
+                (_request(first + one, one, state, texts) for one in numbers),
             )
             database.execute("COMMIT")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -67,13 +75,12 @@ def enlarge(path: Path, rows: int, *, answered: bool) -> None:
 
 
 def _request(
-    id: int, number: int, state: str, chance: random.Random
+    id: int, number: int, state: str, texts: list[str]
 ) -> tuple[int, int, str, str, str, str]:
-    row = _row(number, chance)
-    messages = [{"role": "user", "content": row["prompt"]}]
-    name = row["custom_id"]
-    told = (orjson.dumps(row).decode(), orjson.dumps(messages).decode())
-    return (id, number + 1, name, state, *told)
+    """As a submission leaves it: its messages are what the column says."""
+    row = _row(number, texts)
+    told = orjson.dumps(row).decode()
+    return (id, number + 1, row["custom_id"], state, told, "prompt")
 
 
 def _answer(database: sqlite3.Connection, first: int) -> None:

@@ -55,6 +55,7 @@ def _flat(what: str) -> Measure:
         must=1.3,
         aim=1.1,
         rounds=lambda scale: _taken(scale)[what],
+        together="claims",
     )
 
 
