@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
 from typing import Any
 
 import orjson
@@ -296,17 +295,15 @@ def test_the_key_of_an_echo_is_hidden_where_it_is_long_enough_to_be_one():
 
 
 def test_an_answer_of_many_comments_is_looked_through_at_once():
+    # Were every way to part them tried, this would take years.
     text = "<!-- a -->\n" * 60 + "# Title"
-    started = perf_counter()
     assert isinstance(decoded(text.encode()), Completion)
-    assert perf_counter() - started < 0.2
 
 
 def test_a_text_that_repeats_itself_is_looked_through_at_once():
-    text = '{"a": [' + '"success": false, ' * 5000
-    started = perf_counter()
+    # Were the rest looked through from each of them, this would take minutes.
+    text = '{"a": [' + '"success": false, ' * 100_000
     assert isinstance(decoded(text.encode()), Completion)
-    assert perf_counter() - started < 0.2
 
 
 @pytest.mark.parametrize(
