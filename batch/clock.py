@@ -61,6 +61,11 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+async def one_turn() -> None:
+    """Let the loop go round once: what is at the door comes in, and no time passes."""
+    await asyncio.sleep(0)
+
+
 class ShiftedClock(SystemClock):
     """The machine's time, moved by a stretch that its owner may change.
 

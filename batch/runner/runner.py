@@ -195,6 +195,8 @@ class Runner:
 
     async def _turn(self) -> Ending | None:
         """One exchange, and the wait for the next; how it ends, if it does."""
+        if self._tasks:
+            await self._tray.gather()
         await self._exchange()
         self._follow_clock()
         if self._crash is not None:

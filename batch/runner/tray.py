@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from batch.clock import one_turn
 from batch.core.model import Claim, Settlement
 from batch.core.statements import Statement
 from batch.core.verdict import Verdict
+
+#: Turns of the loop in which outcomes may gather, and how many of them in a row may
+#: bring none.
+TURNS, QUIET = 10, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,20 @@ class Tray:
     def state(self, statements: Sequence[Statement]) -> None:
         """What the endpoint said of its own count."""
         self._statements += statements
+
+    async def gather(self) -> None:
+        """Let come in what is at the door, once anything has.
+
+        A transaction takes nearly the same for many as for one. Nothing is waited for
+        but the loop's own turns.
+        """
+        quiet = 0
+        for _ in range(TURNS):
+            if quiet == QUIET or not self:
+                break
+            before = len(self._outcomes)
+            await one_turn()
+            quiet = 0 if len(self._outcomes) > before else quiet + 1
 
     def take(self, renewals: int = 1 << 60) -> Batch:
         """All that has gathered; of the renewals, so many, the others get none."""

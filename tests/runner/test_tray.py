@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from clockwork import NOON
 
+from batch.clock import one_turn
 from batch.core.model import Claim, EntryState, RequestState, Settlement
 from batch.core.statements import Statement
 from batch.core.verdict import Verdict, VerdictKind
-from batch.runner.tray import Refusal, Tray
+from batch.runner.tray import QUIET, TURNS, Refusal, Tray
 
 GONE = Refusal("m", "used up", Verdict(kind=VerdictKind.EXHAUSTED))
 SAID = Statement(quota="daily", remaining=7, source="headers", asked_at=NOON)
@@ -123,3 +125,40 @@ async def test_who_left_meanwhile_is_not_refused_either():
     tray = Tray()
     tray.renew(claim(1)).cancel()
     assert not tray.take(renewals=0)
+
+
+async def comes_in(tray: Tray, turns: Sequence[int]) -> None:
+    """One outcome after so many turns of the loop, then the next."""
+    for number, late in enumerate(turns):
+        for _ in range(late):
+            await one_turn()
+        tray.settle(settlement(number))
+
+
+@pytest.mark.parametrize(
+    ("turns", "together"),
+    [
+        ([1, 1, 1, 1], 4),
+        ([1, 2, 2], 3),
+        ([1, QUIET - 1, 0, 1], 4),
+        ([1, QUIET + 1, 1], 1),
+        ([1, 1, QUIET + 1], 2),
+        # Though they go on to come in, it has its end.
+        ([1] * (2 * TURNS), TURNS + 1),
+    ],
+)
+async def test_what_is_at_the_door_comes_in(turns, together):
+    tray = Tray()
+    coming = asyncio.ensure_future(comes_in(tray, turns))
+    await tray.wake.wait()
+    await tray.gather()
+    assert len(tray.take().settlements) == together
+    await coming
+
+
+async def test_an_empty_tray_waits_for_nothing():
+    tray = Tray()
+    coming = asyncio.ensure_future(comes_in(tray, [1]))
+    await tray.gather()
+    assert not tray
+    await coming
