@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from stage import MODEL, Stage, wait_until
@@ -16,27 +18,51 @@ from truth import holds
 MIB = 1024 * 1024
 
 
+class Lines(threading.Thread):
+    """Writes lines of a dataset into a pipe, as many as it takes, until the end."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        super().__init__(daemon=True)
+        assert pipe is not None
+        self._pipe = pipe
+        self._ends = threading.Event()
+        self.count = 0
+        self.start()
+
+    def run(self) -> None:
+        with self._pipe:
+            while not self._ends.is_set():
+                some = range(self.count, self.count + 500)
+                rows = [json.dumps({"prompt": f"zeile {n}"}) + "\n" for n in some]
+                self._pipe.write("".join(rows).encode())
+                self.count = some.stop
+
+    def end(self) -> int:
+        """Write no more; how many there were."""
+        self._ends.set()
+        self.join()
+        return self.count
+
+
 @pytest.mark.long
 @pytest.mark.fault(19)
 def test_a_large_import_and_a_run_do_not_lock_each_other_out(stage: Stage):
-    lines = 400_000
     served = stage.serve(limit=None)
-    rows = (json.dumps({"prompt": f"zeile {n}"}) for n in range(lines))
-    path = stage.write("rows.jsonl", "\n".join(rows) + "\n")
     job = stage.submit([f"frage {n}" for n in range(300)])
-    importing = stage.start("submit", path, "--model", MODEL)
-    wait_until(lambda: (stage.home / "quotabatch.db-wal").exists(), "the import")
+    importing = stage.start("submit", "-", "--model", MODEL, stdin=subprocess.PIPE)
+    # As fast as it takes them, until the run beside it is over.
+    lines = Lines(importing.popen.stdin)
+    wait_until(lambda: lines.count > 20_000, "the import")
 
     run = stage.run("run", job)
 
     assert run.code == 0, run.err
     assert "locked" not in run.err
-    beside = importing.popen.poll() is None
+    assert importing.popen.poll() is None
+    number = lines.end()
     imported = importing.end()
     assert imported.code == 0, imported.err
-    # Else it was no race.
-    assert beside
-    assert stage.counts(imported.out.strip()) == {"total": lines, "pending": lines}
+    assert stage.counts(imported.out.strip()) == {"total": number, "pending": number}
     found = holds(stage, served)
     assert len(found.answered) == served.count == 300
 
