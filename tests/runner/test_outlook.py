@@ -15,6 +15,8 @@ from telling import (
 )
 from world import KEY, World
 
+from batch.core.model import Completion
+from batch.runner.outlook import Outlook
 from batch.service import work
 
 HOUR = timedelta(hours=1)
@@ -34,6 +36,36 @@ def evidence(world: World) -> list[str]:
 
 
 # A wall clock that jumps
+
+
+def test_the_clocks_are_compared_ten_times_a_second_however_many_replies_come():
+    """And at each reply, where they come more slowly than that."""
+
+    class Keeper:
+        now = 1000.0
+        compared = 0
+
+        def boot(self) -> float:
+            return self.now
+
+        @property
+        def is_in_question(self) -> bool:
+            self.compared += 1
+            return False
+
+    keeper: Any = Keeper()
+    nobody: Any = None
+    outlook = Outlook(nobody, nobody, keeper, "espai", nobody)
+    done = Completion(text="a", finish_reason="stop", headers={"date": "Mon"})
+    for seconds, compared in [(0.0, 1), (0.05, 1), (0.11, 2), (0.15, 2), (9.0, 3)]:
+        keeper.now = 1000.0 + seconds
+        for _ in range(100):
+            assert outlook.heard(nobody, done) == []
+        assert keeper.compared == compared
+    # No clock of the kind goes back; one that does is not waited for.
+    keeper.now = 5.0
+    outlook.heard(nobody, done)
+    assert keeper.compared == 4
 
 
 @pytest.mark.parametrize("by", [DAY, -DAY, 40 * DAY, 366 * DAY, HOUR * 13], ids=str)
