@@ -9,6 +9,7 @@ import asyncio
 import socket
 import time
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +40,15 @@ class Clock(Protocol):
         """Return after so many seconds."""
 
 
+@cache
+def _this_start() -> str:
+    # No process outlives it, and every transaction of a run asks for it.
+    try:
+        return _BOOT_ID.read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
 class SystemClock:
     """The machine's own time."""
 
@@ -52,10 +62,7 @@ class SystemClock:
         return time.clock_gettime(_SINCE_BOOT)
 
     def boot_id(self) -> str:
-        try:
-            return _BOOT_ID.read_text().strip()
-        except OSError:
-            return socket.gethostname()
+        return _this_start()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
