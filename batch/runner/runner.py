@@ -220,7 +220,9 @@ class Runner:
         if not (batch or slots or self._trade.beat_is_due()):
             return
         try:
-            traded = await self._trade.exchange(batch, slots, self._known())
+            traded = await self._trade.exchange(
+                batch, slots, self._known(), out=len(self._working)
+            )
         except BaseException:
             # Answers in hand are tried once more on the way out.
             self._tray.put_back(batch)

@@ -69,6 +69,7 @@ class Trade:
         self._clock = clock
         self._dead_runners = dead_runners
         self._beat_at = float("-inf")
+        self._answers = room.Answers()
         #: The machine's start that entries were dated by when it was last looked at.
         self._dated_by: datetime | None = None
 
@@ -80,16 +81,24 @@ class Trade:
         return USE_WITHIN if lease is None else lease / 2
 
     async def exchange(
-        self, batch: Batch, slots: int, known: Collection[int] | None = None
+        self,
+        batch: Batch,
+        slots: int,
+        known: Collection[int] | None = None,
+        *,
+        out: int = 0,
     ) -> Traded:
         """Record what gathered, and claim for the free slots, in one transaction.
 
         `known`, where the reply to an earlier one was lost: the requests whose credits
-        are in use; whatever else this runner holds goes back. DiskFullError where
-        answers may not find room; it is made for those in hand.
+        are in use; whatever else this runner holds goes back. `out`: calls whose
+        answers are still to come. DiskFullError where answers may not find room; it is
+        made for those in hand.
         """
+        self._answers.see(batch.settlements)
         if slots:
-            room.check(self._database.path)
+            calls = len(batch.outcomes) + out + slots
+            room.check(self._database.path, self._answers.wanted(calls))
         exchange = Of(self.holder.account_id, self._exchange)
         try:
             return await self._database.run(exchange, batch, slots, known)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
+from batch.core.model import Settlement
 from batch.errors import DiskFullError
 
 MIB = 1024 * 1024
@@ -17,15 +19,43 @@ MIB = 1024 * 1024
 LOW = 16 * MIB
 #: What is thrown off when the disk is full, bytes.
 BALLAST = 4 * MIB
+#: How often an answer is on the disk at most: in the log, and in the database.
+COPIES = 2
 
 
-def check(database: Path) -> None:
-    """DiskFullError where there is hardly any room left."""
+class Answers:
+    """How long answers are, and so the room that those still out may take."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._bytes = 0
+
+    def see(self, settlements: Iterable[Settlement]) -> None:
+        """Go by these, too."""
+        for settlement in settlements:
+            if settlement.completion is not None:
+                self._number += 1
+                self._bytes += _size(settlement.completion.text)
+                self._bytes += _size(settlement.completion.reasoning or "")
+
+    def wanted(self, calls: int) -> int:
+        """Bytes to be had before so many calls may be out."""
+        if not self._number:
+            return LOW
+        return max(LOW, COPIES * calls * self._bytes // self._number)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def check(database: Path, wanted: int = LOW) -> None:
+    """DiskFullError where less than so many bytes are left."""
     left = free(database)
-    if left is not None and left < LOW:
+    if left is not None and left < wanted:
         raise DiskFullError(
             f"the disk of {database} is nearly full ({left // MIB} MB are left, a run "
-            f"wants {LOW // MIB}): no call is made; free space and run again"
+            f"wants {wanted // MIB}): no call is made; free space and run again"
         )
 
 

@@ -59,9 +59,9 @@ async def written(
     sizes: list[int] = []
     exchange = Trade.exchange
 
-    async def watched(self: Trade, batch: Any, *args: Any) -> Any:
+    async def watched(self: Trade, batch: Any, *args: Any, **out: Any) -> Any:
         sizes.append(len(batch.settlements))
-        return await exchange(self, batch, *args)
+        return await exchange(self, batch, *args, **out)
 
     patch.setattr(Trade, "exchange", watched)
     async with a_world(home) as world:

@@ -140,8 +140,8 @@ def stores_in_two_transactions(patch: Patch) -> None:
     def catch_up(connection: Connection, rows: list[dict[str, Any]]) -> None:
         connection.execute(results.insert().prefix_with("OR REPLACE"), rows)
 
-    async def in_two(self: Trade, batch: Any, *rest: Any) -> Any:
-        traded = await exchange(self, batch, *rest)
+    async def in_two(self: Trade, batch: Any, *rest: Any, **out: Any) -> Any:
+        traded = await exchange(self, batch, *rest, **out)
         if written:
             rows = written.copy()
             written.clear()
