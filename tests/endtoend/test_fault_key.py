@@ -35,8 +35,12 @@ SPELLINGS = (
 def echoing(protocol: Protocol) -> Protocol:
     """An endpoint that says the key in every place where it says anything."""
     fields = (f"X-Key: {KEY}", f"Set-Cookie: key={KEY}", f"X-RateLimit-Reset: {KEY}")
-    said = {"text": f"{KEY} is yours", "words": f"bad key {KEY}", "fields": fields}
-    return Protocol(name=protocol.name, **said)  # type: ignore[arg-type]
+    return Protocol(
+        name=protocol.name,
+        text=f"{KEY} is yours",
+        words=f"bad key {KEY}",
+        fields=fields,
+    )
 
 
 def every_fault(protocol: Protocol) -> dict[str, Fault]:
