@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from books import agreeing
 from scene import (
     COMPLETED,
     FAILED,
@@ -25,11 +26,7 @@ from batch.store.answers import IN_DOUBT
 from batch.store.counting import LONGEST_CALL
 from batch.store.runners import MOST_DOUBTS, Orphan
 
-
-@pytest.fixture(autouse=True)
-def _the_books_agree_at_the_end(scene: Scene):
-    yield
-    scene.check()
+_the_books_agree_at_the_end = pytest.fixture(autouse=True)(agreeing)
 
 
 def test_a_runner_is_live_until_it_says_that_it_ended(scene: Scene):

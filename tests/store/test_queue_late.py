@@ -1,0 +1,144 @@
+"""Outcomes that come late, twice, or by the wrong hands: no answer is lost to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from books import agreeing
+from scene import (
+    COMPLETED,
+    FAILED,
+    NOON,
+    PENDING,
+    RUNNING,
+    SPENT,
+    Scene,
+    answered,
+    failed,
+    idle,
+    unsent,
+)
+
+from batch.core.model import EntryState
+from batch.store import queue, wishes
+
+_the_books_agree_at_the_end = pytest.fixture(autouse=True)(agreeing)
+
+
+def test_the_first_answer_wins(scene: Scene):
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.settle(answered(one, "first"))
+    scene.settle(answered(one, "second"))
+    result = scene.result(one)
+    assert result is not None
+    assert result.text == "first"
+
+
+def test_an_answer_is_not_undone_by_a_failure(scene: Scene):
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.settle(answered(one))
+    scene.settle(failed(one))
+    scene.settle(unsent(one))
+    scene.settle(failed(one, PENDING))
+    assert scene.state(one) is COMPLETED
+    assert scene.errors(one) == []
+    assert scene.used() == 1
+
+
+def test_a_late_answer_is_taken_while_the_request_waits(scene: Scene):
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.crash()
+    assert scene.state(one) is PENDING
+    scene.settle(answered(one, "late"))
+    assert scene.state(one) is COMPLETED
+    result = scene.result(one)
+    assert result is not None
+    assert result.text == "late"
+    assert scene.used() == 1
+    # It is not asked again.
+    assert scene.claimed() == []
+
+
+def test_a_late_answer_to_a_request_that_has_one_is_ignored(scene: Scene):
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.crash()
+    other = scene.runner()
+    assert scene.claimed(holder=other) == [one]
+    scene.settle(answered(one, "theirs"), holder=other)
+    scene.settle(answered(one, "late"))
+    result = scene.result(one)
+    assert result is not None
+    assert result.text == "theirs"
+    assert scene.used() == 2
+
+
+def test_a_runner_that_lost_its_request_cannot_fail_it(scene: Scene):
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.crash()
+    other = scene.runner()
+    assert scene.claimed(holder=other) == [one]
+    before = scene.request(one), scene.entries(one)
+    for state in (FAILED, PENDING, RUNNING):
+        scene.settle(replace(failed(one, state), failure=None))
+    scene.settle(idle(one))
+    assert (scene.request(one), scene.entries(one)) == before
+
+
+def test_the_failure_of_a_lost_attempt_is_not_noted_at_another_s(scene: Scene):
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.crash()
+    other = scene.runner()
+    assert scene.claimed(holder=other) == [one]
+    scene.settle(failed(one, code="cut"))
+    assert scene.errors(one) == ["in_doubt"]
+    # The other's own failure has its place: it raised an IntegrityError.
+    scene.settle(failed(one, code="http_503"), holder=other)
+    assert scene.errors(one) == ["in_doubt", "http_503"]
+
+
+def test_a_late_answer_leaves_the_credit_of_the_call_in_flight_alone(scene: Scene):
+    """It is the other's to settle: else a new window does not count that call."""
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.crash()
+    other = scene.runner()
+    assert scene.claimed(holder=other) == [one]
+    try:
+        scene.settle(answered(one, "late"))
+        assert [row.state for row in scene.entries(one)] == [
+            SPENT,
+            EntryState.RESERVED,
+        ]
+    finally:
+        scene.settle(answered(one, "second"), holder=other)
+
+
+def test_a_runner_that_lost_its_request_cannot_attempt_it_again(scene: Scene):
+    scene.job(1)
+    (claim,) = scene.claim().claims
+    scene.crash()
+    # It waits; then it is another's.
+    assert queue.renew(scene.connection, scene.holder, [claim], NOON) == [None]
+    scene.claimed(holder=scene.runner())
+    assert queue.renew(scene.connection, scene.holder, [claim], NOON) == [None]
+    assert scene.used() == 2
+
+
+def test_a_late_answer_to_a_cancelled_request_leaves_no_half_result(scene: Scene):
+    """Either it is completed by it, or there is no text."""
+    job = scene.job(1)
+    (one,) = scene.claimed()
+    scene.crash()
+    wishes.cancel(scene.connection, job.id)
+    scene.settle(answered(one, "late"))
+    try:
+        assert (scene.state(one) is COMPLETED) == (scene.result(one) is not None)
+    finally:
+        wishes.retry(scene.connection, job, cancelled=True)
