@@ -14,7 +14,7 @@ from batch.core.template import Template
 from batch.errors import DatasetError
 from batch.service import pieces, submission
 from batch.service.order import Order
-from batch.store import jobs, names, twins
+from batch.store import names, queueing, twins
 from batch.store.schema import requests
 
 SIZES = [1, 2, 3, 7, 5000]
@@ -51,7 +51,7 @@ def at_once(
 ) -> None:
     monkeypatch.setattr(pieces, "ROWS", request.param)
     monkeypatch.setattr(submission, "PIECE", 2)
-    monkeypatch.setattr(jobs, "AT_ONCE", 2)
+    monkeypatch.setattr(queueing, "AT_ONCE", 2)
     monkeypatch.setattr(names, "AT_ONCE", 2)
     monkeypatch.setattr(twins, "HELD", 40)
     monkeypatch.setenv("QUOTABATCH_HOME", str(tmp_path))

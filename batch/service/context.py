@@ -21,7 +21,7 @@ from batch.core.model import Job
 from batch.errors import UnknownJobError, UsageError
 from batch.keys import Key, KeyRing
 from batch.providers.profiles import Profile
-from batch.store import clocks, jobs, kept
+from batch.store import clocks, jobs, kept, submitting
 from batch.store.engine import Database, one_thread
 from batch.timekeeper import Timekeeper
 
@@ -144,12 +144,12 @@ class Service:
 
     def _clear_up_submissions(self, database: Database) -> None:
         """Remove what a submission left behind that was killed half-way."""
-        for job_id, name in database.read(jobs.unfinished):
+        for job_id, name in database.read(submitting.unfinished):
             with database.reading() as connection:
                 is_held = database.is_held(connection, name)
             if is_held or presence.is_alive(self.locks, name):
                 continue
-            while not database.write(jobs.discard, job_id, PIECE):
+            while not database.write(submitting.discard, job_id, PIECE):
                 pass
             presence.forget(self.locks, name)
 

@@ -18,9 +18,9 @@ from batch.providers.profiles import Profile
 from batch.service.bulk import Bulk, in_bulk
 from batch.service.order import Order, Receipt
 from batch.service.pieces import Piece
-from batch.store import appending, asking, earlier, jobs
-from batch.store.jobs import Draft
+from batch.store import appending, asking, earlier, queueing, submitting
 from batch.store.names import Names
+from batch.store.queueing import Draft
 from batch.store.schema import AnyRow
 from batch.store.twins import Twins
 
@@ -139,14 +139,14 @@ class Intake:
         The id of the first. IntegrityError where the job has one of these names
         already.
         """
-        first_id = jobs.next_request_id(connection)
+        first_id = queueing.next_request_id(connection)
         reused = {
             place: answers[one.asked]
             for place, one in enumerate(drafted)
             if answers and one.asked in answers
         }
         drafts = [one.draft for one in drafted]
-        jobs.enqueue(connection, job_id, first_id, drafts, reused)
+        queueing.enqueue(connection, job_id, first_id, drafts, reused)
         earlier.take(
             connection,
             {first_id + place: row for place, row in reused.items()},
@@ -156,9 +156,9 @@ class Intake:
 
     def enqueue_bulk(self, connection: Connection, job_id: int, bulk: Bulk) -> int:
         """The same, of many that are alike."""
-        first_id = jobs.next_request_id(connection)
+        first_id = queueing.next_request_id(connection)
         columns = bulk.numbers, bulk.names, bulk.texts
-        jobs.enqueue_alike(connection, job_id, first_id, *columns, bulk.messages)
+        queueing.enqueue_alike(connection, job_id, first_id, *columns, bulk.messages)
         return first_id
 
     def count(
@@ -204,7 +204,7 @@ class Intake:
         """The last row is queued."""
         if self._receipt.reused:
             earlier.settle_twins(connection, job_id)
-        jobs.publish(
+        submitting.publish(
             connection,
             job_id,
             total=self._receipt.requests,

@@ -24,7 +24,7 @@ from batch.service.context import PIECE, Service
 from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake
 from batch.service.order import Order, Receipt, check_params
 from batch.service.pieces import Piece, pieces
-from batch.store import jobs
+from batch.store import queueing, submitting
 from batch.store.engine import Database
 from batch.store.names import Names
 from batch.store.twins import Twins
@@ -98,7 +98,7 @@ def queue(
     database = service.database
     with service.new_lock("submission") as lock, database.hold(lock.name):
         job_id = database.write(
-            jobs.create,
+            submitting.create,
             name=order.name,
             provider=order.provider,
             model=order.model,
@@ -142,7 +142,7 @@ def _enqueue(
     if intake.is_whole:
         for pairs in intake.twins():
             if pairs:
-                service.database.write(jobs.share, pairs)
+                service.database.write(queueing.share, pairs)
 
 
 class _Queue:
@@ -242,7 +242,7 @@ class _Queue:
         end = self._intake.first_id - 1
         while True:
             self._intake.remember(names)
-            end, names = self._database.read(jobs.names, self._job_id, end, PIECE)
+            end, names = self._database.read(submitting.names, self._job_id, end, PIECE)
             if not names:
                 return
 
@@ -255,9 +255,9 @@ def _is_undone(database: Database, job_id: int) -> bool:
     """
     try:
         # In a writing transaction: by its turn, the one before it has ended.
-        if database.write(jobs.is_published, job_id):
+        if database.write(submitting.is_published, job_id):
             return False
-        while not database.write(jobs.discard, job_id, PIECE):
+        while not database.write(submitting.discard, job_id, PIECE):
             pass
     except StoreAwayError as error:
         raise StoreAwayError(

@@ -10,7 +10,7 @@ from batch.errors import UsageError
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
-from batch.store import closures, estimates, jobs, ledger, reports, wishes
+from batch.store import closures, estimates, jobs, ledger, reports, submitting, wishes
 
 
 def retry(
@@ -105,8 +105,8 @@ def delete(service: Service, wanted: str) -> Job:
             f"job {job.id} has {counts.running} calls in flight: stop its run first"
         )
     # Whoever comes upon it half deleted finishes the work.
-    service.database.write(jobs.withdraw, job.id)
-    while not service.database.write(jobs.discard, job.id, PIECE):
+    service.database.write(submitting.withdraw, job.id)
+    while not service.database.write(submitting.discard, job.id, PIECE):
         pass
     return job
 

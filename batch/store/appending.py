@@ -10,8 +10,8 @@ from sqlalchemy import Connection, delete, func, select, update
 from batch.core import asked
 from batch.core.model import Job, RequestState
 from batch.store import asking, earlier
-from batch.store.jobs import take_back_number
 from batch.store.schema import AnyRow, jobs, requests, results
+from batch.store.submitting import take_back_number
 
 AT_ONCE = 500
 #: Requests whose questions are read at a time.

@@ -23,9 +23,9 @@ from plans import SECOND, Plan, length_of
 from process import Answer, Order, as_moment
 
 from batch.core.quota import FOREVER
-from batch.store import jobs
+from batch.store import queueing, submitting
 from batch.store.engine import Database
-from batch.store.jobs import Draft
+from batch.store.queueing import Draft
 
 #: Nobody waits for longer than this.
 NEVER = 200 * 365 * DAY
@@ -596,7 +596,7 @@ class Play:
     def _submit_one(self, database: Database, size: int) -> tuple[int, int]:
         rng, models = self.rng, self.plan.models
         with database.transaction() as connection:
-            job_id = jobs.create(
+            job_id = submitting.create(
                 connection,
                 name="a job",
                 provider="simulated",
@@ -607,7 +607,7 @@ class Play:
                 submission="a lock",
                 now=as_moment(self.now),
             )
-            first_id = jobs.next_request_id(connection)
+            first_id = queueing.next_request_id(connection)
             drafts = [
                 Draft(
                     number=place + 1,
@@ -622,8 +622,8 @@ class Play:
             # The last few ask what the first few ask.
             twins = {size - 1 - n: n for n in range(size // 12)}
             leaders = {at: first_id + leader for at, leader in twins.items()}
-            jobs.enqueue(connection, job_id, first_id, drafts, leaders)
-            jobs.publish(
+            queueing.enqueue(connection, job_id, first_id, drafts, leaders)
+            submitting.publish(
                 connection,
                 job_id,
                 total=size,

@@ -29,15 +29,17 @@ from batch.store import (
     ledger,
     outcomes,
     queue,
+    queueing,
     reports,
     runners,
     schema,
+    submitting,
     windows,
 )
 from batch.store.engine import Database
-from batch.store.jobs import Draft
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
+from batch.store.queueing import Draft
 from batch.store.schema import AnyRow
 
 SECOND = timedelta(seconds=1)
@@ -181,7 +183,7 @@ class Scene:
     ) -> Job:
         """A job of so many requests; `same_as`: place of a twin to its leader's."""
         connection = self.connection
-        job_id = jobs.create(
+        job_id = submitting.create(
             connection,
             name="a job",
             provider="espai",
@@ -192,9 +194,9 @@ class Scene:
             submission="submission-0",
             now=NOON,
         )
-        first_id = jobs.next_request_id(connection)
+        first_id = queueing.next_request_id(connection)
         same_as = same_as or {}
-        jobs.enqueue(
+        queueing.enqueue(
             connection,
             job_id,
             first_id,
@@ -211,14 +213,14 @@ class Scene:
             ],
         )
         if same_as:
-            jobs.share(
+            queueing.share(
                 connection,
                 [
                     (first_id + twin, first_id + leader)
                     for twin, leader in same_as.items()
                 ],
             )
-        jobs.publish(
+        submitting.publish(
             connection,
             job_id,
             total=size,

@@ -23,7 +23,7 @@ from batch.errors import LedgerElsewhereError, StoreError, UsageError
 from batch.service import moving
 from batch.service.context import Service
 from batch.service.moving import Moved, Step
-from batch.store import audit, copies, copying, jobs, schema, upgrading
+from batch.store import audit, copies, copying, jobs, schema, submitting, upgrading
 from batch.store.engine import Database
 
 ACCOUNT = "espai:fingerprint"
@@ -120,8 +120,8 @@ def fill(address: Address) -> None:
                 insert(schema.clocks),
                 [{"boot": name, "booted_at": NOON, "seen_at": NOON} for name in NAMES],
             )
-            jobs.withdraw(connection, gone.id)
-        while not database.write(jobs.discard, gone.id, 10):
+            submitting.withdraw(connection, gone.id)
+        while not database.write(submitting.discard, gone.id, 10):
             pass
 
 

@@ -16,7 +16,7 @@ from scene import NOON, Scene
 from sqlalchemy import Connection, event
 
 from batch.errors import StoreError
-from batch.store import jobs, migrate, schema, sqlite
+from batch.store import jobs, migrate, schema, sqlite, submitting
 from batch.store.engine import Database
 from batch.store.sqlite import LARGE_LOG
 
@@ -504,7 +504,7 @@ async def test_writes_of_one_loop_take_turns_in_their_order(database: Database):
 
 async def test_a_write_gives_back_what_its_function_gives(database: Database):
     job_id = await database.run(
-        jobs.create,
+        submitting.create,
         name="a job",
         provider="espai",
         model="m",

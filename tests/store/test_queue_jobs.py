@@ -6,7 +6,7 @@ import pytest
 from books import agreeing
 from scene import Scene, answered, daily, failed, unsent
 
-from batch.store import jobs
+from batch.store import jobs, submitting
 
 _the_books_agree_at_the_end = pytest.fixture(autouse=True)(agreeing)
 
@@ -14,7 +14,7 @@ _the_books_agree_at_the_end = pytest.fixture(autouse=True)(agreeing)
 def test_a_deleted_job_leaves_its_credits_in_the_ledger(scene: Scene):
     job = scene.job(3)
     scene.settle(*map(answered, scene.claimed(3)))
-    while not jobs.discard(scene.connection, job.id, 2):
+    while not submitting.discard(scene.connection, job.id, 2):
         pass
     assert jobs.listed(scene.connection) == []
     assert scene.used() == 3
@@ -25,7 +25,7 @@ def test_a_deleted_job_leaves_its_credits_in_the_ledger(scene: Scene):
 def test_a_late_failure_for_a_deleted_job_hurts_nobody(scene: Scene):
     job = scene.job(1)
     (one,) = scene.claimed()
-    while not jobs.discard(scene.connection, job.id, 10):
+    while not submitting.discard(scene.connection, job.id, 10):
         pass
     scene.settle(failed(one))
     scene.settle(unsent(one))
@@ -36,14 +36,16 @@ def test_a_job_is_seen_by_nobody_until_it_is_whole(scene: Scene):
     scene.job(1)
     scene.connection.exec_driver_sql("UPDATE jobs SET submission = 'submission-1'")
     assert jobs.listed(scene.connection) == []
-    assert [name for _, name in jobs.unfinished(scene.connection)] == ["submission-1"]
+    assert [name for _, name in submitting.unfinished(scene.connection)] == [
+        "submission-1"
+    ]
     assert scene.claimed() == []
 
 
 def test_the_number_of_a_job_that_was_there_is_never_given_again(scene: Scene):
     job = scene.job(1)
-    jobs.withdraw(scene.connection, job.id)
-    while not jobs.discard(scene.connection, job.id, 10):
+    submitting.withdraw(scene.connection, job.id)
+    while not submitting.discard(scene.connection, job.id, 10):
         pass
     assert scene.job(1).id > job.id
 
@@ -56,6 +58,6 @@ def test_a_job_that_nobody_ever_saw_leaves_no_gap_in_the_numbers(scene, earlier)
     scene.connection.exec_driver_sql(
         f"UPDATE jobs SET submission = 'submission-1' WHERE id = {gone.id}"
     )
-    while not jobs.discard(scene.connection, gone.id, 100):
+    while not submitting.discard(scene.connection, gone.id, 100):
         pass
     assert scene.job(1).id == gone.id == earlier + 1

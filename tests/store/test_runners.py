@@ -21,7 +21,7 @@ from scene import (
 )
 
 from batch.core.model import EntryState
-from batch.store import jobs, runners, wishes
+from batch.store import runners, submitting, wishes
 from batch.store.answers import IN_DOUBT
 from batch.store.counting import LONGEST_CALL
 from batch.store.runners import MOST_DOUBTS, Orphan
@@ -198,8 +198,8 @@ def test_a_call_found_days_later_ended_as_late_as_any_call_can(scene: Scene):
 def test_a_deleted_job_leaves_a_dead_runner_s_credits_to_be_settled(scene: Scene):
     job = scene.job(1)
     scene.claimed()
-    jobs.withdraw(scene.connection, job.id)
-    while not jobs.discard(scene.connection, job.id, 10):
+    submitting.withdraw(scene.connection, job.id)
+    while not submitting.discard(scene.connection, job.id, 10):
         pass
     assert scene.crash() == []
     assert [row.state for row in scene.entries()] == [SPENT]

@@ -16,10 +16,10 @@ from scene import COMPLETED, DAY, NOON, PENDING, SPENT, Scene, answered
 from batch.core.model import Claim, Completion, Failure, Job, Settlement
 from batch.core.price import Price, actual, answer_tokens
 from batch.core.quota import Quota, WindowKind, default_guard
-from batch.store import jobs, queue
-from batch.store.jobs import Draft
+from batch.store import jobs, queue, queueing, submitting
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
+from batch.store.queueing import Draft
 
 MODEL = "qwen2.5:7b"
 MILLISECOND = timedelta(milliseconds=1)
@@ -48,7 +48,7 @@ def a_job(
 ) -> Job:
     """A job; `models`: of its rows in turn, where they name their own."""
     connection = scene.connection
-    job_id = jobs.create(
+    job_id = submitting.create(
         connection,
         name="a job",
         provider="espai",
@@ -60,7 +60,7 @@ def a_job(
         now=NOON,
         daily_cap=cap,
     )
-    first_id = jobs.next_request_id(connection)
+    first_id = queueing.next_request_id(connection)
     messages = orjson.dumps([{"role": "user", "content": prompt}]).decode()
     drafts = [
         Draft(
@@ -73,8 +73,8 @@ def a_job(
         )
         for place in range(size)
     ]
-    jobs.enqueue(connection, job_id, first_id, drafts, {})
-    jobs.publish(
+    queueing.enqueue(connection, job_id, first_id, drafts, {})
+    submitting.publish(
         connection,
         job_id,
         total=size,

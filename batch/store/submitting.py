@@ -1,0 +1,170 @@
+"""A job from its submission to its removal: it is seen by all, or by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, delete, insert, select, text, update
+
+from batch.core.expected import Expected
+from batch.core.template import Template
+from batch.store.schema import entries, jobs, requests, results
+
+#: In the place of a submission's lock: the job was there, and is being deleted.
+WITHDRAWN = "withdrawn"
+
+
+def create(
+    connection: Connection,
+    *,
+    name: str,
+    provider: str,
+    model: str,
+    params: dict[str, Any],
+    max_attempts: int,
+    priority: int,
+    submission: str,
+    now: datetime,
+    due_at: datetime | None = None,
+    daily_cap: int | None = None,
+    expected: Expected | None = None,
+    template: Template | None = None,
+) -> int:
+    """A job that nobody sees until `publish`; its id."""
+    made = connection.execute(
+        insert(jobs).values(
+            name=name,
+            provider=provider,
+            model=model,
+            params=orjson.dumps(params).decode(),
+            max_attempts=max_attempts,
+            priority=priority,
+            columns="[]",
+            total=0,
+            duplicates=0,
+            attempts=0,
+            credits=0,
+            first_id=0,
+            last_id=0,
+            created_at=now,
+            submission=submission,
+            due_at=due_at,
+            daily_cap=daily_cap,
+            schema=expected and expected.schema,
+            on_invalid=expected and expected.on_invalid,
+            template=template and orjson.dumps(template).decode(),
+        )
+    )
+    key = made.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def names(
+    connection: Connection, job_id: int, after: int, most: int
+) -> tuple[int, dict[str, int]]:
+    """The next names that the job has, each with its row's number; where they end."""
+    rows = connection.execute(
+        select(requests.c.id, requests.c.custom_id, requests.c.number)
+        .where(requests.c.id > after, requests.c.job_id + 0 == job_id)
+        .order_by(requests.c.id)
+        .limit(most)
+    ).all()
+    return rows[-1].id if rows else 0, {row.custom_id: row.number for row in rows}
+
+
+def publish(
+    connection: Connection,
+    job_id: int,
+    *,
+    total: int,
+    duplicates: int,
+    columns: Sequence[str],
+    first_id: int,
+    last_id: int,
+    models: Sequence[str] = (),
+    model: str | None = None,
+    reused: int = 0,
+) -> None:
+    """The job is whole: from now on it is there, and may be run.
+
+    `model`: the job's, where it was made without one.
+    """
+    named = {} if model is None else {"model": model}
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(
+            total=total,
+            duplicates=duplicates,
+            columns=orjson.dumps(list(columns)).decode(),
+            models=orjson.dumps(list(models)).decode(),
+            **named,
+            reused=reused,
+            first_id=first_id,
+            last_id=last_id,
+            submission=None,
+        )
+    )
+
+
+def unfinished(connection: Connection) -> list[tuple[int, str]]:
+    """Jobs whose submission has not come to its end, each with its lock."""
+    rows = connection.execute(
+        select(jobs.c.id, jobs.c.submission).where(jobs.c.submission.is_not(None))
+    )
+    return [(row.id, row.submission) for row in rows]
+
+
+def is_published(connection: Connection, job_id: int) -> bool:
+    """Whether the last row of this job was queued, so that others see it."""
+    query = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.submission.is_(None))
+    return connection.scalar(query) is not None
+
+
+def withdraw(connection: Connection, job_id: int) -> None:
+    """The job is seen by nobody any more, like one that is not whole yet."""
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(submission=WITHDRAWN)
+    )
+
+
+def discard(connection: Connection, job_id: int, most: int) -> bool:
+    """Delete up to so many of a job's requests; the job itself with the last of them.
+
+    True when nothing is left. The ledger keeps its entries: the credits were spent.
+    """
+    ids = connection.scalars(
+        select(requests.c.id).where(requests.c.job_id == job_id).limit(most)
+    ).all()
+    if ids:
+        of_these = entries.c.request_id.in_(ids)
+        connection.execute(update(entries).where(of_these).values(request_id=None))
+        connection.execute(delete(results).where(results.c.request_id.in_(ids)))
+        connection.execute(delete(requests).where(requests.c.id.in_(ids)))
+        return False
+    withdrawn = connection.scalar(select(jobs.c.submission).where(jobs.c.id == job_id))
+    connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    if withdrawn != WITHDRAWN:
+        take_back_number(connection, job_id)
+    return True
+
+
+def take_back_number(connection: Connection, job_id: int) -> None:
+    """A job that nobody ever saw leaves no gap in the numbers."""
+    connection.execute(_TAKE_BACK[connection.dialect.name], {"id": job_id})
+
+
+#: Where it was the last number given.
+_TAKE_BACK = {
+    "sqlite": text(
+        "UPDATE sqlite_sequence SET seq = :id - 1 WHERE name = 'jobs' AND seq = :id"
+    ),
+    "postgresql": text(
+        "SELECT setval('jobs_id_seq', greatest(:id - 1, 1), :id > 1) "
+        "FROM jobs_id_seq WHERE last_value = :id"
+    ),
+}
