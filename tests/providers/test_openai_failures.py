@@ -1,0 +1,315 @@
+"""What is no answer: the name that it gets, what it says, and what is done then."""
+
+from __future__ import annotations
+
+import pytest
+from chatting import DONE, chunk, decoded, event, failed, stream, whole
+from pieces import ROLE, STOP
+
+from batch.clock import SystemClock
+from batch.core.model import Failure
+from batch.core.verdict import VerdictKind, judge
+from batch.providers.profiles import merged
+
+QUOTA = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000"
+
+#: By what they show: a stream, the failure's code, what it says, what is done then.
+FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
+    "nothing": ("", "empty", "the answer is empty", VerdictKind.RETRY),
+    "blanks": ("\r\n \n", "empty", "the answer is empty", VerdictKind.RETRY),
+    "only [DONE]": (
+        DONE,
+        "unfinished",
+        "the reply holds no answer: data: [DONE]",
+        VerdictKind.RETRY,
+    ),
+    "only comments": (
+        ": ping\n\n",
+        "unfinished",
+        "the reply holds no answer: : ping",
+        VerdictKind.RETRY,
+    ),
+    "a role and no more": (
+        ROLE,
+        "unfinished",
+        "the answer stopped without a finish_reason",
+        VerdictKind.RETRY,
+    ),
+    "no finish_reason": (
+        ROLE + chunk("hi") + DONE,
+        "unfinished",
+        "the answer stopped without a finish_reason",
+        VerdictKind.RETRY,
+    ),
+    "the end of another choice": (
+        chunk("hi") + event({"choices": [{"index": 1, "finish_reason": "stop"}]}),
+        "unfinished",
+        "the answer stopped without a finish_reason",
+        VerdictKind.RETRY,
+    ),
+    "an end and no text": (
+        stream(""),
+        "empty",
+        "the answer is empty",
+        VerdictKind.RETRY,
+    ),
+    "an end and blanks": (
+        stream("\n", "\u3000"),
+        "empty",
+        "the answer is empty",
+        VerdictKind.RETRY,
+    ),
+    "only reasoning": (
+        chunk(None, reasoning_content="hm" * 600) + STOP,
+        "empty",
+        "the answer is empty: 1,200 characters of reasoning and no text",
+        VerdictKind.RETRY,
+    ),
+    "only reasoning, to the limit": (
+        chunk(None, reasoning="hm") + chunk(None, "length"),
+        "empty",
+        "the answer is empty: 2 characters of reasoning and no text; it reached its "
+        "limit of tokens, which may be set too low",
+        VerdictKind.RETRY,
+    ),
+    "a filter": (
+        stream("hi", finish_reason="content_filter"),
+        "content_filter",
+        "the answer was filtered",
+        VerdictKind.FAIL,
+    ),
+    "a filter of Gemini": (
+        stream("hi", finish_reason="content_filter: RECITATION"),
+        "content_filter",
+        "the answer was filtered",
+        VerdictKind.FAIL,
+    ),
+    "a filter of Zhipu": (
+        stream(finish_reason="sensitive"),
+        "content_filter",
+        "the answer was filtered",
+        VerdictKind.FAIL,
+    ),
+    "a refusal": (
+        chunk(None, refusal="I can", role="assistant")
+        + chunk(None, refusal="'t.")
+        + STOP,
+        "refusal",
+        "the model refuses: I can't.",
+        VerdictKind.FAIL,
+    ),
+    "an end that is an error": (
+        stream("hi", finish_reason="error"),
+        "endpoint_error",
+        "the endpoint reports: it broke off (error) (code error)",
+        VerdictKind.RETRY,
+    ),
+    "an end of DeepSeek": (
+        stream("hi", finish_reason="insufficient_system_resource"),
+        "endpoint_error",
+        "the endpoint reports: it broke off (insufficient_system_resource) "
+        "(code insufficient_system_resource)",
+        VerdictKind.RETRY,
+    ),
+    "an error of OpenRouter": (
+        chunk("hi")
+        + event(
+            {
+                "id": "gen-1",
+                "error": {"code": 429, "message": QUOTA},
+                "choices": [{"delta": {"content": ""}, "finish_reason": "error"}],
+            }
+        )
+        + DONE,
+        "endpoint_error",
+        f"the endpoint reports: {QUOTA} (code 429)",
+        VerdictKind.EXHAUSTED,
+    ),
+    "an upstream of OpenRouter": (
+        event(
+            {
+                "error": {
+                    "code": 429,
+                    "message": "Provider returned error",
+                    "metadata": {"raw": "model is limited to 1 request per day"},
+                }
+            }
+        ),
+        "endpoint_error",
+        "the endpoint reports: Provider returned error (code 429)",
+        VerdictKind.RETRY,
+    ),
+    "an error of a choice": (
+        event({"choices": [{"error": {"code": 502, "message": "bad gateway"}}]}),
+        "endpoint_error",
+        "the endpoint reports: bad gateway (code 502)",
+        VerdictKind.RETRY,
+    ),
+    "an error of vLLM": (
+        chunk("hi")
+        + event({"object": "error", "message": "no such model", "code": 404})
+        + DONE,
+        "endpoint_error",
+        "the endpoint reports: no such model (code 404)",
+        VerdictKind.STOP,
+    ),
+    "an error of OpenAI": (
+        event(
+            {
+                "error": {
+                    "message": "Incorrect API key",
+                    "type": "invalid_request_error",
+                    "code": "invalid_api_key",
+                }
+            }
+        ),
+        "endpoint_error",
+        "the endpoint reports: Incorrect API key (code invalid_api_key)",
+        VerdictKind.STOP,
+    ),
+    "an error that has only a type": (
+        event({"error": {"message": "Sorry", "type": "server_error", "code": None}}),
+        "endpoint_error",
+        "the endpoint reports: Sorry (code server_error)",
+        VerdictKind.RETRY,
+    ),
+    "an error that is a text": (
+        event({"error": "the model is overloaded", "choices": []}),
+        "endpoint_error",
+        "the endpoint reports: the model is overloaded",
+        VerdictKind.RETRY,
+    ),
+    "an error of DashScope": (
+        event({"error": {"code": "Throttling.RateQuota", "message": "slow down"}}),
+        "endpoint_error",
+        "the endpoint reports: slow down (code Throttling.RateQuota)",
+        VerdictKind.RETRY,
+    ),
+    "an error of Gemini, in a list": (
+        '[{"error": {"code": 400, "message": "bad", "status": "INVALID_ARGUMENT"}}]',
+        "endpoint_error",
+        "the endpoint reports: bad (code 400)",
+        VerdictKind.FAIL,
+    ),
+    "an error of Gemini, in a list, as an event": (
+        event([{"error": {"code": 400, "message": "bad"}}]),
+        "endpoint_error",
+        "the endpoint reports: bad (code 400)",
+        VerdictKind.FAIL,
+    ),
+    "an error of SiliconFlow, as one object": (
+        '{"code": 50602, "message": "TPM limit reached", "data": null}',
+        "endpoint_error",
+        "the endpoint reports: TPM limit reached (code 50602)",
+        VerdictKind.RETRY,
+    ),
+    "an event of the kind error": (
+        chunk("hi") + 'event: error\ndata: {"message": "broken", "status": 503}\n\n',
+        "endpoint_error",
+        "the endpoint reports: broken",
+        VerdictKind.RETRY,
+    ),
+    "an event of the kind error, in words": (
+        chunk("hi") + "event: error\ndata: out of\ndata: memory\n\n",
+        "endpoint_error",
+        "the endpoint reports: out of memory",
+        VerdictKind.RETRY,
+    ),
+    "two errors": (
+        event({"error": {"message": "first", "code": 429}})
+        + event({"error": {"message": "then", "code": 401}}),
+        "endpoint_error",
+        "the endpoint reports: first (code 429)",
+        VerdictKind.RETRY,
+    ),
+    "an error behind the end": (
+        stream("hi").removesuffix(DONE) + event({"error": {"message": "late"}}),
+        "endpoint_error",
+        "the endpoint reports: late",
+        VerdictKind.RETRY,
+    ),
+    "an event that is broken": (
+        chunk("hi") + 'data: {"choices": [{"delta"\n\n' + STOP + DONE,
+        "garbled",
+        "an event of the stream is not JSON",
+        VerdictKind.RETRY,
+    ),
+    "a NUL": (
+        stream("h\0i"),
+        "not_text",
+        "the answer is not text (a NUL character)",
+        VerdictKind.RETRY,
+    ),
+    "half a character": (
+        'data: {"choices": [{"delta": {"content": "a\\ud83e"}}]}\n\n' + STOP,
+        "not_text",
+        "the answer is not text (half of a pair)",
+        VerdictKind.RETRY,
+    ),
+    "a page": (
+        "<!DOCTYPE html><title>502 Bad Gateway</title>",
+        "html",
+        "the endpoint sent an HTML page (502 Bad Gateway), not an answer",
+        VerdictKind.RETRY,
+    ),
+    "words": (
+        "upstream connect error",
+        "unfinished",
+        "the reply holds no answer: upstream connect error",
+        VerdictKind.RETRY,
+    ),
+    "an object that is something else": (
+        '{"answer": 42}',
+        "garbled",
+        'the reply holds no answer: {"answer": 42}',
+        VerdictKind.RETRY,
+    ),
+    "an object without an end": (
+        whole({"content": "hi"}, None),
+        "garbled",
+        "the answer stopped without a finish_reason",
+        VerdictKind.RETRY,
+    ),
+    "an object of broken JSON": (
+        '{"choices": [}',
+        "garbled",
+        'the reply is no chat completion: {"choices": [}',
+        VerdictKind.RETRY,
+    ),
+    "a list": (
+        "[1, 2]",
+        "garbled",
+        "the reply is no chat completion: [1, 2]",
+        VerdictKind.RETRY,
+    ),
+}
+
+
+def kind(got: Failure) -> VerdictKind:
+    mine = {"protocol": "openai", "base_url": "http://localhost"}
+    quotas = [{"limit": 1, "window": "day"}]
+    rules = merged({"mine": {**mine, "quotas": quotas}}, "test")["mine"].rules
+    return judge(got, rules, SystemClock().now()).kind
+
+
+@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.fault(32)
+def test_this_is_none(name):
+    recorded, code, message, verdict = FAILURES[name]
+    got = failed(decoded(recorded), code)
+    assert got.message == message
+    assert kind(got) is verdict
+
+
+def test_an_answer_at_the_limit_of_tokens_fails_where_that_is_wanted():
+    data = stream("hi", finish_reason="length")
+    got = failed(decoded(data, fail_on_length=True), "length")
+    assert got.partial == "hi"
+    assert kind(got) is VerdictKind.FAIL
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "error", None])
+def test_what_came_before_a_failure_is_kept(reason):
+    got = decoded(stream("so ", "far", finish_reason=reason))
+    assert isinstance(got, Failure)
+    assert got.partial == "so far"
