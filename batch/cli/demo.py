@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from batch import config, zones
-from batch.cli import accounts, console, run, status, submit, words
+from batch.cli import accounts, console, ended, run, status, submit, words
 from batch.clock import ShiftedClock
 from batch.places import carried
 from batch.service import exporting, reading, submission, work
@@ -110,7 +110,7 @@ async def _acts(
 async def _run(service: Service) -> Outcome:
     options = run.options_of(service, wait=False, max_calls=None)
     outcome = await run.watched(service, work.chosen_jobs(service, []), options)
-    run.tell(service, outcome)
+    ended.tell(service, outcome)
     return outcome
 
 

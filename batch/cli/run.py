@@ -1,19 +1,17 @@
 """`run`: work on the queue until it is dry or the credits are gone."""
 
 from collections.abc import Coroutine, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from batch.cli import console, placing, words
+from batch.cli import console, ended, placing, words
 from batch.cli.house import BaseUrl, Db, opened
 
 if TYPE_CHECKING:
     from batch.cli.placing import Hands
-    from batch.core.model import Counts, Job
-    from batch.core.standing import Standing
-    from batch.runner.values import Ending, Options
+    from batch.core.model import Job
+    from batch.runner.values import Options
     from batch.service.context import Service
     from batch.service.work import Outcome, Run
 
@@ -131,7 +129,7 @@ def run(
                 hands=hands,
             )
             outcome = _until_done(running)
-        tell(service, outcome, quiet=quiet)
+        ended.tell(service, outcome, quiet=quiet)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -212,116 +210,3 @@ def _listen(handle: "Run") -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, heard, number)
-
-
-def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None:
-    """Say how the run went, and what comes next; quiet: only what went wrong."""
-    for provider, ending in outcome.endings.items():
-        if quiet:
-            if ending.exit_code not in (0, 75):
-                console.error(ending.message)
-            continue
-        progress = outcome.progress[provider]
-        did = [
-            words.number(progress.completed, "answer"),
-            words.number(progress.calls, "call"),
-        ]
-        if progress.failed:
-            did.append(f"{progress.failed:,} failed")
-        took = words.stretch(outcome.seconds)
-        console.note(f"{provider}: {', '.join(did)}, in {took}.")
-        if ending.exit_code not in (0, 75):
-            console.error(ending.message)
-        _tell_reset(service, provider, ending, outcome)
-    for job, counts in outcome.jobs:
-        if not quiet or counts.failed:
-            console.note(_standing(job, counts))
-
-
-def _tell_reset(
-    service: "Service", provider: str, ending: "Ending", outcome: "Outcome"
-) -> None:
-    from batch.core.quota import FOREVER
-    from batch.service import reading
-
-    if ending.resets_at is None:
-        if ending.exit_code == 75:
-            console.note(f"{ending.message}; run again to go on.")
-        return
-    now = service.time.now()
-    progress = outcome.progress[provider]
-    standing = _in_the_way(progress.standings, now, service.settings["keep"])
-    quota = standing.quota
-    if standing.is_closed(now):
-        console.note(
-            f"{provider} says that nothing is left ({standing.closed_reason}), while "
-            f"{_counted(standing)} counted here."
-        )
-    elif (room := standing.room(now, service.settings["keep"])) > 0:
-        capped = any(job.daily_cap for job, counts in outcome.jobs if counts.left)
-        console.note(
-            "What waits has taken what it may take of a day (`--daily-cap`)."
-            if capped
-            else f"{room:,} {quota.unit} are left, fewer than the next call may cost."
-        )
-    else:
-        kept = service.settings["keep"]
-        aside = f", {kept:,} of them left alone" if kept else ""
-        console.note(f"The {quota.unit} are used up: {words.used(standing)}{aside}.")
-    if ending.resets_at >= FOREVER:
-        console.note(
-            "Nothing brings them back: when more are granted, raise the quota's limit "
-            "in config.toml, then run again (exit code 75)."
-        )
-        return
-    if standing.lies_ahead(now):
-        console.note(words.CLOCK_WAS_AHEAD)
-    there = words.moment(ending.resets_at, quota.zone)
-    in_time = words.stretch((ending.resets_at - now).total_seconds())
-    console.note(
-        f"{_what_is_back(standing, now)} {there}, in {in_time}: run again then "
-        "(exit code 75)."
-    )
-    left = sum(counts.left for job, counts in outcome.jobs if job.provider == provider)
-    forecast = reading.forecast(service, provider)
-    if left and forecast is not None and not forecast.at_once:
-        when = words.done_by(forecast, quota.zone, now)
-        took = words.windows(forecast, quota)
-        console.note(f"{left:,} left: {took} more, done {when}.")
-
-
-def _in_the_way(
-    standings: "Sequence[Standing]", now: datetime, keep: int
-) -> "Standing":
-    """The window that holds a run up longest."""
-    return max(standings, key=lambda one: (one.grants_at(now, keep), one.quota.length))
-
-
-def _counted(standing: "Standing") -> str:
-    unit = standing.quota.unit
-    if not standing.is_known and standing.used == 1:
-        return f"1 {unit.removesuffix('s')} is"
-    return f"{words.used(standing)} {unit} are"
-
-
-def _what_is_back(standing: "Standing", now: datetime) -> str:
-    from batch.core.quota import TRICKLING
-
-    if not standing.is_known and standing.is_closed(now):
-        return "When they are back is not known. One call is tried from"
-    trickles = standing.quota.kind in TRICKLING
-    return "The next is back" if trickles else "They are back"
-
-
-def _standing(job: "Job", counts: "Counts") -> str:
-    parts = [f"{counts.completed:,} of {counts.total:,} answered"]
-    if counts.failed:
-        parts.append(
-            f"{counts.failed:,} failed (`quotabatch status {job.id}` says why)"
-        )
-    if counts.left:
-        parts.append(f"{counts.left:,} waiting")
-    if counts.cancelled:
-        parts.append(f"{counts.cancelled:,} cancelled")
-    done = "" if counts.left else f"; `quotabatch export {job.id}` writes them out"
-    return f"Job {job.id} ({job.name}): {', '.join(parts)}{done}."

@@ -16,7 +16,8 @@ from batch.errors import StoreError, UsageError
 from batch.service import living
 from batch.service.context import Service
 from batch.store import copies, copying, submitting
-from batch.store.copying import Digest, Line, Totals
+from batch.store.copying import Totals
+from batch.store.digest import Digest, Line
 from batch.store.engine import Database
 
 #: Written in one transaction: so many rows, or bytes, whichever is reached first.
