@@ -1,0 +1,53 @@
+"""A reply with its end is an answer, and every call takes a connection of its own."""
+
+from __future__ import annotations
+
+import pytest
+from asking import BRIEF, KEY, MODEL, claim, profile
+from bareline import ANSWER, OK, TEXT, asked
+from bareserver import RawServer, Reset, Silence, chunked, reply, until_closed
+
+from batch.core.model import Completion
+from batch.providers.espai import EspaiEndpoint
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        OK,
+        [OK[:60], OK[60:]],
+        chunked(*[bytes([byte]) for byte in TEXT.encode()]),
+        chunked(TEXT.encode(), headers="Set-Cookie: a=b\r\nX-A: 1\r\n"),
+        reply(TEXT.encode()),
+        reply(TEXT.encode(), headers="Content-Encoding: identity\r\n"),
+        reply(TEXT.encode(), headers="Content-Type: text/html; charset=gbk\r\n"),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + OK,
+        [OK, Silence()],
+        [OK, Reset()],
+    ],
+)
+async def test_a_reply_with_its_end_is_an_answer(script):
+    assert await asked(script) == ANSWER
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_reply_whose_end_is_the_connections_is_owned_up_to(version):
+    got = await asked(until_closed(TEXT.encode(), version=version))
+    assert got == Completion(text=TEXT, finish_reason="unknown", model=MODEL)
+
+
+@pytest.mark.fault(41)
+async def test_every_call_takes_a_fresh_connection_and_no_cookies_with_it():
+    async with RawServer(chunked(b"hi", headers="Set-Cookie: a=b\r\n")) as server:
+        endpoint = EspaiEndpoint(profile(server.url), KEY, BRIEF)
+        for _ in range(3):
+            done = await endpoint.call(claim(), None)
+            assert isinstance(done, Completion)
+        await endpoint.close()
+        assert (len(server.requests), server.connections) == (3, 3)
+        assert not any(b"ookie" in request for request in server.requests)
+
+
+async def test_a_chunked_reply_may_be_spelled_otherwise():
+    assert await asked(OK.replace(b"chunked", b"Chunked")) == ANSWER

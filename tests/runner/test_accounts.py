@@ -1,0 +1,95 @@
+"""Every account has its own limit and its own key, and every key has one ledger."""
+
+from __future__ import annotations
+
+import pytest
+from world import KEY, a_world
+
+from batch.errors import KeyRefusedError, LedgerElsewhereError
+from batch.service import work
+
+TWO_PROFILES = """
+[profiles.espai]
+quotas = [{ name = "daily", limit = 3, window = "day" }]
+[profiles.other]
+protocol = "espai"
+base_url = "http://127.0.0.1:9"
+key_env = "OTHER_KEY"
+errors = { refused = ["4003"] }
+quotas = [{ name = "daily", limit = 4, window = "day" }]
+"""
+
+
+async def test_every_account_has_its_own_limit(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path, limit=None, config_toml=TWO_PROFILES, environ=environ
+    ) as world:
+        a = world.submit([f"a{n}" for n in range(9)])
+        b = world.submit([f"b{n}" for n in range(9)], provider="other")
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 75
+        assert world.statuses(a) == {"completed": 3, "pending": 6}
+        assert world.statuses(b) == {"completed": 4, "pending": 5}
+        assert set(outcome.endings) == {"espai", "other"}
+
+
+async def test_an_account_whose_key_is_refused_does_not_stop_the_other(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path,
+        limit=None,
+        keys=frozenset({KEY}),
+        config_toml=TWO_PROFILES,
+        environ=environ,
+    ) as world:
+        a = world.submit(["a1", "a2"])
+        b = world.submit(["b1", "b2"], provider="other")
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 77
+        assert {k: e.exit_code for k, e in outcome.endings.items()} == {
+            "espai": 0,
+            "other": 77,
+        }
+        assert world.statuses(a) == {"completed": 2}
+        assert world.statuses(b) == {"pending": 2}
+
+
+async def test_one_key_is_not_sent_to_two_providers(tmp_path):
+    environ = {"ESPAI_API_KEY": "", "QUOTABATCH_API_KEY": KEY}
+    async with a_world(tmp_path, config_toml=TWO_PROFILES, environ=environ) as world:
+        world.submit(["a1"])
+        assert (await world.run()).exit_code == 0
+        world.submit(["a2"])
+        world.submit(["b1"], provider="other")
+        with pytest.raises(KeyRefusedError, match="would be sent to espai and other"):
+            await world.run()
+        assert len(world.calls) == 1
+
+
+async def test_no_key_no_call(tmp_path):
+    async with a_world(tmp_path, environ={"ESPAI_API_KEY": ""}) as world:
+        world.submit(3)
+        with pytest.raises(KeyRefusedError, match="no key for espai: `quotabatch keys"):
+            await world.run()
+        assert world.calls == []
+        assert world.entries() == {}
+
+
+async def test_a_key_has_one_ledger(tmp_path):
+    async with a_world(tmp_path, limit=3) as world:
+        world.submit(9)
+        await world.run()
+        elsewhere = {"QUOTABATCH_DB": str(tmp_path / "other.db")}
+        url = world.service.settings["base_url"]
+        async with a_world(tmp_path, limit=3, base_url=url, environ=elsewhere) as other:
+            other.submit(9)
+            with pytest.raises(LedgerElsewhereError, match=r"counted in .*batch\.db"):
+                await other.run()
+            assert len(world.calls) == 3
+            chosen = work.chosen_jobs(other.service, [])
+            options = work.Options(concurrency=1, max_calls=1)
+            await work.run(other.service, chosen, options, separate_ledger=True)
+            assert len(world.calls) == 4

@@ -1,0 +1,52 @@
+"""The calls of a run that was killed are counted, and asked again only so often."""
+
+from __future__ import annotations
+
+from world import World, a_world
+
+from batch.service import living, work
+from batch.store import jobs, queue, runners
+
+
+async def die(world: World, calls: int) -> None:
+    """What a run does that is killed with so many calls in flight."""
+    service = world.service
+    profile, now = service.settings.profile(), world.clock.now()
+    with service.database.transaction() as connection:
+        for runner_id in living.dead_runners(connection, service):
+            runners.reap(connection, runner_id, hold=False, now=now)
+        fingerprint = service.fingerprint(profile)
+        holder = work._begin(connection, service, profile, fingerprint, "killed", 0)
+        queue.claim(connection, holder, jobs.listed(connection), calls, now)
+
+
+async def test_the_calls_of_a_run_that_was_killed_are_counted_and_asked_again(tmp_path):
+    async with a_world(tmp_path, limit=5) as world:
+        world.submit(9)
+        await die(world, calls=2)
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 75
+        # Nobody knows whether those two arrived.
+        assert len(world.calls) == 3
+        assert world.entries() == {"spent": 5}
+        [note] = world.notes
+        assert "An earlier run ended with 2 calls in flight" in note
+        assert "to be asked again: p1, p2" in note
+        assert world.asked == ["p1", "p2", "p3"]
+
+
+async def test_a_prompt_that_kills_every_run_fails_in_the_end(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(3)
+        for _ in range(runners.MOST_DOUBTS):
+            await die(world, calls=1)
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 1
+        assert world.asked == ["p2", "p3"]
+        lost, *answered = world.export()
+        assert (lost["custom_id"], lost["attempts"]) == ("p1", runners.MOST_DOUBTS)
+        assert lost["error"]["code"] == "in_doubt"
+        assert {line["status"] for line in answered} == {"completed"}
+        assert world.errors() == {"in_doubt": runners.MOST_DOUBTS}

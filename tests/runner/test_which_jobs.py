@@ -1,0 +1,110 @@
+"""Which jobs a run works on, in which order, and when it leaves them alone."""
+
+from __future__ import annotations
+
+import pytest
+from happenings import sorry_for
+from world import a_world
+
+from batch.errors import UsageError
+from batch.service import upkeep
+
+
+async def test_jobs_are_worked_on_by_priority_then_by_age(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(["a1", "a2"], name="a")
+        world.submit(["b1", "b2"], name="b", priority=5)
+        world.submit(["c1", "c2"], name="c")
+        world.submit(["d1", "d2"], name="d", priority=-5)
+        assert (await world.run(concurrency=1)).exit_code == 0
+        world.check()
+        assert world.asked == ["b1", "b2", "a1", "a2", "c1", "c2", "d1", "d2"]
+
+
+async def test_only_the_jobs_that_are_named_are_worked_on(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(["a1"], name="a")
+        job = world.submit(["b1"], name="b")
+        outcome = await world.run(job)
+        assert world.asked == ["b1"]
+        assert [one.name for one, _ in outcome.jobs] == ["b"]
+
+
+async def test_a_paused_job_is_left_alone(tmp_path):
+    async with a_world(tmp_path) as world:
+        paused = world.submit(["a1", "a2"], name="a", priority=9)
+        world.submit(["b1", "b2"], name="b")
+        upkeep.pause(world.service, "a")
+        assert (await world.run()).exit_code == 0
+        world.check()
+        assert world.asked == ["b1", "b2"]
+        assert world.statuses(paused) == {"pending": 2}
+        upkeep.resume(world.service, "a")
+        await world.run()
+        assert world.asked[2:] == ["a1", "a2"]
+
+
+async def test_a_job_that_is_paused_in_mid_run_is_left_alone_from_then_on(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(6, name="a")
+        world.on_call[2] = lambda: upkeep.pause(world.service, "a")
+        await world.run(concurrency=1)
+        world.check()
+        assert len(world.calls) == 2
+        assert world.statuses() == {"completed": 2, "pending": 4}
+
+
+async def test_a_job_that_is_cancelled_in_mid_run_is_asked_no_more(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(6, name="a")
+        world.on_call[2] = lambda: upkeep.cancel(world.service, "a")
+        assert (await world.run(concurrency=1)).exit_code == 0
+        world.check()
+        assert len(world.calls) == 2
+        assert world.statuses() == {"completed": 2, "cancelled": 4}
+
+
+async def test_a_job_that_comes_in_meanwhile_is_picked_up(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(["a1", "a2", "a3"])
+        world.on_call[2] = lambda: world.submit(["b1", "b2"], priority=1)
+        assert (await world.run(concurrency=1, narrowed=False)).exit_code == 0
+        world.check()
+        assert world.asked == ["a1", "a2", "b1", "b2", "a3"]
+
+
+async def test_a_job_that_comes_in_meanwhile_waits_where_others_were_named(tmp_path):
+    async with a_world(tmp_path) as world:
+        job = world.submit(["a1", "a2"])
+        world.on_call[1] = lambda: world.submit(["b1"], priority=1)
+        assert (await world.run(job)).exit_code == 0
+        assert world.asked == ["a1", "a2"]
+
+
+async def test_a_job_that_came_in_meanwhile_and_failed_is_told_by_the_exit_code(
+    tmp_path,
+):
+    async with a_world(tmp_path, answer=sorry_for("b1")) as world:
+        world.submit(["a1"])
+        world.on_call[1] = lambda: world.submit(["b1"])
+        outcome = await world.run(narrowed=False)
+        assert world.statuses(world.service.job("2")) == {"failed": 1}
+        assert outcome.exit_code == 1
+
+
+async def test_a_paused_job_that_is_named_is_not_done(tmp_path):
+    async with a_world(tmp_path) as world:
+        job = world.submit(["a1"])
+        upkeep.pause(world.service, "1")
+        with pytest.raises(UsageError, match="paused"):
+            await world.run(job)
+
+
+async def test_nothing_to_do_is_done_at_once(tmp_path):
+    async with a_world(tmp_path) as world:
+        outcome = await world.run()
+        assert (outcome.exit_code, outcome.endings) == (0, {})
+        job = world.submit(2)
+        await world.run()
+        assert (await world.run(job)).exit_code == 0
+        assert len(world.calls) == 2
