@@ -41,6 +41,7 @@ def test_no_endpoint_is_sent_more_than_its_limit(
 
 
 @every_kind_with_a_price
+@pytest.mark.long
 def test_priced_calls_go_over_it_by_no_more_than_their_estimates_were_wrong(
     stories: Stories, together: Together, kinds
 ):

@@ -325,6 +325,7 @@ def test_models_that_share_what_each_has_for_itself(monkeypatch, together, kind)
     assert story.service.calls < 0.9 * 2 * rule["limit"] * days
 
 
+@pytest.mark.long
 def test_the_real_code_breaks_no_law_where_these_do(together):
     """What is caught is the bug, and not the plan that was made for it."""
     for kinds, planner in [

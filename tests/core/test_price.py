@@ -284,6 +284,7 @@ def test_answers_of_one_size_are_estimated_right_in_the_end(price, size, prompt)
 
 
 @given(some_prices, st.integers(1, 3000), st.integers(1, 3000))
+@pytest.mark.long
 def test_a_model_that_answers_otherwise_from_now_on_is_learned_anew(price, one, other):
     learned = learn_from(NOTHING_LEARNED, price, [one] * 20 + [other] * 250)
     found = estimate(price, user("p"), {}, learned)

@@ -91,6 +91,7 @@ def places(draw: st.DrawFn) -> tuple[str, time, datetime]:
 @given(places())
 @settings(max_examples=150)
 @pytest.mark.fault(45)
+@pytest.mark.long
 def test_the_window_of_a_day_is_what_the_clock_on_the_wall_says(place):
     zone, reset, moment = place
     quota = daily(zone, reset)

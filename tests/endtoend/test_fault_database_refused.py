@@ -104,6 +104,7 @@ HARMS = {
 
 
 @pytest.mark.fault(12, 13)
+@pytest.mark.long
 def test_what_is_no_whole_database_of_ours_is_refused_and_not_touched(stage: Stage):
     served = prepared(stage)
     path = database(stage)

@@ -51,6 +51,7 @@ def begins_anew(stage: Stage, syscall: str, numbers: Iterable[int]) -> None:
 
 @pytest.mark.fault(15)
 @needs_strace
+@pytest.mark.long
 def test_a_first_start_that_is_killed_is_made_up_for_by_the_next(stage: Stage):
     begins_anew(stage, "fdatasync", count(3, 8))
 
@@ -153,6 +154,7 @@ def begins_newer(stage: Stage, syscall: str, numbers: Iterable[int]) -> None:
 
 @pytest.mark.fault(15)
 @needs_strace
+@pytest.mark.long
 def test_a_migration_that_is_killed_is_made_up_for_by_the_next_start(stage: Stage):
     begins_newer(stage, "fdatasync", count(2, 5))
 

@@ -82,6 +82,7 @@ def listed(stage: Stage) -> list[dict]:
 
 
 @pytest.mark.fault(52)
+@pytest.mark.long
 def test_a_submission_that_is_killed_is_a_whole_job_or_none(stage: Stage):
     is_submitted_or_not(stage, 3, "fdatasync", count(2, 2))
 

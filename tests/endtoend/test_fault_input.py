@@ -85,6 +85,7 @@ def rows(stage: Stage) -> dict[int, str]:
 
 
 @pytest.mark.fault(51)
+@pytest.mark.long
 def test_a_line_of_fifty_megabytes_fills_no_memory(stage: Stage):
     submitting = stage.start(
         *("submit", "-", "--model", MODEL, "--skip-bad-rows", "--no-dedupe"),

@@ -156,6 +156,7 @@ def test_no_fault_of_an_endpoint_that_repeats_the_key_brings_it_to_light(
 
 @both
 @pytest.mark.fault(54)
+@pytest.mark.long
 def test_a_key_that_a_cut_goes_through_is_hidden_too(stage: Stage, protocol: Protocol):
     p = echoing(protocol)
     pieces = [event({"content": c}) if p.has_an_end else c.encode() for c in p.text]

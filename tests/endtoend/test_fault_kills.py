@@ -63,6 +63,7 @@ def prepared(stage: Stage) -> Served:
 
 
 @pytest.mark.fault(1, 2, 3, 4, 5)
+@pytest.mark.long
 def test_a_run_that_is_killed_at_its_writes_and_its_calls_is_carried_on(stage: Stage):
     served = prepared(stage)
     beginning = Beginning(stage)

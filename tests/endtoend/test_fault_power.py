@@ -85,6 +85,7 @@ def test_a_call_that_another_thread_cuts_in_two_is_taken_once(tmp_path: Path):
     assert moments == [("pwrite64", b"old"), ("fdatasync", b"new")]
 
 
+@pytest.mark.long
 def test_a_run_keeps_its_word_when_the_power_fails(stage: Stage):
     served = stage.serve(limit=None)
     prompts = [f"frage {n}" for n in range(4)]

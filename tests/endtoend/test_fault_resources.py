@@ -58,6 +58,7 @@ def makes_up_for_it(stage: Stage, served: Served) -> None:
         *(pytest.param(n, marks=pytest.mark.long) for n in (8, 9, 10, 11, 12, 13, 16)),
     ],
 )
+@pytest.mark.long
 def test_with_too_few_descriptors_a_run_stops_with_a_reason_or_makes_do(
     stage: Stage, number
 ):

@@ -198,6 +198,7 @@ def test_a_database_without_our_schema_is_not_written_to(
 
 
 @pytest.mark.fault(13)
+@pytest.mark.long
 def test_a_schema_of_another_version_is_refused_either_way(
     stage: Stage, shared: Machines
 ):
@@ -240,6 +241,7 @@ def test_a_missing_driver_is_one_line_that_says_how_to_get_it(
     )
 
 
+@pytest.mark.long
 def test_the_password_of_a_server_that_is_used_is_shown_nowhere(
     machines: Machines,
 ):

@@ -84,6 +84,7 @@ def nothing_was_spent(stage: Stage, calls: int) -> None:
 
 
 @pytest.mark.fault(23)
+@pytest.mark.long
 def test_whoever_cannot_be_reached_costs_nothing_and_stops_the_run(stage: Stage):
     shut = stage.keep(Door(b""))
     with nobody_listens() as full:

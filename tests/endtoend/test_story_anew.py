@@ -115,6 +115,7 @@ def test_who_is_asked_anew_in_vain_keeps_the_first_answer(
     assert done.code == 0, done.err
 
 
+@pytest.mark.long
 def test_who_takes_the_question_back_has_the_first_answer(stage: Stage, served: Served):
     job = submit(stage, "long", "short", "never asked")
     assert stage.run("run", "--max-calls", 2, "--concurrency", 1).code == 75

@@ -171,6 +171,7 @@ def test_a_backup_is_made_while_a_run_is_at_work(stage: Stage, server: Cluster):
     assert "--force" in line(stage.quick("db", "backup", backup))
 
 
+@pytest.mark.long
 def test_a_servers_backup_is_written_by_its_own_tool(stage: Stage, server: Cluster):
     url = upgraded(stage, server)
     stage.serve()
@@ -244,6 +245,7 @@ def test_a_password_is_shown_nowhere(stage: Stage, server: Cluster):
             assert SECRET.encode() not in found.read_bytes(), found
 
 
+@pytest.mark.long
 def test_the_bar_is_shown_on_a_terminal_alone(stage: Stage):
     stage.serve()
     stage.submit(prompts(150))

@@ -171,6 +171,7 @@ def event(delta: object, finish_reason: str | None = None) -> bytes:
     )
 
 
+@pytest.mark.long
 def test_reasoning_and_tool_calls_are_exported_and_shown(stage: Stage):
     replies = {
         "think": [

@@ -147,6 +147,7 @@ def refused(stage: Stage, key: str, reason: str) -> None:
 
 
 @pytest.mark.fault(46)
+@pytest.mark.long
 def test_every_bad_quota_is_refused_before_a_call_is_made(stage: Stage):
     served = stage.serve()
     stage.submit("abc")
@@ -198,6 +199,7 @@ def test_every_kind_of_quota_is_understood(stage: Stage):
 # Deadlines
 
 
+@pytest.mark.long
 def test_a_job_that_will_be_late_is_warned_of_when_it_is_submitted_and_run(
     stage: Stage,
 ):

@@ -21,7 +21,11 @@ def in_flight(stage: Stage):
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.long),
+    ],
 )
 @pytest.mark.fault(47)
 def test_the_first_signal_keeps_the_answers_in_flight(stage: Stage, number, code):

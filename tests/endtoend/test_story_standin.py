@@ -8,6 +8,7 @@ import socket
 import urllib.request
 from typing import Any
 
+import pytest
 from stage import MODEL, Process, Stage
 
 
@@ -87,6 +88,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(stage: Stage):
     assert stage.quick("standin", "--port", 70_000).code == 2
 
 
+@pytest.mark.long
 def test_faults_that_there_are_not_are_refused_at_the_start(stage: Stage):
     for script in ("x", "a=cut", "3=http:abc"):
         done = stage.run("standin", "--port", 0, "--fault", script, seconds=10)
@@ -124,6 +126,7 @@ def test_a_client_that_hangs_up_or_sends_rubbish_is_no_traceback(stage: Stage):
     assert "Traceback" not in process.end().err
 
 
+@pytest.mark.long
 def test_the_demo_tells_the_story_and_ends_with_0(stage: Stage):
     done = stage.run("demo")
 

@@ -57,6 +57,7 @@ def test_what_concerns_every_request_stops_the_run_at_the_first(
 
 
 @pytest.mark.fault(23)
+@pytest.mark.long
 def test_a_dead_port_costs_no_credit(stage: Stage):
     stage.configure(limit=200)
     job = stage.submit(["eins", "zwei"])
@@ -105,6 +106,7 @@ def test_without_a_key_nothing_is_sent_and_the_way_out_is_named(stage: Stage):
 
 
 @pytest.mark.fault(37)
+@pytest.mark.long
 def test_a_service_that_only_fails_does_not_burn_the_day(stage: Stage):
     served = stage.serve(always="http:500")
     job = stage.submit([f"frage {n}" for n in range(50)])

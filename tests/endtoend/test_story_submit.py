@@ -48,6 +48,7 @@ def rows_in(stage: Stage) -> int:
         database.close()
 
 
+@pytest.mark.long
 def test_every_format_plain_and_packed_and_stdin_make_one_job(stage: Stage):
     served = stage.serve()
     sources, prompts = [], []
@@ -272,6 +273,7 @@ def test_a_submission_that_is_killed_half_way_leaves_nothing(stage: Stage):
     assert rows_in(stage) == 2
 
 
+@pytest.mark.long
 def test_a_submission_under_way_is_seen_by_nobody_until_it_is_whole(stage: Stage):
     served = stage.serve()
     submitting = half_submitted(stage)
@@ -288,6 +290,7 @@ def test_a_submission_under_way_is_seen_by_nobody_until_it_is_whole(stage: Stage
 
 
 @pytest.mark.fault(52)
+@pytest.mark.long
 def test_an_interrupted_submission_leaves_nothing(stage: Stage):
     submitting = half_submitted(stage)
 

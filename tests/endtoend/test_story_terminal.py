@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import pytest
 from stage import KEY, PATIENCE, GateClock, Stage, wait_until
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -135,6 +136,7 @@ def test_the_live_display_never_shows_the_key_though_the_answer_does(stage: Stag
         assert KEY[:length] not in live.text
 
 
+@pytest.mark.long
 def test_no_color_is_respected(stage: Stage):
     served = stage.serve(latency=1, clock=GateClock(passes=1))
     stage.submit(["eins", "zwei"])
@@ -158,6 +160,7 @@ def test_a_key_is_typed_unseen(stage: Stage):
     assert KEY in (stage.home / "keys.json").read_text()
 
 
+@pytest.mark.long
 def test_deleting_asks_and_takes_no_for_an_answer(stage: Stage):
     job = stage.submit(["eins"])
 

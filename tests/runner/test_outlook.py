@@ -356,6 +356,7 @@ async def test_a_balance_is_read_after_a_refusal(tmp_path, port):
         lambda: 7,
     ],
 )
+@pytest.mark.long
 async def test_a_balance_that_cannot_be_read_is_one_notice(tmp_path, port, reply):
     text = quotas(limit=20, balance=BALANCE.format(port=port))
     async with a_telling_world(tmp_path, config_toml=text, limit=4) as world:

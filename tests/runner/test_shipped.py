@@ -53,6 +53,7 @@ SLOW = ("siliconflow", "espai-2025")
         for name in LIMITED
     ],
 )
+@pytest.mark.long
 async def test_a_run_stops_at_the_strictest_limit_of_a_shipped_profile(tmp_path, name):
     profile = PROFILES[name]
     known = [quota for quota in profile.quotas if quota.is_known]

@@ -17,10 +17,10 @@ SAFETY, LIVENESS = range(0, 240, 20), range(0, 80, 10)
 
 
 def shared(pieces: range) -> list[Any]:
-    """The first half for every run of the tests, the second for the campaigns."""
-    half = len(pieces) // 2
-    later = [pytest.param(one, marks=pytest.mark.long) for one in pieces[half:]]
-    return [*pieces[:half], *later]
+    """The first quarter for every run of the tests, the others for the campaigns."""
+    few = len(pieces) // 4
+    later = [pytest.param(one, marks=pytest.mark.long) for one in pieces[few:]]
+    return [*pieces[:few], *later]
 
 
 def again(family: str, seed: int) -> str:

@@ -17,6 +17,7 @@ MOST = 60
 
 
 @pytest.mark.parametrize("name", BUGS)
+@pytest.mark.long
 def test_a_planted_bug_is_caught(monkeypatch, ground: Ground, name: str):
     assert SAFETY.stop >= MOST
     BUGS[name](monkeypatch)

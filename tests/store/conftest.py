@@ -74,7 +74,7 @@ def sqlite_database(file: Path) -> Iterator[Database]:
         yield database
 
 
-#: Laws with many examples: on a server they are for the campaigns.
+#: What SQLAlchemy alone makes differ: on a server it is for the campaigns.
 ARENAS = ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)]
 
 
@@ -94,7 +94,7 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Database]:
 
 arena = pytest.fixture(scope="session", params=ARENAS, name="arena")(shared)
 #: Where scenes are played; to open a database for each takes longer than most of them.
-stage = pytest.fixture(scope="session", params=KINDS, name="stage")(shared)
+stage = pytest.fixture(scope="session", params=ARENAS, name="stage")(shared)
 
 
 @pytest.fixture

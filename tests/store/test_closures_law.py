@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from dealings import NOW, close, some, state
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -110,6 +111,7 @@ deeds = st.one_of(
     st.lists(deeds, min_size=3, max_size=25),
 )
 @settings(max_examples=60, deadline=None)
+@pytest.mark.long
 def test_whatever_was_said_an_account_is_never_stuck_for_ever(
     arena: Database, kinds, pers, story
 ):

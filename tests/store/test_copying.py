@@ -222,6 +222,7 @@ def dying(after: int) -> Callable[[Step], None]:
 
 
 @way
+@pytest.mark.long
 def test_killed_at_any_point_the_same_command_goes_on(
     places: Places, claimed, monkeypatch, of, to
 ):
@@ -274,6 +275,7 @@ def test_killed_when_the_ledgers_have_moved_it_goes_on(
 
 
 @way
+@pytest.mark.long
 def test_a_source_that_was_worked_on_meanwhile_is_copied_anew(
     places: Places, monkeypatch, of, to
 ):
@@ -350,6 +352,7 @@ def test_a_target_with_jobs_is_left_as_it_is(places: Places, of, to):
 
 
 @way
+@pytest.mark.long
 def test_another_copy_into_an_unfinished_one_is_refused(places: Places, of, to):
     source, target, other = places.new(of), places.new(to), places.new("sqlite")
     fill(source)

@@ -208,6 +208,7 @@ def test_the_database_of_another_program_is_not_opened(tmp_path):
 
 
 @pytest.mark.fault(12)
+@pytest.mark.long
 def test_the_database_of_another_program_is_not_touched(tmp_path):
     path = written_by_another(tmp_path / "browser.db", "CREATE TABLE bookmarks (url)")
     assert "of another program" in refused(path)

@@ -452,6 +452,7 @@ deeds = st.one_of(
     st.lists(deeds, min_size=4, max_size=30),
 )
 @settings(max_examples=60)
+@pytest.mark.long
 def test_windows_entries_and_tallies_agree_whatever_calls_cost(
     arena: Database, kinds, units, price, story
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from dealings import EVERY, some, spend
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,6 +33,7 @@ from batch.store.engine import Database
     ),
 )
 @settings(max_examples=35)
+@pytest.mark.long
 def test_a_call_is_granted_by_all_quotas_or_by_none(
     arena: Database, kinds, limits, story
 ):

@@ -147,6 +147,7 @@ TWINS = {
 
 
 @pytest.mark.parametrize("deed", DEEDS)
+@pytest.mark.long
 def test_a_twin_goes_where_its_leader_goes(arena, deed):
     seen = set()
     for _, way in WAYS:
