@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from machines import Machines, template
 from machines import machines as sharing
 from pgserver import Cluster
 from stage import Stage, Warm, staged
+
+# A shell's background jobs ignore it, and what they start does too; a user's do not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
