@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from batch import presence
 from batch.cli.house import opened
 from batch.core.template import Template
 from batch.errors import DatasetError
 from batch.service import pieces, submission
 from batch.service.order import Order
 from batch.store import names, queueing, twins
-from batch.store.schema import requests
+from batch.store.jobs import listed
+from batch.store.schema import jobs, requests
 
 SIZES = [1, 2, 3, 7, 5000]
 
@@ -101,3 +103,30 @@ def test_a_row_that_is_bad_hides_no_names_that_stand_twice():
     with pytest.raises(DatasetError) as caught:
         submitted(rows)
     assert [one.line for one in caught.value.problems] == [3, 4, 6]
+
+
+def test_a_job_that_is_published_while_somebody_clears_up_stays(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Its submission is read as unfinished, and ends before its lock is looked at."""
+    assert len(submitted([row("r1", "A"), row("r2", "B")])) == 2
+
+    def submission_is(name: str | None) -> None:
+        with opened(db=None) as service:
+            service.database.write(
+                lambda connection: connection.execute(
+                    jobs.update().values(submission=name)
+                )
+            )
+
+    def ends(_locks: Path, _name: str) -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(presence, "is_alive", lambda *_: True)
+            submission_is(None)
+        return False
+
+    submission_is("submission-of-another")
+    monkeypatch.setattr(presence, "is_alive", ends)
+    with opened(db=None) as service:
+        (job,) = service.database.read(listed)
+    assert job.total == 2

@@ -149,7 +149,7 @@ class Service:
                 is_held = database.is_held(connection, name)
             if is_held or presence.is_alive(self.locks, name):
                 continue
-            while not database.write(submitting.discard, job_id, PIECE):
+            while not database.write(submitting.discard, job_id, PIECE, name):
                 pass
             presence.forget(self.locks, name)
 

@@ -132,11 +132,19 @@ def withdraw(connection: Connection, job_id: int) -> None:
     )
 
 
-def discard(connection: Connection, job_id: int, most: int) -> bool:
+def discard(
+    connection: Connection, job_id: int, most: int, left_by: str | None = None
+) -> bool:
     """Delete up to so many of a job's requests; the job itself with the last of them.
 
     True when nothing is left. The ledger keeps its entries: the credits were spent.
+    `left_by`: only where the job is this submission's, which has come to no end.
     """
+    if left_by is not None:
+        submission = select(jobs.c.submission).where(jobs.c.id == job_id)
+        if connection.scalar(submission) != left_by:
+            # It was published since somebody looked, or somebody else removed it.
+            return True
     ids = connection.scalars(
         select(requests.c.id).where(requests.c.job_id == job_id).limit(most)
     ).all()

@@ -42,6 +42,18 @@ def test_a_job_is_seen_by_nobody_until_it_is_whole(scene: Scene):
     assert scene.claimed() == []
 
 
+def test_what_a_submission_left_behind_is_removed_only_while_it_is_its_own(
+    scene: Scene,
+):
+    job = scene.job(3)
+    # It was published since it was looked at.
+    assert submitting.discard(scene.connection, job.id, 2, "submission-1")
+    assert [one.id for one in jobs.listed(scene.connection)] == [job.id]
+    assert len(scene.claimed(3)) == 3
+    # Others removed it.
+    assert submitting.discard(scene.connection, job.id + 1, 2, "submission-1")
+
+
 def test_the_number_of_a_job_that_was_there_is_never_given_again(scene: Scene):
     job = scene.job(1)
     submitting.withdraw(scene.connection, job.id)
