@@ -5,6 +5,7 @@ did is accounted for.
 from __future__ import annotations
 
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -31,8 +32,12 @@ def limited(stage: Stage, limit: str) -> Result:
 
 def stops_with_a_reason(done: Result) -> bool:
     """Whether it ended with an error, which is then a plain one."""
-    assert "Traceback" not in done.err
     assert KEY not in done.err
+    if done.code == -signal.SIGABRT:
+        # Where not even an error finds memory, Python itself gives up, and says so.
+        assert "Fatal Python error" in done.err
+        return True
+    assert "Traceback" not in done.err
     if done.code == 0:
         return False
     assert "output" not in plain(done)
