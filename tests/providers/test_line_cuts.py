@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-from asking import KEY, MODEL, claim, profile
+from asking import KEY, MODEL, profile
 from bareline import ANSWER, HEAD, OK, TEXT, asked, failure
-from bareserver import RawServer, Reset, Script, chunked, reply, until_closed
+from bareserver import Reset, chunked, reply, until_closed
+from cutting import cut_everywhere
 
-from batch.core.model import Completion, Failure, Reply
+from batch.core.model import Completion, Failure
 from batch.providers.bounds import Bounds
 from batch.providers.espai import EspaiEndpoint
 
 
-async def cut_everywhere(recorded: bytes, step: Script = ()) -> dict[int, Reply]:
-    """What a call comes to, for every number of bytes that this much of it arrives."""
-
-    def script(request: bytes) -> Script:
-        body = json.loads(request.partition(b"\r\n\r\n")[2])
-        return [recorded[: int(body["message"][0]["content"])], *step]
-
-    async with RawServer(script) as server:
-        endpoint = EspaiEndpoint(profile(server.url), KEY, Bounds())
-        replies = {}
-        for size in range(len(recorded) + 1):
-            replies[size] = await endpoint.call(claim(str(size)), None)
-            assert len(server.requests) == size + 1
-        await endpoint.close()
-    return replies
+def endpoint_at(url: str) -> EspaiEndpoint:
+    return EspaiEndpoint(profile(url), KEY, Bounds())
 
 
 def prefix(of: bytes) -> str:
@@ -38,7 +24,7 @@ def prefix(of: bytes) -> str:
 
 @pytest.mark.fault(27)
 async def test_a_chunked_reply_counts_only_once_its_last_byte_is_there():
-    replies = await cut_everywhere(OK)
+    replies = await cut_everywhere(endpoint_at, OK)
     whole = replies.pop(len(OK))
     assert whole == ANSWER
     for size, got in replies.items():
@@ -54,7 +40,7 @@ async def test_a_chunked_reply_counts_only_once_its_last_byte_is_there():
 
 @pytest.mark.fault(27)
 async def test_a_chunked_reply_that_is_reset_counts_only_once_it_is_whole():
-    replies = await cut_everywhere(OK, [Reset()])
+    replies = await cut_everywhere(endpoint_at, OK, [Reset()])
     assert replies.pop(len(OK)) == ANSWER
     for size, got in replies.items():
         failure(got, "dropped" if size < len(HEAD) else "cut", partial=None)
@@ -64,7 +50,7 @@ async def test_a_chunked_reply_that_is_reset_counts_only_once_it_is_whole():
 async def test_a_reply_of_a_stated_length_counts_only_once_it_is_whole():
     recorded = reply(TEXT.encode())
     head = len(recorded) - len(TEXT.encode())
-    replies = await cut_everywhere(recorded)
+    replies = await cut_everywhere(endpoint_at, recorded)
     assert replies.pop(len(recorded)) == ANSWER
     for size, got in replies.items():
         if size < head:
@@ -77,7 +63,7 @@ async def test_a_reply_of_a_stated_length_counts_only_once_it_is_whole():
 async def test_a_reply_that_nothing_delimits_is_never_taken_for_a_whole_one():
     recorded = until_closed(TEXT.encode())
     head = len(recorded) - len(TEXT.encode())
-    for size, got in (await cut_everywhere(recorded)).items():
+    for size, got in (await cut_everywhere(endpoint_at, recorded)).items():
         body = TEXT.encode()[: max(0, size - head)]
         if size < head:
             failure(got, "dropped")
@@ -94,7 +80,7 @@ async def test_a_reply_that_nothing_delimits_is_never_taken_for_a_whole_one():
 async def test_an_error_object_is_never_an_answer_however_its_stream_is_cut():
     error = '{"success": false, "message": "额度不足", "code": 4002}'.encode()
     recorded = chunked(*[error[n : n + 5] for n in range(0, len(error), 5)])
-    for got in (await cut_everywhere(recorded)).values():
+    for got in (await cut_everywhere(endpoint_at, recorded)).values():
         failure(
             got, "endpoint_error" if "4002)" in got.message else got.code, partial=None
         )

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
 
 import orjson
 import pytest
-from asking import KEY, claim
+from asking import KEY
 from bareserver import (
     Drip,
     RawServer,
@@ -21,6 +20,7 @@ from bareserver import (
 )
 from chatting import DONE, MODEL, answer, ask, chunk, event, profile, stream, usage
 from chatting import whole as whole_reply
+from cutting import cut_everywhere
 
 from batch.core.model import Completion, Failure, Reply
 from batch.providers import base
@@ -139,21 +139,8 @@ async def test_the_headers_of_its_quotas_are_kept():
 # Cut replies.
 
 
-async def cut_everywhere(recorded: bytes, step: Script = ()) -> dict[int, Reply]:
-    """What a call comes to, for every number of bytes that this much of it arrives."""
-
-    def script(request: bytes) -> Script:
-        body = json.loads(request.partition(b"\r\n\r\n")[2])
-        return [recorded[: int(body["messages"][0]["content"])], *step]
-
-    async with RawServer(script) as server:
-        endpoint = OpenaiEndpoint(profile(server.url), KEY, Bounds())
-        replies = {}
-        for size in range(len(recorded) + 1):
-            replies[size] = await endpoint.call(claim(str(size)), None)
-            assert len(server.requests) == size + 1
-        await endpoint.close()
-    return replies
+def endpoint_at(url: str) -> OpenaiEndpoint:
+    return OpenaiEndpoint(profile(url), KEY, Bounds())
 
 
 def check_cuts(replies: dict[int, Reply], ended: int) -> None:
@@ -173,7 +160,7 @@ async def test_a_stream_in_chunks_is_an_answer_from_its_finish_reason_on(step):
     # One chunk, so that places in the stream are places in the reply.
     size = len(EVENTS.encode())
     recorded = HEAD + f"{size:x}\r\n".encode() + EVENTS.encode() + b"\r\n0\r\n\r\n"
-    replies = await cut_everywhere(recorded, step)
+    replies = await cut_everywhere(endpoint_at, recorded, step)
     check_cuts(replies, recorded.index(b"data:") + ENDED)
 
 
@@ -181,7 +168,7 @@ async def test_a_stream_in_chunks_is_an_answer_from_its_finish_reason_on(step):
 @pytest.mark.fault(27, 28)
 async def test_so_is_one_of_a_stated_length_or_of_none(framing):
     recorded = framing(EVENTS.encode())
-    replies = await cut_everywhere(recorded)
+    replies = await cut_everywhere(endpoint_at, recorded)
     check_cuts(replies, recorded.index(b"data:") + ENDED)
 
 
@@ -192,7 +179,7 @@ async def test_one_object_is_an_answer_only_as_a_whole():
         until_closed(body),
         HEAD + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n",
     ):
-        replies = await cut_everywhere(recorded)
+        replies = await cut_everywhere(endpoint_at, recorded)
         check_cuts(replies, recorded.index(body) + len(body))
 
 
