@@ -5,7 +5,6 @@ Everything else is handed a Clock, so that tests and the demo can own the day.
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -65,11 +64,16 @@ class SystemClock:
         return _this_start()
 
     async def sleep(self, seconds: float) -> None:
+        # Loaded by whoever runs a loop; who only looks has none.
+        import asyncio
+
         await asyncio.sleep(seconds)
 
 
 async def one_turn() -> None:
     """Let the loop go round once: what is at the door comes in, and no time passes."""
+    import asyncio
+
     await asyncio.sleep(0)
 
 

@@ -10,7 +10,7 @@ from batch.cli.house import Db, JobName, Json, opened
 
 if TYPE_CHECKING:
     from batch.export.results import Tally
-    from batch.service.reading import RequestReport
+    from batch.service.showing import RequestReport
 
 #: Beside the states: answers that are not what the job expects.
 INVALID = "invalid"
@@ -102,9 +102,9 @@ def show(
     """One request: its messages, its attempts with their errors, its result."""
     with opened(db=db) as service:
         from batch.core.plain import printable
-        from batch.service import reading
+        from batch.service import showing
 
-        report = reading.request_report(service, job, custom_id)
+        report = showing.request_report(service, job, custom_id)
         if json:
             console.as_json(_request_as_json(report))
             return

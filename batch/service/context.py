@@ -21,7 +21,7 @@ from batch.core.model import Job
 from batch.errors import UnknownJobError, UsageError
 from batch.keys import Key, KeyRing
 from batch.providers.profiles import Profile
-from batch.store import clocks, jobs, kept, submitting
+from batch.store import clocks, jobs, kept
 from batch.store.engine import Database, one_thread
 from batch.timekeeper import Timekeeper
 
@@ -95,8 +95,7 @@ class Service:
             # One for all machines, which no machine's own clock can contradict.
             return Timekeeper(self.database.clock)
         clock = self.clock
-        with self.database.reading() as connection:
-            seen = clocks.seen(connection, clock.boot_id())
+        seen = self.database.look(clocks.seen, clock.boot_id())
         if seen is None:
             return Timekeeper(clock, is_doubtful=True)
         if clock.boot() < (seen.seen_at - seen.booted_at).total_seconds() - 60:
@@ -128,7 +127,7 @@ class Service:
 
     def job(self, wanted: str) -> Job:
         """The job with this number or name; of several with one name, none."""
-        found = self.database.read(jobs.listed)
+        found = self.database.look(jobs.listed)
         by_id = [job for job in found if str(job.id) == wanted.lstrip("#")]
         named = by_id or [job for job in found if job.name == wanted]
         if len(named) > 1:
@@ -144,11 +143,14 @@ class Service:
 
     def _clear_up_submissions(self, database: Database) -> None:
         """Remove what a submission left behind that was killed half-way."""
-        for job_id, name in database.read(submitting.unfinished):
+        for job_id, name in database.look(jobs.unfinished):
             with database.reading() as connection:
                 is_held = database.is_held(connection, name)
             if is_held or presence.is_alive(self.locks, name):
                 continue
+            # What writes takes longer to load than looking may take.
+            from batch.store import submitting
+
             while not database.write(submitting.discard, job_id, PIECE, name):
                 pass
             presence.forget(self.locks, name)
@@ -156,10 +158,12 @@ class Service:
     def _take_in_answers(self, database: Database) -> None:
         """Record the answers that the database could not take at the time."""
         for path in kept.files(database.path):
+            from batch.store import handing_in
+
             # What belongs nowhere here may belong to a database that is put back
             # later; doctor tells of it.
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 now = (database.clock or self.clock).now()
-                answers, strangers = database.write(kept.take_in, path, now)
+                answers, strangers = database.write(handing_in.take_in, path, now)
                 if strangers < answers:
                     path.unlink()

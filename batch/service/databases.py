@@ -12,7 +12,7 @@ from batch.errors import StoreError, UsageError
 from batch.service.context import Service
 from batch.store import backup, upgrading
 from batch.store.copying import Totals
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

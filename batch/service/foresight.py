@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection
-
 from batch.core import forecast
 from batch.core.forecast import Forecast, Outlook
 from batch.core.price import NOTHING_LEARNED, estimate
@@ -16,7 +14,8 @@ from batch.core.quota import daily_cap as cap_of
 from batch.core.standing import Standing
 from batch.providers.profiles import Profile
 from batch.service.context import Service
-from batch.store import counting, jobs, ledger, reports, windows
+from batch.store import counting, jobs, spending, states, windows
+from batch.store.sql import AnyConnection
 
 #: Calls that the pace of late, and the price of a call, are taken from.
 OF_LATE = 100
@@ -53,7 +52,7 @@ class Ahead:
 
 def foresee(
     service: Service,
-    connection: Connection,
+    connection: AnyConnection,
     load: Load,
     ahead: Ahead,
 ) -> Forecast | None:
@@ -72,7 +71,7 @@ def foresee(
 
 def foresee_all(
     service: Service,
-    connection: Connection,
+    connection: AnyConnection,
     provider: str,
     more: int,
     *,
@@ -82,7 +81,7 @@ def foresee_all(
     """When all that waits for a provider will be done, and further calls behind it."""
     loads = []
     for job in jobs.listed(connection, provider=provider, active=True):
-        calls = reports.to_ask(connection, job, reports.counts(connection, job))
+        calls = states.to_ask(connection, job, states.counts(connection, job))
         loads.append(Load(provider, job.model, calls, job.id, job.daily_cap))
     if more:
         loads.append(Load(provider, model, more, 0, daily_cap))
@@ -102,10 +101,10 @@ def foresee_all(
     )
 
 
-def pace(connection: Connection, account_id: int) -> float | None:
+def pace(connection: AnyConnection, account_id: int) -> float | None:
     """Seconds from one answer to the next, in the newest stretch without a pause."""
     ends = [
-        row.settled_at for row in ledger.newest_calls(connection, account_id, OF_LATE)
+        row.settled_at for row in spending.newest_calls(connection, account_id, OF_LATE)
     ]
     last = 0
     while last + 1 < len(ends) and ends[last] - ends[last + 1] < PAUSE:
@@ -118,7 +117,7 @@ def pace(connection: Connection, account_id: int) -> float | None:
 
 def _foresee(
     service: Service,
-    connection: Connection,
+    connection: AnyConnection,
     profile: Profile,
     quotas: list[Quota],
     calls: int,
@@ -126,7 +125,9 @@ def _foresee(
 ) -> Forecast:
     now, keep = service.time.now(), service.settings["keep"]
     name = (profile.name, service.fingerprint(profile))
-    known = {(r.provider, r.fingerprint): r.id for r in ledger.accounts_of(connection)}
+    known = {
+        (r.provider, r.fingerprint): r.id for r in spending.accounts_of(connection)
+    }
     account_id = known.get(name, 0)
     loads = []
     for quota in quotas:
@@ -153,11 +154,11 @@ def _foresee(
     )
 
 
-def _each(connection: Connection, account_id: int, profile: Profile) -> float:
+def _each(connection: AnyConnection, account_id: int, profile: Profile) -> float:
     """Credits of a call, of late."""
     if profile.price.is_flat:
         return float(profile.price.call)
-    newest = ledger.newest_calls(connection, account_id, OF_LATE)
+    newest = spending.newest_calls(connection, account_id, OF_LATE)
     if newest:
         return float(sum(row.credits for row in newest)) / len(newest)
     return float(estimate(profile.price, [], {}, NOTHING_LEARNED).credits)

@@ -19,7 +19,7 @@ from batch.providers.profiles import Profile
 from batch.service import limits, soundness
 from batch.service.context import Service
 from batch.service.findings import Finding, State, guarded, is_open
-from batch.store import ledger, room, sqlite
+from batch.store import room, spending, sqlite
 from batch.timekeeper import AGREEMENT
 
 
@@ -129,7 +129,7 @@ def _keys(service: Service) -> Iterator[Finding]:
     names = {settings.profile().name: settings.profile()}
     if service.has_database:
         with service.database.reading() as connection:
-            for account in ledger.accounts_of(connection):
+            for account in spending.accounts_of(connection):
                 profile = settings.profiles.get(account.provider)
                 if profile is not None:
                     names[profile.name] = profile

@@ -15,7 +15,7 @@ from batch import whereabouts
 from batch.errors import StoreError, UsageError
 from batch.service import living
 from batch.service.context import Service
-from batch.store import copies, copying, submitting
+from batch.store import copies, copying, jobs
 from batch.store.copying import Totals
 from batch.store.digest import Digest, Line
 from batch.store.engine import Database
@@ -237,7 +237,7 @@ def _refuse_work(connection: Connection, service: Service) -> None:
             f"a run is at work on {address} (process {', '.join(alive)}): stop it "
             "first; one that was killed elsewhere counts for a minute more"
         )
-    if submitting.unfinished(connection):
+    if jobs.unfinished(connection):
         raise StoreError(
             f"a job is being submitted to {address}, or deleted: wait until that is "
             "done"

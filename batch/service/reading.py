@@ -1,26 +1,21 @@
-"""What a face may read: jobs with their counts, quotas, forecasts, one request."""
+"""What a face may read at once: jobs with their counts, quotas, forecasts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
-
-from sqlalchemy import Connection
 
 from batch.core.forecast import Forecast
 from batch.core.model import Counts, Job, JobStatus, job_status
 from batch.core.quota import Quota, WindowKind
 from batch.core.standing import Standing
 from batch.core.windows import Window, window_at
-from batch.errors import UnknownJobError
 from batch.service import foresight
 from batch.service.context import Service
 from batch.service.foresight import Ahead
-from batch.store import counting, estimates, evidence, jobs, ledger, reports, windows
-from batch.store.asking import messages_of
-from batch.store.schema import AnyRow
+from batch.store import counting, estimates, evidence, jobs, spending, states, windows
+from batch.store.sql import AnyConnection, AnyLine
 
 #: Decisions of the ledger that are told of.
 EVIDENCE_SHOWN = 5
@@ -54,9 +49,9 @@ class AccountReport:
     #: Credits reserved for calls in flight, in `used` too.
     reserved: int
     #: What answers of each model cost so far, where the price depends on them.
-    learned: Sequence[AnyRow]
+    learned: Sequence[AnyLine]
     #: Why the ledger does what it does, newest first.
-    evidence: Sequence[AnyRow]
+    evidence: Sequence[AnyLine]
 
     @property
     def label(self) -> str:
@@ -70,7 +65,7 @@ class DaySpent:
     day: date
     starts_at: datetime
     #: calls, credits, tokens
-    spent: AnyRow
+    spent: AnyLine
     refused: int
 
 
@@ -84,24 +79,12 @@ class History:
     days: Sequence[DaySpent]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestReport:
-    """One request with everything that happened to it."""
-
-    job: Job
-    request: AnyRow
-    messages: Sequence[Mapping[str, Any]]
-    attempts: Sequence[AnyRow]
-    #: The custom_id of the identical request that is asked in its place.
-    same_as: str | None
-
-
 def job_reports(service: Service, wanted: str | None = None) -> list[JobReport]:
     """Every job, or one; each forecast counts the jobs that come before it."""
     chosen = None if wanted is None else service.job(wanted).id
     ahead = Ahead()
     made = []
-    with service.database.reading() as connection:
+    with service.database.looking() as connection:
         for job in jobs.listed(connection):
             report = _report(service, connection, job, ahead)
             if chosen is None or job.id == chosen:
@@ -114,10 +97,10 @@ def account_reports(service: Service) -> list[AccountReport]:
     now = service.time.now()
     profile = service.settings.profile()
     current = (profile.name, service.fingerprint(profile))
-    with service.database.reading() as connection:
+    with service.database.looking() as connection:
         known = {
             (row.provider, row.fingerprint): row.id
-            for row in ledger.accounts_of(connection)
+            for row in spending.accounts_of(connection)
         }
         names = list(known)
         if current in known or service.key(profile) is not None or not known:
@@ -131,8 +114,8 @@ def history(service: Service, most: int) -> list[History]:
     """By account, what was spent on each of its newest days, newest first."""
     now = service.time.now()
     found = []
-    with service.database.reading() as connection:
-        for row in ledger.accounts_of(connection):
+    with service.database.looking() as connection:
+        for row in spending.accounts_of(connection):
             profile = service.settings.profiles.get(row.provider)
             quotas = profile.quotas if profile else ()
             daily = [one for one in quotas if one.kind is WindowKind.DAY]
@@ -143,7 +126,7 @@ def history(service: Service, most: int) -> list[History]:
                 kind=WindowKind.DAY,
                 zone=now.astimezone().tzinfo or UTC,
             )
-            first = ledger.first_spent(connection, row.id)
+            first = spending.first_spent(connection, row.id)
             days = [
                 _day(connection, row.id, daily[0] if daily else here, window)
                 for window in _days_back(daily[0] if daily else here, now, most)
@@ -162,32 +145,15 @@ def _days_back(quota: Quota, now: datetime, most: int) -> Iterator[Window]:
 
 
 def _day(
-    connection: Connection, account_id: int, quota: Quota, window: Window
+    connection: AnyConnection, account_id: int, quota: Quota, window: Window
 ) -> DaySpent:
     after, until = window.starts_at, window.resets_at
     return DaySpent(
         day=after.astimezone(quota.zone).date(),
         starts_at=after,
-        spent=ledger.spent_between(connection, account_id, after, until),
-        refused=ledger.refused_between(connection, account_id, after, until),
+        spent=spending.spent_between(connection, account_id, after, until),
+        refused=spending.refused_between(connection, account_id, after, until),
     )
-
-
-def request_report(service: Service, wanted: str, custom_id: str) -> RequestReport:
-    """One request of a job, by its custom_id."""
-    job = service.job(wanted)
-    with service.database.reading() as connection:
-        found = reports.request(connection, job, custom_id)
-        if found is None:
-            raise UnknownJobError(f"job {job.id} has no request {custom_id!r}")
-        asked = found.same_as or found.id
-        return RequestReport(
-            job=job,
-            request=found,
-            messages=messages_of(found).said,
-            attempts=reports.attempts(connection, asked),
-            same_as=reports.custom_id(connection, asked) if found.same_as else None,
-        )
 
 
 def forecast(
@@ -202,7 +168,7 @@ def forecast(
 
     None where the provider is not configured any more.
     """
-    with service.database.reading() as connection:
+    with service.database.looking() as connection:
         return foresight.foresee_all(
             service, connection, provider, more, model=model, daily_cap=daily_cap
         )
@@ -217,10 +183,10 @@ def longest(standings: Sequence[Standing]) -> Standing:
 
 
 def _report(
-    service: Service, connection: Connection, job: Job, ahead: Ahead
+    service: Service, connection: AnyConnection, job: Job, ahead: Ahead
 ) -> JobReport:
-    counts = reports.counts(connection, job)
-    to_ask = reports.to_ask(connection, job, counts)
+    counts = states.counts(connection, job)
+    to_ask = states.to_ask(connection, job, counts)
     forecast = None
     if to_ask and job.paused_at is None:
         load = foresight.Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
@@ -232,14 +198,14 @@ def _report(
         counts=counts,
         to_ask=to_ask,
         forecast=forecast,
-        failures=reports.failures(connection, job) if counts.failed else [],
-        invalid=reports.invalid(connection, job) if job.expected else (0, ""),
+        failures=states.failures(connection, job) if counts.failed else [],
+        invalid=states.invalid(connection, job) if job.expected else (0, ""),
     )
 
 
 def _account(
     service: Service,
-    connection: Connection,
+    connection: AnyConnection,
     name: tuple[str, str],
     account_id: int | None,
     now: datetime,
@@ -248,7 +214,7 @@ def _account(
     profile = service.settings.profiles.get(provider)
     known = account_id or 0
     quotas = profile.quotas if profile else ()
-    models = ledger.models_of(connection, known)
+    models = spending.models_of(connection, known)
     bound = [
         quota
         for one in quotas
@@ -263,7 +229,7 @@ def _account(
             counting.grants_at(connection, known, one, service.settings["keep"], now)
             for one in standings
         ],
-        reserved=ledger.reserved(connection, known),
+        reserved=spending.reserved(connection, known),
         learned=estimates.of_account(connection, known)
         if profile and not profile.is_flat
         else [],

@@ -12,8 +12,8 @@ from batch.errors import QuotabatchError
 from batch.service import living
 from batch.service.context import Service
 from batch.service.findings import Finding, State, guarded, is_open
-from batch.store import audit, copying, kept, ledger, revisions, room, servers
-from batch.store.schema import REVISION
+from batch.store import audit, copying, inspection, kept, room, servers, spending
+from batch.store.revisions import REVISION
 from batch.timekeeper import AGREEMENT
 
 _RESTORE = "restore a backup, or save what `sqlite3 FILE .recover` finds"
@@ -109,7 +109,7 @@ def _pages(service: Service) -> Iterator[Finding]:
 def _schema(service: Service) -> Iterator[Finding]:
     if not service.has_database:
         return
-    wrong = service.database.read(revisions.differences)
+    wrong = service.database.read(inspection.differences)
     is_server = isinstance(service.settings.database, Server)
     advice = "restore a backup" if is_server else _RESTORE
     for difference in wrong:
@@ -128,7 +128,7 @@ def books(service: Service) -> Iterator[Finding]:
         if service.database.lease is None and audit.damage(connection) is not None:
             return
         wrong = audit.findings(connection)
-        for account in ledger.accounts_of(connection):
+        for account in spending.accounts_of(connection):
             profile = service.settings.profiles.get(account.provider)
             quotas = profile.quotas if profile else ()
             wrong += audit.undercounted(connection, account.id, quotas, now)

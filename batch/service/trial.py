@@ -7,7 +7,7 @@ import io
 from batch.core.plain import plain
 from batch.errors import QuotabatchError
 from batch.runner.values import Options
-from batch.service import ordering, reading, submission, upkeep, work
+from batch.service import ordering, showing, submission, upkeep, work
 from batch.service.context import Service
 from batch.service.findings import Finding, State
 
@@ -40,7 +40,7 @@ async def _call(service: Service) -> Finding:
             keep=service.settings["keep"],
             notify=notes.append,
         )
-        report = reading.request_report(service, str(job.id), "ready")
+        report = showing.request_report(service, str(job.id), "ready")
     finally:
         # The ledger keeps what was spent.
         upkeep.delete(service, str(job.id))

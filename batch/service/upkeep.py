@@ -10,7 +10,7 @@ from batch.errors import UsageError
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
-from batch.store import closures, estimates, jobs, ledger, reports, submitting, wishes
+from batch.store import closures, estimates, jobs, ledger, states, submitting, wishes
 
 
 def retry(
@@ -99,7 +99,7 @@ def change(
 def delete(service: Service, wanted: str) -> Job:
     """Remove the job with its answers; the ledger keeps what was spent on it."""
     job = service.job(wanted)
-    counts = service.database.read(reports.counts, job)
+    counts = service.database.read(states.counts, job)
     if counts.running:
         raise UsageError(
             f"job {job.id} has {counts.running} calls in flight: stop its run first"

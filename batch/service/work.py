@@ -24,7 +24,7 @@ from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options, Progress
 from batch.service import living
 from batch.service.context import Service
-from batch.store import audit, clocks, jobs, ledger, realign, reports, room, runners
+from batch.store import audit, clocks, jobs, ledger, realign, room, runners, states
 from batch.store.purse import Holder
 
 #: Up to so many requests are counted before the first call.
@@ -92,7 +92,7 @@ def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
         return named
     found = service.database.read(jobs.listed, active=True)
     with service.database.reading() as connection:
-        return [job for job in found if reports.has_left(connection, job)]
+        return [job for job in found if states.has_left(connection, job)]
 
 
 async def run(
@@ -330,7 +330,7 @@ def _count_each(service: Service, chosen: Sequence[Job]) -> list[tuple[Job, Coun
     ids = [job.id for job in chosen]
     with service.database.reading() as connection:
         fresh = jobs.listed(connection, ids=ids)
-        return [(job, reports.counts(connection, job)) for job in fresh]
+        return [(job, states.counts(connection, job)) for job in fresh]
 
 
 def _exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:

@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 from batch.address import Server
 from batch.errors import StoreError, ToolError
-from batch.store import copies, copying, postgres, revisions, sqlite
+from batch.store import copies, copying, engines, postgres, revisions, sqlite
 from batch.store.copying import Totals
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
 
 #: Pages that are copied between two looks at how far it is.
 PIECE = 4096
@@ -109,7 +109,7 @@ def of_server(server: Server, to: Path, environ: Mapping[str, str]) -> None:
 
 
 def _totals(path: Path) -> Totals:
-    engine = sqlite.look_into(path)
+    engine = engines.look_into(path)
     try:
         with engine.connect() as connection:
             return copying.totals(connection)

@@ -4,39 +4,45 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from batch.store import sql
+from batch.store.sql import AnyConnection, AnyLine
 
-from batch.store.schema import AnyRow, clocks, datings
 
-
-def seen(connection: Connection, boot_id: str) -> AnyRow | None:
+def seen(connection: AnyConnection, boot_id: str) -> AnyLine | None:
     """How the clocks of this start of the machine stood when they were believed."""
-    return connection.execute(select(clocks).where(clocks.c.boot == boot_id)).first()
+    return sql.row(connection, "SELECT * FROM clocks WHERE boot = :boot", boot=boot_id)
 
 
 def believe(
-    connection: Connection, boot_id: str, booted_at: datetime, now: datetime
+    connection: AnyConnection, boot_id: str, booted_at: datetime, now: datetime
 ) -> None:
     """Remember when this start was, by a wall clock that is believed."""
-    connection.execute(delete(clocks).where(clocks.c.boot == boot_id))
-    connection.execute(
-        insert(clocks).values(boot=boot_id, booted_at=booted_at, seen_at=now)
+    sql.execute(connection, "DELETE FROM clocks WHERE boot = :boot", boot=boot_id)
+    sql.execute(
+        connection,
+        "INSERT INTO clocks (boot, booted_at, seen_at) "
+        "VALUES (:boot, :booted_at, :seen_at)",
+        boot=boot_id,
+        booted_at=booted_at,
+        seen_at=now,
     )
 
 
-_DATED = select(datings).where(datings.c.boot == bindparam("boot"))
-
-
-def dated(connection: Connection, boot_id: str) -> AnyRow | None:
+def dated(connection: AnyConnection, boot_id: str) -> AnyLine | None:
     """By which clock the entries of this boot are dated, if there are any."""
-    return connection.execute(_DATED, {"boot": boot_id}).first()
+    return sql.row(connection, "SELECT * FROM datings WHERE boot = :boot", boot=boot_id)
 
 
 def date_by(
-    connection: Connection, boot_id: str, booted_at: datetime, *, confirmed: bool
+    connection: AnyConnection, boot_id: str, booted_at: datetime, *, confirmed: bool
 ) -> None:
     """From now on, date the entries of this boot so."""
-    connection.execute(delete(datings).where(datings.c.boot == boot_id))
-    connection.execute(
-        insert(datings).values(boot=boot_id, booted_at=booted_at, confirmed=confirmed)
+    sql.execute(connection, "DELETE FROM datings WHERE boot = :boot", boot=boot_id)
+    sql.execute(
+        connection,
+        "INSERT INTO datings (boot, booted_at, confirmed) "
+        "VALUES (:boot, :booted_at, :confirmed)",
+        boot=boot_id,
+        booted_at=booted_at,
+        confirmed=confirmed,
     )

@@ -16,8 +16,8 @@ from batch.core.standing import Standing
 from batch.store import counting, resets
 from batch.store.counting import LONGEST_CALL
 from batch.store.evidence import Decision, note
+from batch.store.opening import open_windows
 from batch.store.schema import UNPROVEN, AnyRow, accounts, windows
-from batch.store.windows import open_windows
 
 #: How long a "used up" is believed that may be wrong, doubling with every refusal.
 FIRST_PROBE = timedelta(minutes=15)

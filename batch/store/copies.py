@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
-
 from batch.address import Address
 from batch.errors import StoreError
-from batch.store.schema import copies
+from batch.store import sql
+from batch.store.sql import AnyConnection
 
 
-def unfinished(connection: Connection) -> str | None:
+def unfinished(connection: AnyConnection) -> str | None:
     """The name of what this database is an unfinished copy of, None if it is none."""
-    query = select(copies.c.source).where(copies.c.finished_at.is_(None)).limit(1)
-    found: str | None = connection.scalar(query)
+    query = "SELECT source FROM copies WHERE finished_at IS NULL LIMIT 1"
+    found: str | None = sql.scalar(connection, query)
     return found
 
 
-def refuse_unfinished(connection: Connection, address: Address) -> None:
+def refuse_unfinished(connection: AnyConnection, address: Address) -> None:
     """StoreError where a copy into this database has not come to its end."""
     source = unfinished(connection)
     if source is not None:
@@ -28,13 +27,13 @@ def refuse_unfinished(connection: Connection, address: Address) -> None:
         )
 
 
-def begin(connection: Connection, source: str, now: datetime) -> None:
+def begin(connection: AnyConnection, source: str, now: datetime) -> None:
     """From now on nobody uses this database, until the copy is finished."""
-    connection.execute(insert(copies).values(source=source, started_at=now))
+    statement = "INSERT INTO copies (source, started_at) VALUES (:source, :started_at)"
+    sql.execute(connection, statement, source=source, started_at=now)
 
 
-def finish(connection: Connection, now: datetime) -> None:
+def finish(connection: AnyConnection, now: datetime) -> None:
     """All of it is there: the database may be used."""
-    connection.execute(
-        update(copies).where(copies.c.finished_at.is_(None)).values(finished_at=now)
-    )
+    statement = "UPDATE copies SET finished_at = :now WHERE finished_at IS NULL"
+    sql.execute(connection, statement, now=now)

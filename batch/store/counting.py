@@ -6,82 +6,70 @@ these counts where its kind needs that, inside the transaction that then takes f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    and_,
-    func,
-    or_,
-    select,
-)
-
-from batch.core.model import EntryState
 from batch.core.quota import FOREVER, Quota, Unit, WindowKind
 from batch.core.standing import Standing, drained
 from batch.core.windows import Window
-from batch.store.schema import RESERVED, entries, errors, requests
+from batch.store import sql
+from batch.store.sql import AnyConnection, AnyLine
 
 #: No call lasts longer than this, from its reservation (which is used within minutes)
 #: to its end: one that is older belongs to a process that died, and touches no later
 #: window.
 LONGEST_CALL = timedelta(minutes=70)
 
-_AMOUNT: dict[Unit, Column[int]] = {
-    Unit.CREDITS: entries.c.credits,
-    Unit.CALLS: entries.c.calls,
-    Unit.TOKENS: entries.c.tokens,
-}
-_TAKEN = entries.c.state != EntryState.RELEASED
+_AMOUNT = {Unit.CREDITS: "credits", Unit.CALLS: "calls", Unit.TOKENS: "tokens"}
+_TAKEN = "state <> 'released'"
+_SPENT = "state = 'spent'"
+#: SQLite takes the index of these only where it finds the index's own condition.
+_RESERVED = "state = 'reserved'"
 
 
 def touching(
-    connection: Connection, account_id: int, quota: Quota, window: Window
+    connection: AnyConnection, account_id: int, quota: Quota, window: Window
 ) -> int:
     """What the calls so far took that may count in this window."""
-    by_now = [entries.c.reserved_at <= window.resets_at + quota.guard]
-    if window.resets_at >= FOREVER:
-        by_now.clear()
-    ended = [
-        entries.c.settled_at > window.starts_at - quota.guard,
-        entries.c.reserved_at > window.starts_at - LONGEST_CALL,
-    ]
+    by_now, until = " AND reserved_at <= :until", window.resets_at
+    if until >= FOREVER:
+        by_now = ""
+    else:
+        until += quota.guard
     # Two questions, since one of "ended or not" would read every entry there is. What
     # is reserved counts however old it is: a machine that slept may send it yet.
-    return _sum(connection, account_id, quota, [_TAKEN, *ended, *by_now]) + _sum(
-        connection, account_id, quota, [RESERVED, *by_now]
+    ended = _sum(
+        connection,
+        account_id,
+        quota,
+        f"{_TAKEN} AND settled_at > :ended AND reserved_at > :begun{by_now}",
+        ended=window.starts_at - quota.guard,
+        begun=window.starts_at - LONGEST_CALL,
+        until=until,
     )
+    return ended + _sum(connection, account_id, quota, _RESERVED + by_now, until=until)
 
 
 def since(
-    connection: Connection, account_id: int, quota: Quota, moment: datetime
+    connection: AnyConnection, account_id: int, quota: Quota, moment: datetime
 ) -> int:
     """What was taken by calls that are in flight, or ended after this."""
-    ended = entries.c.settled_at > moment
-    return _sum(connection, account_id, quota, [_TAKEN, ended]) + in_flight(
+    ended = f"{_TAKEN} AND settled_at > :moment"
+    return _sum(connection, account_id, quota, ended, moment=moment) + in_flight(
         connection, account_id, quota
     )
 
 
-def in_flight(connection: Connection, account_id: int, quota: Quota) -> int:
+def in_flight(connection: AnyConnection, account_id: int, quota: Quota) -> int:
     """What is reserved for calls that have not ended."""
-    return _sum(connection, account_id, quota, [RESERVED])
+    return _sum(connection, account_id, quota, _RESERVED)
 
 
 def returned_at(
-    connection: Connection, account_id: int, quota: Quota, amount: int, now: datetime
+    connection: AnyConnection, account_id: int, quota: Quota, amount: int, now: datetime
 ) -> datetime:
     """When so much of a rolling quota will have come back."""
     period = quota.period + quota.guard
-    query = (
-        select(entries.c.settled_at, _AMOUNT[quota.unit].label("amount"))
-        .where(*_of(account_id, quota), _TAKEN, entries.c.settled_at > now - period)
-        .order_by(entries.c.settled_at)
-    )
-    for row in connection.execute(query):
+    for row in _ended(connection, account_id, quota, now - period):
         amount -= row.amount
         if amount <= 0:
             back: datetime = row.settled_at + period
@@ -91,7 +79,7 @@ def returned_at(
 
 
 def grants_at(
-    connection: Connection,
+    connection: AnyConnection,
     account_id: int,
     one: Standing,
     keep: int,
@@ -107,116 +95,130 @@ def grants_at(
 
 
 def level(
-    connection: Connection, account_id: int, quota: Quota, limit: int, now: datetime
+    connection: AnyConnection, account_id: int, quota: Quota, limit: int, now: datetime
 ) -> float:
     """The level of a refill, from the entries of its last periods."""
     start = now - 3 * quota.period
-    query = (
-        select(entries.c.settled_at, _AMOUNT[quota.unit].label("amount"))
-        .where(*_of(account_id, quota), _TAKEN, entries.c.settled_at > start)
-        .order_by(entries.c.settled_at)
-    )
     found, at = 0.0, start
-    for row in connection.execute(query):
+    for row in _ended(connection, account_id, quota, start):
         found = drained(found, limit, quota.period, row.settled_at - at)
         found, at = found + row.amount, row.settled_at
     return drained(found, limit, quota.period, now - at)
 
 
 def first_call_began_by(
-    connection: Connection, account_id: int, quota: Quota, moment: datetime
+    connection: AnyConnection, account_id: int, quota: Quota, moment: datetime
 ) -> datetime | None:
     """The latest time at which a window can have begun that began then at the earliest.
 
     None where that is still open: no call that was made since is known to have
     arrived, and one is in flight.
     """
-    mine = _of(account_id, quota)
-    spent = [entries.c.state == EntryState.SPENT, entries.c.settled_at >= moment]
+    mine, whose = _of(account_id, quota)
+    spent = f"{mine} AND {_SPENT} AND settled_at >= :moment"
     # A reply proves that its call arrived; what was booked had been made before. Calls
     # that were in flight at that moment may have arrived before it.
-    proven: datetime | None = connection.scalar(
-        select(func.min(entries.c.settled_at))
-        .outerjoin(errors, errors.c.entry_id == entries.c.id)
-        .where(
-            *mine,
-            *spent,
-            entries.c.reserved_at >= moment,
-            or_(errors.c.entry_id.is_(None), errors.c.status.is_not(None)),
-        )
+    proven: datetime | None = sql.scalar(
+        connection,
+        "SELECT min(settled_at) AS settled_at FROM entries "
+        "LEFT JOIN errors ON errors.entry_id = entries.id "
+        f"WHERE {spent} AND reserved_at >= :moment "
+        "AND (errors.entry_id IS NULL OR errors.status IS NOT NULL)",
+        moment=moment,
+        **whose,
     )
     if proven is not None:
         return proven
-    if connection.scalar(select(entries.c.id).where(*mine, RESERVED).limit(1)):
+    in_doubt = f"SELECT id FROM entries WHERE {mine} AND {_RESERVED} LIMIT 1"
+    if sql.row(connection, in_doubt, **whose) is not None:
         return None
-    last: datetime | None = connection.scalar(
-        select(func.max(entries.c.settled_at)).where(*mine, *spent)
+    last: datetime | None = sql.scalar(
+        connection,
+        f"SELECT max(settled_at) AS settled_at FROM entries WHERE {spent}",
+        moment=moment,
+        **whose,
     )
     return last
 
 
 def calls_after(
-    connection: Connection, account_id: int, quota: Quota, moment: datetime
+    connection: AnyConnection, account_id: int, quota: Quota, moment: datetime
 ) -> tuple[datetime, datetime] | None:
     """When the first call that ended after this was made, and when the last ended."""
-    found = connection.execute(
-        select(
-            func.min(entries.c.reserved_at).label("first"),
-            func.max(entries.c.settled_at).label("last"),
-        ).where(*_of(account_id, quota), _TAKEN, entries.c.settled_at > moment)
-    ).one()
-    return None if found.first is None else (found.first, found.last)
+    mine, whose = _of(account_id, quota)
+    found = sql.row(
+        connection,
+        "SELECT min(reserved_at) AS reserved_at, max(settled_at) AS settled_at "
+        f"FROM entries WHERE {mine} AND {_TAKEN} AND settled_at > :moment",
+        moment=moment,
+        **whose,
+    )
+    assert found is not None
+    first, last = found
+    return None if first is None else (first, last)
 
 
 def answered(
-    connection: Connection,
+    connection: AnyConnection,
     account_id: int,
     quota: Quota,
     after: datetime,
     before: datetime,
 ) -> bool:
     """Whether a call that was made after one time was answered before the other."""
+    mine, whose = _of(account_id, quota)
     query = (
-        select(entries.c.id)
-        .outerjoin(errors, errors.c.entry_id == entries.c.id)
-        .where(
-            *_of(account_id, quota),
-            entries.c.request_id.is_not(None),
-            entries.c.state == EntryState.SPENT,
-            entries.c.settled_at >= after,
-            entries.c.settled_at < before,
-            entries.c.reserved_at >= after,
-            errors.c.entry_id.is_(None),
-        )
-        .limit(1)
+        "SELECT entries.id FROM entries "
+        "LEFT JOIN errors ON errors.entry_id = entries.id "
+        f"WHERE {mine} AND request_id IS NOT NULL AND {_SPENT} "
+        "AND settled_at >= :after AND settled_at < :before AND reserved_at >= :after "
+        "AND errors.entry_id IS NULL LIMIT 1"
     )
-    return connection.scalar(query) is not None
+    return sql.row(connection, query, after=after, before=before, **whose) is not None
+
+
+def _ended(
+    connection: AnyConnection, account_id: int, quota: Quota, after: datetime
+) -> list[AnyLine]:
+    """When calls ended, and the amount that each took; oldest first."""
+    mine, whose = _of(account_id, quota)
+    return sql.rows(
+        connection,
+        f"SELECT settled_at, {_AMOUNT[quota.unit]} AS amount FROM entries "
+        f"WHERE {mine} AND {_TAKEN} AND settled_at > :after ORDER BY settled_at",
+        after=after,
+        **whose,
+    )
 
 
 def _sum(
-    connection: Connection,
+    connection: AnyConnection,
     account_id: int,
     quota: Quota,
-    conditions: Sequence[ColumnElement[bool]],
+    condition: str,
+    **values: object,
 ) -> int:
-    total = func.coalesce(func.sum(_AMOUNT[quota.unit]), 0)
-    query = select(total).where(*_of(account_id, quota), *conditions)
-    return int(connection.execute(query).scalar_one())
+    mine, whose = _of(account_id, quota)
+    query = (
+        f"SELECT coalesce(sum({_AMOUNT[quota.unit]}), 0) FROM entries "
+        f"WHERE {mine} AND {condition}"
+    )
+    return int(sql.scalar(connection, query, **values, **whose))
 
 
-def _of(account_id: int, quota: Quota) -> list[ColumnElement[bool]]:
-    """The entries that this quota counts."""
-    conditions = [
-        entries.c.account_id == account_id,
-        or_(entries.c.quota.is_(None), entries.c.quota == quota.name),
-    ]
+def _of(account_id: int, quota: Quota) -> tuple[str, dict[str, object]]:
+    """The entries that this quota counts: a condition, and its parameters."""
+    condition = "account_id = :account_id AND (quota IS NULL OR quota = :quota)"
+    values: dict[str, object] = {"account_id": account_id, "quota": quota.name}
     whose, _, name = quota.scope.partition(":")
     if whose == "model":
         # What was spent elsewhere may have been spent on any model.
-        conditions.append(or_(entries.c.model == name, entries.c.model.is_(None)))
+        condition += " AND (model = :model OR model IS NULL)"
+        values["model"] = name
     elif whose == "job":
-        mine = and_(
-            requests.c.id == entries.c.request_id, requests.c.job_id == int(name)
+        condition += (
+            " AND EXISTS (SELECT requests.id FROM requests "
+            "WHERE requests.id = entries.request_id AND requests.job_id = :job_id)"
         )
-        conditions.append(select(requests.c.id).where(mine).exists())
-    return conditions
+        values["job_id"] = int(name)
+    return condition, values

@@ -6,22 +6,23 @@ true until it commits, and what it committed is on disk.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Concatenate, Generic, ParamSpec, Protocol, TypeVar
-
-from sqlalchemy import Connection, Engine
+from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
 from batch.address import Address, Server, beside
 from batch.clock import Clock, SystemClock
 from batch.errors import StoreBusyError
 from batch.store import copies
+from batch.store.sql import AnyConnection
 from batch.store.sqlite import File
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,13 +34,20 @@ TRIES = 10
 class Backend(Protocol):
     """What a kind of database has to offer."""
 
-    writing: Engine
-    reading: Engine
     #: After so long without a sign of life a runner counts as dead; None: never, its
     #: lock tells.
     lease: timedelta | None
     #: The database's own clock, where several machines share it.
     clock: Clock | None
+
+    @property
+    def writing(self) -> Engine: ...
+
+    @property
+    def reading(self) -> Engine: ...
+
+    def looking(self) -> AbstractContextManager[AnyConnection]:
+        """A consistent view, for what is asked in SQL itself."""
 
     def before(self) -> None:
         """Before each writing transaction: is it still the database it was?"""
@@ -133,7 +141,7 @@ class Database:
         database = cls(address, backend, writer)
         if not unfinished:
             try:
-                database.read(copies.refuse_unfinished, address)
+                database.look(copies.refuse_unfinished, address)
             except BaseException:
                 database.close()
                 raise
@@ -171,6 +179,13 @@ class Database:
         with backend.explained(), backend.reading.begin() as connection:
             yield connection
 
+    @contextmanager
+    def looking(self) -> Iterator[AnyConnection]:
+        """Like `reading`, for what is asked in SQL itself (store.sql), and at once."""
+        backend = self._backend
+        with backend.explained(), backend.looking() as connection:
+            yield connection
+
     def write(
         self,
         function: Callable[Concatenate[Connection, P], T],
@@ -200,6 +215,16 @@ class Database:
         with self.reading() as connection:
             return function(connection, *args, **kwargs)
 
+    def look(
+        self,
+        function: Callable[Concatenate[AnyConnection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Like `read`, for what is asked in SQL itself (store.sql)."""
+        with self.looking() as connection:
+            return function(connection, *args, **kwargs)
+
     async def run(
         self,
         function: Callable[Concatenate[Connection, P], T],
@@ -207,6 +232,9 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         """Like `write`, by the writer; cancelling does not cut it short."""
+        # Loaded by whoever runs a loop; who only looks has none.
+        import asyncio
+
         loop = asyncio.get_running_loop()
         call = loop.run_in_executor(
             self._writer, lambda: self.write(function, *args, **kwargs)

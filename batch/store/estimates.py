@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
-
 from batch.core.price import NOTHING_LEARNED, Cost, Learned
-from batch.store.schema import AnyRow, estimates
+from batch.store import sql
+from batch.store.sql import AnyConnection, AnyLine
 
 _LEARNED = tuple(Learned.__dataclass_fields__)
 
+_OF = "account_id = :account_id AND model = :model"
+_CHANGE = (
+    f"UPDATE estimates SET {', '.join(f'{name} = :{name}' for name in _LEARNED)} "
+    f"WHERE {_OF}"
+)
+_ADD = (
+    f"INSERT INTO estimates (account_id, model, {', '.join(_LEARNED)}) "
+    f"VALUES (:account_id, :model, {', '.join(f':{name}' for name in _LEARNED)})"
+)
 
-def learned(connection: Connection, account_id: int, model: str) -> Learned:
+
+def learned(connection: AnyConnection, account_id: int, model: str) -> Learned:
     """What is known of this model's answers."""
-    row = connection.execute(select(estimates).where(*_of(account_id, model))).first()
+    query = f"SELECT * FROM estimates WHERE {_OF}"
+    row = sql.row(connection, query, account_id=account_id, model=model)
     return NOTHING_LEARNED if row is None else as_learned(row)
 
 
 def learn(
-    connection: Connection,
+    connection: AnyConnection,
     account_id: int,
     model: str,
     *,
@@ -31,33 +41,21 @@ def learn(
     before = learned(connection, account_id, model)
     after = before.after(estimate, cost, *size)
     values = {name: getattr(after, name) for name in _LEARNED}
-    if before.calls:
-        connection.execute(
-            update(estimates).where(*_of(account_id, model)).values(**values)
-        )
-    else:
-        connection.execute(
-            insert(estimates).values(account_id=account_id, model=model, **values)
-        )
+    statement = _CHANGE if before.calls else _ADD
+    sql.execute(connection, statement, account_id=account_id, model=model, **values)
 
 
-def of_account(connection: Connection, account_id: int) -> Sequence[AnyRow]:
+def of_account(connection: AnyConnection, account_id: int) -> Sequence[AnyLine]:
     """What is known of each model that this account asked."""
-    return connection.execute(
-        select(estimates)
-        .where(estimates.c.account_id == account_id)
-        .order_by(estimates.c.model)
-    ).all()
+    query = "SELECT * FROM estimates WHERE account_id = :account_id ORDER BY model"
+    return sql.rows(connection, query, account_id=account_id)
 
 
-def forget(connection: Connection, account_id: int) -> None:
+def forget(connection: AnyConnection, account_id: int) -> None:
     """Begin anew to learn."""
-    connection.execute(delete(estimates).where(estimates.c.account_id == account_id))
+    query = "DELETE FROM estimates WHERE account_id = :account_id"
+    sql.execute(connection, query, account_id=account_id)
 
 
-def as_learned(row: AnyRow) -> Learned:
+def as_learned(row: AnyLine) -> Learned:
     return Learned(**{name: getattr(row, name) for name in _LEARNED})
-
-
-def _of(account_id: int, model: str) -> list[ColumnElement[bool]]:
-    return [estimates.c.account_id == account_id, estimates.c.model == model]

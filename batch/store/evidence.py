@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Connection, insert, select
-
-from batch.store.schema import AnyRow, evidence
+from batch.store import sql
+from batch.store.sql import AnyConnection, AnyLine
 
 
 class Decision(StrEnum):
@@ -23,7 +22,7 @@ class Decision(StrEnum):
 
 
 def note(
-    connection: Connection,
+    connection: AnyConnection,
     account_id: int,
     decision: Decision,
     text: str,
@@ -31,18 +30,24 @@ def note(
     quota: str = "",
 ) -> None:
     """Write down a decision and what it rests on."""
-    connection.execute(
-        insert(evidence).values(
-            account_id=account_id, at=now, quota=quota, what=decision, text=text
-        )
+    sql.execute(
+        connection,
+        "INSERT INTO evidence (account_id, at, quota, what, text) "
+        "VALUES (:account_id, :at, :quota, :what, :text)",
+        account_id=account_id,
+        at=now,
+        quota=quota,
+        what=decision,
+        text=text,
     )
 
 
-def newest(connection: Connection, account_id: int, most: int) -> Sequence[AnyRow]:
+def newest(connection: AnyConnection, account_id: int, most: int) -> Sequence[AnyLine]:
     """The account's newest decisions, newest first."""
-    return connection.execute(
-        select(evidence)
-        .where(evidence.c.account_id == account_id)
-        .order_by(evidence.c.id.desc())
-        .limit(most)
-    ).all()
+    return sql.rows(
+        connection,
+        "SELECT * FROM evidence WHERE account_id = :account_id "
+        "ORDER BY id DESC LIMIT :most",
+        account_id=account_id,
+        most=most,
+    )

@@ -10,26 +10,26 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select
-
 from batch.core.quota import FOREVER, Quota
 from batch.core.windows import Window
-from batch.store import counting
-from batch.store.schema import AnyRow, windows
+from batch.store import counting, sql
+from batch.store.sql import AnyConnection, AnyLine
 
 INSTANT = timedelta(milliseconds=1)
 
+#: The rows of a quota.
+OF = "account_id = :account_id AND quota = :quota AND scope = :scope AND kind = :kind"
+
 
 def newest(
-    connection: Connection, account_id: int, quota: Quota, now: datetime
-) -> tuple[AnyRow | None, Window]:
+    connection: AnyConnection, account_id: int, quota: Quota, now: datetime
+) -> tuple[AnyLine | None, Window]:
     """The row of the window that binds now; None: the window that is to be opened."""
-    row = connection.execute(
-        select(windows)
-        .where(*of(account_id, quota))
-        .order_by(windows.c.starts_at.desc())
-        .limit(1)
-    ).first()
+    row = sql.row(
+        connection,
+        f"SELECT * FROM windows WHERE {OF} ORDER BY starts_at DESC LIMIT 1",
+        **of(account_id, quota),
+    )
     if row is None:
         return None, _first_of_all(connection, account_id, quota, now)
     ends_at = ends_by(connection, account_id, quota, row)
@@ -39,7 +39,7 @@ def newest(
 
 
 def _next(
-    connection: Connection,
+    connection: AnyConnection,
     account_id: int,
     quota: Quota,
     starts_at: datetime,
@@ -58,7 +58,7 @@ def _next(
 
 
 def _first_of_all(
-    connection: Connection, account_id: int, quota: Quota, now: datetime
+    connection: AnyConnection, account_id: int, quota: Quota, now: datetime
 ) -> Window:
     """The first window of a quota, which calls may have been made under another."""
     horizon = now - quota.period - quota.guard
@@ -70,7 +70,7 @@ def _first_of_all(
 
 
 def ends_by(
-    connection: Connection, account_id: int, quota: Quota, row: Any
+    connection: AnyConnection, account_id: int, quota: Quota, row: Any
 ) -> datetime | None:
     """The latest end of the window of this row.
 
@@ -86,11 +86,11 @@ def ends_by(
     return FOREVER if taken else None
 
 
-def of(account_id: int, quota: Quota) -> list[ColumnElement[bool]]:
-    """The rows of this quota."""
-    return [
-        windows.c.account_id == account_id,
-        windows.c.quota == quota.name,
-        windows.c.scope == quota.scope,
-        windows.c.kind == quota.kind,
-    ]
+def of(account_id: int, quota: Quota) -> dict[str, object]:
+    """Whose rows, for `OF`."""
+    return {
+        "account_id": account_id,
+        "quota": quota.name,
+        "scope": quota.scope,
+        "kind": quota.kind,
+    }

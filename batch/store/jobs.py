@@ -1,4 +1,4 @@
-"""The jobs that are there."""
+"""The jobs that are there, and those that are not whole yet."""
 
 from __future__ import annotations
 
@@ -6,34 +6,42 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import orjson
-from sqlalchemy import Connection, select
 
 from batch.core.expected import Expected, OnInvalid
 from batch.core.model import Job
 from batch.core.template import Template
-from batch.store.schema import AnyRow, jobs
+from batch.store import sql
+from batch.store.sql import AnyConnection, AnyLine
 
 
 def listed(
-    connection: Connection,
+    connection: AnyConnection,
     *,
     ids: Sequence[int] | None = None,
     provider: str | None = None,
     active: bool = False,
 ) -> list[Job]:
     """The jobs that are there, in the order in which they are worked on."""
-    query = (
-        select(jobs)
-        .where(jobs.c.submission.is_(None))
-        .order_by(jobs.c.priority.desc(), jobs.c.id)
-    )
+    query, values = "SELECT * FROM jobs WHERE submission IS NULL", dict[str, object]()
     if ids is not None:
-        query = query.where(jobs.c.id.in_(ids))
+        # PostgreSQL knows no empty list.
+        if not ids:
+            return []
+        values = {f"id{place}": job_id for place, job_id in enumerate(ids)}
+        query += f" AND id IN ({', '.join(f':{name}' for name in values)})"
     if provider is not None:
-        query = query.where(jobs.c.provider == provider)
+        values["provider"] = provider
+        query += " AND provider = :provider"
     if active:
-        query = query.where(jobs.c.paused_at.is_(None))
-    return [_job(row) for row in connection.execute(query)]
+        query += " AND paused_at IS NULL"
+    query += " ORDER BY priority DESC, id"
+    return [_job(row) for row in sql.rows(connection, query, **values)]
+
+
+def unfinished(connection: AnyConnection) -> list[tuple[int, str]]:
+    """Jobs whose submission has not come to its end, each with its lock."""
+    query = "SELECT id, submission FROM jobs WHERE submission IS NOT NULL"
+    return [(row.id, row.submission) for row in sql.rows(connection, query)]
 
 
 @lru_cache(maxsize=256)
@@ -41,7 +49,7 @@ def _template(text: str) -> Template:
     return Template(**orjson.loads(text))
 
 
-def _job(row: AnyRow) -> Job:
+def _job(row: AnyLine) -> Job:
     return Job(
         id=row.id,
         name=row.name,

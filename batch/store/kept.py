@@ -13,16 +13,12 @@ import secrets
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, select, update
 
-from batch.core.model import Claim, Completion, EntryState, RequestState, Settlement
-from batch.store import answers, asking
-from batch.store.schema import entries, requests
+from batch.core.model import Claim, Completion, Settlement
 
 Answer = dict[str, Any]
 
@@ -62,14 +58,14 @@ def files(database: Path) -> list[Path]:
     return []
 
 
-def take_in(connection: Connection, path: Path, now: datetime) -> tuple[int, int]:
-    """Record a file's answers; how many there are, and how many belong nowhere here.
+def read(path: Path) -> list[Answer]:
+    """A file's answers; OSError or ValueError where it cannot be read."""
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
-    OSError or ValueError where it cannot be read.
-    """
-    found = _read(path)
-    strangers = sum(not _take_in(connection, one, now) for one in found)
-    return len(found), strangers
+
+def digest(messages: Sequence[Any]) -> str:
+    """What an answer was asked with, in short."""
+    return hashlib.sha256(orjson.dumps(messages)).hexdigest()
 
 
 def _as_answer(claim: Claim, done: Completion) -> Answer:
@@ -77,7 +73,7 @@ def _as_answer(claim: Claim, done: Completion) -> Answer:
         "request": claim.request_id,
         "job": claim.job_id,
         "custom_id": claim.custom_id,
-        "asked": _digest(claim.messages),
+        "asked": digest(claim.messages),
         "digest": claim.asked.hex(),
         "completion": {**asdict(done), "headers": {}},
     }
@@ -98,54 +94,3 @@ def _write(where: Path, data: bytes) -> Path:
         path.unlink(missing_ok=True)
         raise
     return path
-
-
-def _read(path: Path) -> list[Answer]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
-
-
-def _take_in(connection: Connection, answer: Answer, now: datetime) -> bool:
-    """Whether it answers a request of this database, which has it now."""
-    request_id = answer["request"]
-    row = connection.execute(
-        select(requests.c.job_id, requests.c.custom_id, *asking.KEPT).where(
-            requests.c.id == request_id
-        )
-    ).first()
-    if row is None or (
-        row.job_id,
-        row.custom_id,
-        _digest(asking.messages_of(row).said),
-    ) != (
-        answer["job"],
-        answer["custom_id"],
-        answer["asked"],
-    ):
-        return False
-    # Its runner may have died with it in hand.
-    connection.execute(
-        update(entries)
-        .where(
-            entries.c.request_id == request_id,
-            entries.c.state == EntryState.RESERVED,
-        )
-        .values(state=EntryState.SPENT, settled_at=entries.c.reserved_at)
-    )
-    answers.complete(
-        connection,
-        [
-            Settlement(
-                request_id=request_id,
-                state=RequestState.COMPLETED,
-                credit=EntryState.SPENT,
-                completion=Completion(**answer["completion"]),
-                asked=bytes.fromhex(answer.get("digest", "")),
-            )
-        ],
-        now,
-    )
-    return True
-
-
-def _digest(messages: Sequence[Any]) -> str:
-    return hashlib.sha256(orjson.dumps(messages)).hexdigest()

@@ -1,4 +1,4 @@
-"""The book of credits: whose they are, an entry for every call, what came of each.
+"""The book of credits, as it is written: whose they are, and an entry for every call.
 
 What a call takes is reserved in the windows' rows (store.windows) and written down as
 an entry, in the transaction that claims its request.
@@ -15,7 +15,6 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
-    func,
     insert,
     literal,
     select,
@@ -25,21 +24,18 @@ from sqlalchemy import (
 from batch.core.model import EntryState
 from batch.core.price import Cost
 from batch.core.quota import FIXED, Quota, Unit
-from batch.core.verdict import VerdictKind
 from batch.store.many import among
+from batch.store.opening import open_windows
 from batch.store.schema import (
     RESERVED,
-    AnyRow,
     Id,
     Moment,
     accounts,
     entries,
-    errors,
     requests,
     windows,
 )
 from batch.store.taking import fill
-from batch.store.windows import open_windows
 
 
 def account(connection: Connection, provider: str, fingerprint: str) -> int:
@@ -161,14 +157,6 @@ def book(
     )
 
 
-def reserved(connection: Connection, account_id: int) -> int:
-    """Credits reserved for calls that are in flight, or in doubt."""
-    query = select(func.coalesce(func.sum(entries.c.credits), 0)).where(
-        entries.c.account_id == account_id, RESERVED
-    )
-    return int(connection.execute(query).scalar_one())
-
-
 def unsettled(connection: Connection, account_id: int, runner_id: int) -> Sequence[int]:
     """The requests that this runner holds credits for."""
     return connection.scalars(
@@ -177,81 +165,4 @@ def unsettled(connection: Connection, account_id: int, runner_id: int) -> Sequen
             RESERVED,
             entries.c.runner_id == runner_id,
         )
-    ).all()
-
-
-def accounts_of(connection: Connection) -> Sequence[AnyRow]:
-    """The accounts that the ledger knows: id, provider, fingerprint."""
-    return connection.execute(select(accounts).order_by(accounts.c.id)).all()
-
-
-def spent_between(
-    connection: Connection, account_id: int, after: datetime, until: datetime
-) -> AnyRow:
-    """What calls that ended in this stretch of time took: calls, credits, tokens."""
-    sums = [
-        func.coalesce(func.sum(column), 0).label(column.name)
-        for column in (entries.c.calls, entries.c.credits, entries.c.tokens)
-    ]
-    return connection.execute(
-        select(*sums).where(
-            entries.c.account_id == account_id,
-            entries.c.quota.is_(None),
-            entries.c.state == EntryState.SPENT,
-            entries.c.settled_at >= after,
-            entries.c.settled_at < until,
-        )
-    ).one()
-
-
-def refused_between(
-    connection: Connection, account_id: int, after: datetime, until: datetime
-) -> int:
-    """Calls of this stretch that the endpoint refused as beyond a quota."""
-    query = (
-        select(func.count())
-        .select_from(entries)
-        .join(errors, errors.c.entry_id == entries.c.id)
-        .where(
-            entries.c.account_id == account_id,
-            entries.c.settled_at >= after,
-            entries.c.settled_at < until,
-            errors.c.verdict == VerdictKind.EXHAUSTED,
-        )
-    )
-    return int(connection.execute(query).scalar_one())
-
-
-def first_spent(connection: Connection, account_id: int) -> datetime | None:
-    """When the account's first call ended."""
-    found: datetime | None = connection.scalar(
-        select(func.min(entries.c.settled_at)).where(entries.c.account_id == account_id)
-    )
-    return found
-
-
-def models_of(connection: Connection, account_id: int) -> list[str]:
-    """The models whose own windows the account has."""
-    scopes = connection.scalars(
-        select(windows.c.scope)
-        .where(windows.c.account_id == account_id, windows.c.scope.like("model:%"))
-        .distinct()
-    )
-    return sorted(scope.removeprefix("model:") for scope in scopes)
-
-
-def newest_calls(
-    connection: Connection, account_id: int, most: int
-) -> Sequence[AnyRow]:
-    """When the account's newest calls were made and ended, and what they cost."""
-    return connection.execute(
-        select(entries.c.reserved_at, entries.c.settled_at, entries.c.credits)
-        .where(
-            entries.c.account_id == account_id,
-            entries.c.request_id.is_not(None),
-            entries.c.state == EntryState.SPENT,
-            entries.c.settled_at.is_not(None),
-        )
-        .order_by(entries.c.settled_at.desc())
-        .limit(most)
     ).all()

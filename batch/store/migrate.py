@@ -11,12 +11,14 @@ import os
 import sqlite3
 import tempfile
 from pathlib import Path
-
-from sqlalchemy import URL, Connection, create_engine, event
+from typing import TYPE_CHECKING
 
 from batch.errors import StoreError
 from batch.store import revisions
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 #: "QBCH": tells our databases from those of others.
 APPLICATION_ID = 0x51424348
@@ -75,11 +77,10 @@ def _make(path: Path) -> None:
     os.close(handle)
     scratch = Path(name)
     try:
-        engine = create_engine(
-            URL.create("sqlite", database=str(scratch)),
-            connect_args={"isolation_level": None},
-        )
-        event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"))
+        # SQLAlchemy takes longer to load than looking may take.
+        from batch.store import engines
+
+        engine = engines.of_scratch(scratch)
         with engine.connect() as connection:
             connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
             connection.commit()

@@ -28,7 +28,7 @@ from batch.errors import (
     StoreBusyError,
     StoreError,
 )
-from batch.store import revisions
+from batch.store import inspection
 from batch.store.servertime import ServerClock
 
 #: A runner that has given no sign of life for so long counts as dead. Its calls that
@@ -93,7 +93,7 @@ class Postgres:
         made = cls(server, clock)
         try:
             with made.explained(), made.writing.begin() as connection:
-                revisions.require(connection, server)
+                inspection.require(connection, server)
                 made._time.hear(time_of(connection))
         except BaseException:
             made.close()
@@ -102,6 +102,9 @@ class Postgres:
 
     def close(self) -> None:
         self.writing.dispose()
+
+    def looking(self) -> contextlib.AbstractContextManager[Connection]:
+        return self.reading.begin()
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         return explained(self._server)

@@ -1,4 +1,4 @@
-"""Reading: counts, results, one request with all that happened to it."""
+"""Reading: results, and one request with all that happened to it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from batch.core.model import Counts, Job, RequestState
+from batch.core.model import Job, RequestState
 from batch.store.asking import SOURCE
 from batch.store.schema import (
-    ASIDE,
     INVALID,
-    PENDING,
     AnyRow,
     Moment,
     entries,
@@ -30,90 +28,6 @@ from batch.store.schema import (
     results,
     runners,
 )
-
-
-def counts(connection: Connection, job: Job) -> Counts:
-    """How many requests of the job stand where, from the two partial indices."""
-    pending = connection.execute(
-        select(func.count()).where(requests.c.job_id == job.id, PENDING)
-    ).scalar_one()
-    aside = connection.execute(
-        select(requests.c.state, func.count())
-        .where(requests.c.job_id == job.id, ASIDE)
-        .group_by(requests.c.state)
-    )
-    by_state = {RequestState(state): number for state, number in aside}
-    running = by_state.get(RequestState.RUNNING, 0)
-    failed = by_state.get(RequestState.FAILED, 0)
-    cancelled = by_state.get(RequestState.CANCELLED, 0)
-    return Counts(
-        total=job.total,
-        pending=pending,
-        running=running,
-        completed=job.total - pending - running - failed - cancelled,
-        failed=failed,
-        cancelled=cancelled,
-    )
-
-
-def has_left(connection: Connection, job: Job) -> bool:
-    """Whether any request of the job still wants an answer."""
-    mine = requests.c.job_id == job.id
-    running = (requests.c.state == RequestState.RUNNING) & ASIDE
-    return any(
-        connection.execute(select(requests.c.id).where(mine, left).limit(1)).first()
-        for left in (PENDING, running)
-    )
-
-
-def to_ask(connection: Connection, job: Job, counts: Counts) -> int:
-    """Calls that the job still wants: requests that wait, less those that share."""
-    if not (counts.pending and job.duplicates):
-        return counts.left
-    shares = requests.c.same_as.is_not(None)
-    twins = select(func.count()).where(requests.c.job_id == job.id, PENDING, shares)
-    return counts.left - int(connection.execute(twins).scalar_one())
-
-
-def failures(connection: Connection, job: Job) -> list[tuple[str, str, int]]:
-    """What failed requests ended with: code, an example of its message, how many."""
-    rows = connection.execute(
-        select(
-            results.c.error_code,
-            func.min(results.c.error_message),
-            func.count().label("number"),
-        )
-        .select_from(requests)
-        .join(results, _answer_of())
-        .where(
-            requests.c.job_id == job.id,
-            ASIDE,
-            requests.c.state == RequestState.FAILED,
-        )
-        .group_by(results.c.error_code)
-        .order_by(func.count().desc(), results.c.error_code)
-    )
-    return [(row[0], row[1], row[2]) for row in rows]
-
-
-def invalid(connection: Connection, job: Job) -> tuple[int, str]:
-    """Answers that are not what the job expects: how many, and an example of why."""
-    flagged = select(results.c.request_id).where(INVALID)
-    # By id, or by the index of twins, never by the index of names.
-    answered = (requests.c.job_id + 0 == job.id) & (
-        requests.c.state == RequestState.COMPLETED
-    )
-    number = 0
-    for answer_of in (requests.c.id, requests.c.same_as):
-        query = select(func.count()).where(answer_of.in_(flagged), answered)
-        number += connection.execute(query).scalar_one()
-    example = connection.scalar(
-        select(results.c.invalid)
-        .join(requests, requests.c.id == results.c.request_id)
-        .where(INVALID, answered)
-        .limit(1)
-    )
-    return number, example or ""
 
 
 def page(

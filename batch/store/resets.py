@@ -6,23 +6,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
-
 from batch.core.quota import Quota, WindowKind
+from batch.store import sql
 from batch.store.evidence import Decision, note
-from batch.store.schema import AnyRow, resets
+from batch.store.sql import AnyConnection, AnyLine
 
-_KNOWN = select(resets).where(resets.c.account_id == bindparam("account_id"))
+_KNOWN = "SELECT * FROM resets WHERE account_id = :account_id"
 
 
 def in_force(
-    connection: Connection, account_id: int, quotas: Sequence[Quota]
+    connection: AnyConnection, account_id: int, quotas: Sequence[Quota]
 ) -> list[Quota]:
     """These quotas, with the resets that were observed in the place of assumed ones."""
     days = [quota for quota in quotas if quota.kind is WindowKind.DAY]
     if not any(not quota.scope.startswith("job:") for quota in days):
         return list(quotas)
-    rows = connection.execute(_KNOWN, {"account_id": account_id}).all()
+    rows = sql.rows(connection, _KNOWN, account_id=account_id)
     if not rows:
         return list(quotas)
     observed = {(row.quota, row.scope, row.assumed): row for row in rows}
@@ -33,29 +32,29 @@ def in_force(
 
 
 def learn(
-    connection: Connection,
+    connection: AnyConnection,
     account_id: int,
     quota: Quota,
     refused_at: datetime,
     answered_at: datetime,
 ) -> None:
     """The day's credits came back after that refusal, and before this answer."""
-    connection.execute(
-        delete(resets).where(
-            resets.c.account_id == account_id,
-            resets.c.quota == quota.name,
-            resets.c.scope == quota.scope,
-        )
+    whose = {"account_id": account_id, "quota": quota.name, "scope": quota.scope}
+    sql.execute(
+        connection,
+        "DELETE FROM resets "
+        "WHERE account_id = :account_id AND quota = :quota AND scope = :scope",
+        **whose,
     )
-    connection.execute(
-        insert(resets).values(
-            account_id=account_id,
-            quota=quota.name,
-            scope=quota.scope,
-            assumed=_assumed(quota),
-            refused_at=refused_at,
-            answered_at=answered_at,
-        )
+    sql.execute(
+        connection,
+        "INSERT INTO resets "
+        "(account_id, quota, scope, assumed, refused_at, answered_at) VALUES "
+        "(:account_id, :quota, :scope, :assumed, :refused_at, :answered_at)",
+        assumed=_assumed(quota),
+        refused_at=refused_at,
+        answered_at=answered_at,
+        **whose,
     )
     after, before = (at.astimezone(quota.zone) for at in (refused_at, answered_at))
     text = (
@@ -65,14 +64,13 @@ def learn(
     note(connection, account_id, Decision.RESET, text, answered_at, quota.name)
 
 
-def forget(connection: Connection, account_id: int) -> int:
+def forget(connection: AnyConnection, account_id: int) -> int:
     """Assume again what the configuration says; how many resets were remembered."""
-    return connection.execute(
-        delete(resets).where(resets.c.account_id == account_id)
-    ).rowcount
+    query = "DELETE FROM resets WHERE account_id = :account_id"
+    return sql.execute(connection, query, account_id=account_id).rowcount
 
 
-def _as_observed(quota: Quota, row: AnyRow | None) -> Quota:
+def _as_observed(quota: Quota, row: AnyLine | None) -> Quota:
     if row is None:
         return quota
     # The reset is not known better than to the stretch between refusal and answer:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Connection, inspect, text
+from typing import TYPE_CHECKING
 
 from batch.address import Address
 from batch.errors import StoreError
 from batch.places import carried
-from batch.store.schema import REVISION, metadata, requests
+from batch.store import sql
+from batch.store.sql import AnyConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+#: The revision that this code reads and writes.
+REVISION = "0008"
 
 
-def of(connection: Connection) -> str | None:
+def of(connection: AnyConnection) -> str | None:
     """The revision of a database's schema, None where it has none of ours."""
-    if not inspect(connection).has_table("alembic_version"):
+    if not sql.has_table(connection, "alembic_version"):
         return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version"))
-    return found.scalar()
+    found: str | None = sql.scalar(
+        connection, "SELECT version_num FROM alembic_version"
+    )
+    return found
 
 
 def refuse_newer(revision: str, address: Address) -> None:
@@ -27,73 +34,6 @@ def refuse_newer(revision: str, address: Address) -> None:
             f"{address} was written by a newer quotabatch (its schema is {revision}, "
             f"this one knows {REVISION}): upgrade quotabatch"
         )
-
-
-def require(connection: Connection, address: Address) -> None:
-    """StoreError unless a server's database has this very schema."""
-    revision = of(connection)
-    # Other programs number their revisions too.
-    if revision == REVISION and inspect(connection).has_table(requests.name):
-        return
-    refuse_strangers(connection, address)
-    upgrade = f"`quotabatch db upgrade --db {address}`"
-    if revision is None:
-        raise StoreError(f"{address} has no schema of quotabatch's: {upgrade} makes it")
-    refuse_newer(revision, address)
-    raise StoreError(
-        f"{address} has the schema of an older quotabatch ({revision}, this one needs "
-        f"{REVISION}): stop its runs, then {upgrade}"
-    )
-
-
-def refuse_strangers(connection: Connection, address: Address) -> None:
-    """StoreError where tables of another program stand where ours would."""
-    there = set(inspect(connection).get_table_names())
-    ours = {table.name for table in metadata.sorted_tables}
-    if "alembic_version" in there and not ours & there:
-        raise StoreError(
-            f"{address} is the database of another program; name another with --db"
-        )
-    taken = ours & there
-    if "alembic_version" not in there and taken:
-        raise StoreError(
-            f"{address} holds tables of another program ({', '.join(sorted(taken))}): "
-            "create a database for quotabatch alone"
-        )
-
-
-def differences(connection: Connection) -> list[str]:
-    """What of our tables is not as it should be, a sentence each."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.runtime.migration import MigrationContext
-
-    def is_ours(name: str | None, kind: str, _parents: object) -> bool:
-        return kind != "table" or name in metadata.tables
-
-    context = MigrationContext.configure(
-        connection, opts={"compare_type": True, "include_name": is_ours}
-    )
-    found: list[str] = []
-    for one in compare_metadata(context, metadata):
-        # Changes of one column come in a list.
-        found += [_sentence(change) for change in (one if type(one) is list else [one])]
-    return found
-
-
-def _sentence(change: tuple[Any, ...]) -> str:
-    """A change that would have to be made, as what is wrong."""
-    action, *what = change
-    if action == "add_table":
-        return f"the table {what[0].name} is missing"
-    if action in ("add_column", "remove_column"):
-        state = "missing" if action == "add_column" else "none of ours"
-        return f"the column {what[1]}.{what[2].name} is {state}"
-    if action.startswith("modify_"):
-        return f"the column {what[1]}.{what[2]} is of another kind"
-    state = "missing" if action.startswith("add_") else "none of ours"
-    kind = action.partition("_")[2]
-    of = f" of {what[0].table.name}" if what[0].table is not None else ""
-    return f"the {kind} {what[0].name}{of} is {state}"
 
 
 def migrate(connection: Connection) -> None:

@@ -7,7 +7,7 @@ completed ones, so that `status` reads no table from end to end. `jobs.attempts`
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -32,8 +32,7 @@ from sqlalchemy import (
     true,
 )
 
-#: The revision that this code reads and writes.
-REVISION = "0008"
+from batch.store.sql import from_stored, to_stored
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -55,10 +54,10 @@ class Moment(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        return None if value is None else round(value.timestamp() * 1000)
+        return None if value is None else to_stored(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else datetime.fromtimestamp(value / 1000, UTC)
+        return None if value is None else from_stored(value)
 
 
 #: SQLite gives a rowid only to a column of type INTEGER.

@@ -12,16 +12,18 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
+from typing import TYPE_CHECKING
 
 from batch.clock import Clock
 from batch.errors import DiskFullError, StoreError
 from batch.store import migrate, revisions
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
+from batch.store.sql import AnyConnection
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
 
 #: How long a transaction waits for its turn among other processes, milliseconds.
 BUSY_TIMEOUT = 60_000
@@ -50,8 +52,7 @@ class File:
         self._identity = _identity(path)
         self._log = path.with_name(path.name + "-wal")
         self._has_left = False
-        self.writing = _engine(path, "BEGIN IMMEDIATE")
-        self.reading = _engine(path, "BEGIN")
+        self._idle: list[sqlite3.Connection] = []
 
     @classmethod
     def open(cls, path: Path) -> File:
@@ -61,7 +62,7 @@ class File:
             file = cls(path)
             try:
                 # Whoever only reads waits for no writer.
-                with file.reading.connect() as connection:
+                with file.looking() as connection:
                     is_current = revisions.of(connection) == REVISION
                 if not is_current:
                     with file.writing.connect() as connection:
@@ -71,9 +72,49 @@ class File:
                 raise
         return file
 
+    @cached_property
+    def writing(self) -> Engine:
+        return self._engine("BEGIN IMMEDIATE")
+
+    @cached_property
+    def reading(self) -> Engine:
+        return self._engine("BEGIN")
+
+    def _engine(self, begin: str) -> Engine:
+        # SQLAlchemy takes longer to load than looking may take.
+        from batch.store import engines
+
+        return engines.of_file(self.path, begin)
+
     def close(self) -> None:
-        self.writing.dispose()
-        self.reading.dispose()
+        for name in ("writing", "reading"):
+            # One that was never asked for has nothing to close.
+            if name in self.__dict__:
+                self.__dict__[name].dispose()
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def looking(self) -> Iterator[AnyConnection]:
+        with self._spare() as connection:
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _spare(self) -> Iterator[sqlite3.Connection]:
+        """A connection of SQLite's own driver that nobody else uses now."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = connected(self.path)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        # One is always kept: it stays with the file, wherever that is moved.
+        self._idle.append(connection)
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         return explained(self.path)
@@ -107,7 +148,7 @@ class File:
             return
         self._has_left = True
         # Into the file that we have open, wherever it is now.
-        with contextlib.suppress(DatabaseError, sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error):
             self._fold()
         with contextlib.suppress(OSError):
             os.rename(self._log, self.path.with_name(f"{self._log.name}.of-another"))
@@ -125,15 +166,12 @@ class File:
             return
         # What was written is on disk already; folding can be done another time, so
         # nobody is waited for.
-        with contextlib.suppress(DatabaseError, sqlite3.Error):
+        with contextlib.suppress(sqlite3.Error):
             self._fold()
 
     def _fold(self) -> None:
-        with (
-            self._alone(),
-            contextlib.closing(self.reading.raw_connection()) as reading,
-        ):
-            reading.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        with self._alone(), self._spare() as connection:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -151,39 +189,26 @@ class File:
                 cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT}")
 
 
-def look_into(path: Path) -> Engine:
-    """Connections that change nothing about a file, not even how it is kept."""
-    return create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT / 1000},
-    )
+def connected(path: Path) -> sqlite3.Connection:
+    """A connection as ours are kept, by SQLite's own driver."""
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    keep(connection)
+    return connection
 
 
-def _engine(path: Path, begin: str) -> Engine:
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"check_same_thread": False, "isolation_level": None},
-    )
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
-        for pragma in (
-            f"busy_timeout={BUSY_TIMEOUT}",
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=OFF",
-            "wal_autocheckpoint=0",
-            # A log that was folded shrinks to this when it is begun anew.
-            f"journal_size_limit={LARGE_LOG // 2}",
-            "cache_size=-4096",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
+def keep(connection: sqlite3.Connection) -> None:
+    """Set how a file is kept, which each connection has to be told."""
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=OFF",
+        "wal_autocheckpoint=0",
+        # A log that was folded shrinks to this when it is begun anew.
+        f"journal_size_limit={LARGE_LOG // 2}",
+        "cache_size=-4096",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -199,15 +224,13 @@ def explained(path: Path) -> Iterator[None]:
     """Say in one line what SQLite means."""
     try:
         yield
-    except sqlite3.Error as error:
-        raise _explained_error(path, str(error)) from error
-    except OperationalError as error:
-        raise _explained_error(path, str(error.orig)) from error
-    except DatabaseError as error:
-        if isinstance(error.orig, sqlite3.DatabaseError) and not isinstance(
-            error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError
+    except Exception as error:
+        # SQLAlchemy's errors carry the driver's.
+        cause = getattr(error, "orig", error)
+        if isinstance(cause, sqlite3.DatabaseError) and not isinstance(
+            cause, sqlite3.IntegrityError | sqlite3.ProgrammingError
         ):
-            raise _explained_error(path, str(error.orig)) from error
+            raise _explained_error(path, str(cause)) from error
         raise
 
 

@@ -17,9 +17,9 @@ from batch.core.statements import Statement
 from batch.core.windows import windows_touched
 from batch.store import ledger
 from batch.store.evidence import Decision, note
+from batch.store.opening import open_windows
 from batch.store.schema import windows
 from batch.store.taking import fill
-from batch.store.windows import open_windows
 
 
 def take_over(

@@ -111,14 +111,6 @@ def publish(
     )
 
 
-def unfinished(connection: Connection) -> list[tuple[int, str]]:
-    """Jobs whose submission has not come to its end, each with its lock."""
-    rows = connection.execute(
-        select(jobs.c.id, jobs.c.submission).where(jobs.c.submission.is_not(None))
-    )
-    return [(row.id, row.submission) for row in rows]
-
-
 def is_published(connection: Connection, job_id: int) -> bool:
     """Whether the last row of this job was queued, so that others see it."""
     query = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.submission.is_(None))

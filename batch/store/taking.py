@@ -15,7 +15,7 @@ from batch.core.quota import FIXED, FOREVER, Quota, Unit, WindowKind
 from batch.core.standing import Standing
 from batch.store import resets
 from batch.store.counting import LONGEST_CALL
-from batch.store.first_call import of
+from batch.store.opening import of
 from batch.store.schema import Moment, windows
 from batch.store.windows import drained_by
 

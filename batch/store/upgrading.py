@@ -9,8 +9,8 @@ from sqlalchemy import Connection, func, select, text
 
 from batch.address import Server
 from batch.errors import StoreError
-from batch.store import leases, postgres, revisions, sqlite
-from batch.store.schema import REVISION
+from batch.store import engines, inspection, leases, postgres, revisions, sqlite
+from batch.store.revisions import REVISION
 
 
 def upgrade(server: Server, is_dead: Callable[[str], bool]) -> str | None:
@@ -27,7 +27,7 @@ def upgrade(server: Server, is_dead: Callable[[str], bool]) -> str | None:
             before = revisions.of(connection)
             if before == REVISION:
                 return before
-            revisions.refuse_strangers(connection, server)
+            inspection.refuse_strangers(connection, server)
             if before is not None:
                 revisions.refuse_newer(before, server)
                 _refuse_runners(connection, server, is_dead)
@@ -39,7 +39,7 @@ def upgrade(server: Server, is_dead: Callable[[str], bool]) -> str | None:
 
 def revision(path: Path) -> str | None:
     """The revision of a file's schema."""
-    engine = sqlite.look_into(path)
+    engine = engines.look_into(path)
     try:
         with sqlite.explained(path), engine.connect() as connection:
             return revisions.of(connection)

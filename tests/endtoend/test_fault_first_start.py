@@ -22,7 +22,7 @@ from truth import book, database, finishes, holds
 
 from batch.places import carried
 from batch.store.migrate import APPLICATION_ID
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
 
 
 def begins_anew(stage: Stage, syscall: str, numbers: Iterable[int]) -> None:

@@ -16,7 +16,7 @@ from pgserver import Cluster
 from stage import MODEL, Stage
 from truth import plain
 
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
 
 #: A password that must be found nowhere.
 SECRET = "pw-CANARY-d41d8cd9"

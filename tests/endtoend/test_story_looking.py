@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
 from stage import KEY, MODEL, GateClock, Stage, wait_until
 
 from batch.keys import fingerprint
+
+
+@pytest.mark.parametrize("command", ["status", "quota", "quota --history"])
+def test_who_only_looks_does_not_wait_for_what_writes(stage: Stage, command):
+    """SQLAlchemy takes longer to load than all the rest of such a command."""
+    stage.serve()
+    stage.submit(["eins", "zwei"])
+    program = (
+        "import sys; from batch.cli.app import call; "
+        f"sys.argv = ['quotabatch', *{command!r}.split()]; code = call(); "
+        "sys.exit(code or 100 * ('sqlalchemy' in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **stage.environ()},
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 def test_status_as_json_has_the_documented_fields(stage: Stage):

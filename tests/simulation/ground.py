@@ -26,7 +26,7 @@ from batch.core import standing
 from batch.providers import profiles
 from batch.runner import runner, trade
 from batch.service import reading
-from batch.store import sqlite
+from batch.store import engines, sqlite
 from batch.store.engine import Database
 
 #: Where a disk's syncs cost nothing, if there is such a place.
@@ -49,6 +49,7 @@ class Ground:
         self.database = folder / "quotabatch.db"
         self._template = folder / "template"
         self._engines: dict[tuple[Path, str], Engine] = {}
+        self._lookers: list[sqlite3.Connection] = []
         #: What the next commit meets.
         self._fault: DiskFault | None = None
         shipped = profiles.shipped()
@@ -58,8 +59,7 @@ class Ground:
     @contextmanager
     def fresh(self, *, nap: float, beat: float, soon: float) -> Iterator[None]:
         """As on the first day, for one story, with pauses of these lengths."""
-        for one in self._engines.values():
-            one.dispose()
+        self.close()
         for name in ("-wal", "-shm"):
             Path(f"{self.database}{name}").unlink(missing_ok=True)
         for name in (".locks", ".kept"):
@@ -67,9 +67,10 @@ class Ground:
         (self.home / "ledgers.json").unlink(missing_ok=True)
         shutil.copyfile(self._template, self.database)
         self._fault = None
-        make = sqlite._engine
+        make, connected = engines.of_file, sqlite.connected
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sqlite, "_engine", lambda *which: self._kept(make, *which))
+            patch.setattr(engines, "of_file", lambda *which: self._kept(make, *which))
+            patch.setattr(sqlite, "connected", lambda at: self._looked(connected(at)))
             patch.setattr(Database, "close", lambda _: None)
             # Neither is what these stories are about, and both take their time.
             patch.setattr(profiles, "shipped", lambda: dict(self._protocols))
@@ -103,6 +104,12 @@ class Ground:
     def close(self) -> None:
         for one in self._engines.values():
             one.dispose()
+        while self._lookers:
+            self._lookers.pop().close()
+
+    def _looked(self, connection: sqlite3.Connection) -> sqlite3.Connection:
+        self._lookers.append(connection)
+        return connection
 
     def _kept(self, make: Any, path: Path, begin: str) -> Engine:
         if (path, begin) not in self._engines:

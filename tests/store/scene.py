@@ -33,6 +33,7 @@ from batch.store import (
     reports,
     runners,
     schema,
+    states,
     submitting,
     windows,
 )
@@ -386,7 +387,7 @@ class Scene:
         for job in jobs.listed(self.connection):
             assert job.attempts == job.credits == tried[job.id]
             there = by_job[job.id]
-            assert reports.counts(self.connection, job) == Counts(
+            assert states.counts(self.connection, job) == Counts(
                 total=there.total(), **{state.value: there[state] for state in there}
             )
         # Or answered, late, by another runner that was thought dead.

@@ -17,7 +17,7 @@ from batch.places import carried
 from batch.store import reports
 from batch.store.engine import Database
 from batch.store.migrate import APPLICATION_ID
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
 
 CALLS = [{"id": "a", "function": {"name": "天气", "arguments": '{"in": "Rome"}'}}]
 

@@ -25,7 +25,7 @@ from scene import (
 
 from batch.core.model import EntryState
 from batch.core.price import Cost
-from batch.store import ledger, taking, windows
+from batch.store import ledger, opening, spending, taking
 
 # The gate
 
@@ -64,7 +64,7 @@ def test_an_account_is_made_once(scene: Scene):
     connection = scene.connection
     assert ledger.account(connection, "espai", "fingerprint") == scene.account_id
     assert ledger.account(connection, "other", "fingerprint") != scene.account_id
-    assert [row.provider for row in ledger.accounts_of(connection)] == [
+    assert [row.provider for row in spending.accounts_of(connection)] == [
         "espai",
         "other",
     ]
@@ -80,7 +80,7 @@ def test_a_limit_that_is_lowered_or_raised_holds_at_once(scene: Scene):
 
 
 def test_a_refused_reservation_of_one_window_takes_nothing(scene: Scene):
-    found = windows.open_windows(scene.connection, scene.account_id, scene.quotas, NOON)
+    found = opening.open_windows(scene.connection, scene.account_id, scene.quotas, NOON)
     assert taking.reserve(scene.connection, found, Cost(1, 3), 0, NOON)
     assert not taking.reserve(scene.connection, found, Cost(1, 3), 0, NOON)
     assert not taking.reserve(scene.connection, found, Cost(1, 1), 2, NOON)
@@ -90,7 +90,7 @@ def test_a_refused_reservation_of_one_window_takes_nothing(scene: Scene):
 
 def test_a_refused_reservation_of_several_windows_takes_nothing(scene: Scene):
     both = [daily(5), by_minute(2)]
-    found = windows.open_windows(scene.connection, scene.account_id, both, NOON)
+    found = opening.open_windows(scene.connection, scene.account_id, both, NOON)
     assert not taking.reserve(scene.connection, found, Cost(1, 3), 0, NOON)
     assert scene.windows() == {TODAY: 0}
 
@@ -103,7 +103,7 @@ def test_looking_writes_nothing(scene: Scene):
     scene.job(2)
     scene.claimed(2)
     assert [one.used for one in scene.standings()] == [2]
-    assert ledger.reserved(scene.connection, scene.account_id) == 2
+    assert spending.reserved(scene.connection, scene.account_id) == 2
 
 
 def test_looking_sees_what_opening_would_bring(scene: Scene):
@@ -111,7 +111,7 @@ def test_looking_sees_what_opening_would_bring(scene: Scene):
     scene.claimed(2, MIDNIGHT - 5 * MINUTE)
     later = MIDNIGHT + 5 * MINUTE
     seen = [(one.starts_at, one.used) for one in scene.standings(later)]
-    opened = windows.open_windows(
+    opened = opening.open_windows(
         scene.connection, scene.account_id, scene.quotas, later
     )
     assert seen == [(one.starts_at, one.used) for one in opened] == [(TOMORROW, 2)]
@@ -124,7 +124,7 @@ def test_a_reserved_credit_is_of_a_request_that_runs(scene: Scene):
     states = [row.state for row in scene.entries()]
     assert states == [SPENT, EntryState.RESERVED]
     assert RELEASED not in states
-    assert ledger.reserved(scene.connection, scene.account_id) == 1
+    assert spending.reserved(scene.connection, scene.account_id) == 1
 
 
 # Credits spent elsewhere

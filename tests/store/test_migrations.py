@@ -27,7 +27,7 @@ from sqlalchemy import Connection, create_engine, event, text
 
 from batch.core.model import Completion
 from batch.core.quota import WindowKind, default_guard
-from batch.store import ledger, migrate, reports, schema
+from batch.store import migrate, revisions, schema, spending, states
 from batch.store.engine import Database
 
 
@@ -83,7 +83,7 @@ def test_the_newest_migration_is_the_one_that_the_code_writes(
 ):
     with database.reading() as connection:
         revision = connection.execute(text("SELECT version_num FROM alembic_version"))
-        assert revision.scalar_one() == schema.REVISION
+        assert revision.scalar_one() == revisions.REVISION
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_the_few_answers_that_are_flagged_are_found_among_many(
         ids = scene.claimed_in_turn(3)
         scene.settle(replace(answered(ids[1]), completion=flagged), answered(ids[2]))
         with plans_of(connection) as plans:
-            assert reports.invalid(connection, job) == (2, "not JSON")
+            assert states.invalid(connection, job) == (2, "not JSON")
     assert plans
     for sql, plan in plans.items():
         assert "SCAN requests" not in plan, sql
@@ -226,7 +226,7 @@ def test_a_dozen_first_starts_at_once_make_one_database(tmp_path):
     path = tmp_path / "quotabatch.db"
     let_loose("opener.py", path, number=12)
     with closing(Database.open(path)) as database:
-        assert len(database.read(ledger.accounts_of)) == 1
+        assert len(database.read(spending.accounts_of)) == 1
     # No scratch file is left, and no log.
     assert os.listdir(tmp_path) == [path.name]
 
@@ -239,7 +239,7 @@ def test_a_first_start_that_was_killed_does_not_matter(tmp_path, blank):
     for name in halves:
         (tmp_path / name).write_bytes(data[: len(data) // 3])
     with closing(Database.open(path)) as database:
-        assert database.read(ledger.accounts_of) == []
+        assert database.read(spending.accounts_of) == []
     assert sorted(os.listdir(tmp_path)) == sorted([path.name, *halves])
 
 

@@ -32,7 +32,7 @@ from till import a_job, answer, claims, denial, holding, quota, room, spent, wou
 from batch.core.model import Claim, Job
 from batch.core.price import Cost, Learned, Price
 from batch.core.quota import FOREVER, Per, Quota, Unit, WindowKind
-from batch.store import estimates, queue, windows
+from batch.store import estimates, opening, queue
 from batch.store.engine import Database
 from batch.store.purse import Holder
 
@@ -70,7 +70,7 @@ def check(scene: Scene, *quotas: Quota, now: datetime = NOON) -> None:
     """Windows, entries and tallies say the same."""
     taken = [row for row in scene.entries() if row.state != RELEASED]
     for one in quotas:
-        opened = windows.open_windows(scene.connection, scene.account_id, [one], now)
+        opened = opening.open_windows(scene.connection, scene.account_id, [one], now)
         total = sum(getattr(row, one.unit) for row in taken)
         if one.kind is not WindowKind.REFILL:
             assert opened[-1].used == total

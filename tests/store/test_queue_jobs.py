@@ -36,9 +36,7 @@ def test_a_job_is_seen_by_nobody_until_it_is_whole(scene: Scene):
     scene.job(1)
     scene.connection.exec_driver_sql("UPDATE jobs SET submission = 'submission-1'")
     assert jobs.listed(scene.connection) == []
-    assert [name for _, name in submitting.unfinished(scene.connection)] == [
-        "submission-1"
-    ]
+    assert [name for _, name in jobs.unfinished(scene.connection)] == ["submission-1"]
     assert scene.claimed() == []
 
 

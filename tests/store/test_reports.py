@@ -15,7 +15,7 @@ from scene import (
 )
 
 from batch.core.model import Counts, Job, RequestState
-from batch.store import jobs, reports, wishes
+from batch.store import jobs, reports, states, wishes
 from batch.store.answers import IN_DOUBT
 
 
@@ -32,15 +32,15 @@ def half_done(scene: Scene):
 
 
 def test_counts_say_where_requests_stand(scene: Scene, half_done):
-    assert reports.counts(scene.connection, half_done) == Counts(
+    assert states.counts(scene.connection, half_done) == Counts(
         7, pending=1, running=1, completed=2, failed=3
     )
 
 
 def calls(scene: Scene, job: Job) -> int:
-    counts = reports.counts(scene.connection, job)
-    asks = reports.to_ask(scene.connection, job, counts)
-    assert reports.has_left(scene.connection, job) == bool(asks)
+    counts = states.counts(scene.connection, job)
+    asks = states.to_ask(scene.connection, job, counts)
+    assert states.has_left(scene.connection, job) == bool(asks)
     return asks
 
 
@@ -54,7 +54,7 @@ def test_what_is_left_to_ask_counts_no_request_twice(scene: Scene):
 
 
 def test_failures_are_told_by_their_cause_the_commonest_first(scene: Scene, half_done):
-    assert reports.failures(scene.connection, half_done) == [
+    assert states.failures(scene.connection, half_done) == [
         ("cut", "no luck", 2),
         ("empty", "no luck", 1),
     ]
@@ -62,7 +62,7 @@ def test_failures_are_told_by_their_cause_the_commonest_first(scene: Scene, half
 
 def test_failures_of_another_job_are_not_among_them(scene: Scene, half_done):
     other = scene.job(1)
-    assert reports.failures(scene.connection, other) == []
+    assert states.failures(scene.connection, other) == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])

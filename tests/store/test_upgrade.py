@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 
 from batch.core.quota import Quota, WindowKind
 from batch.places import carried
-from batch.store import reports, wishes
+from batch.store import reports, states, wishes
 from batch.store.engine import Database
 from batch.store.migrate import APPLICATION_ID
 
@@ -113,7 +113,7 @@ def test_the_jobs_of_an_earlier_version_stay_with_their_answers(first_version: P
             None,
             False,
         )
-        assert reports.counts(connection, job).pending == 1
+        assert states.counts(connection, job).pending == 1
         # What waits is asked, and what was answered can be asked anew.
         assert scene.claimed(9) == [waits.id]
         assert wishes.retry_answered(connection, job, finish_reasons=["stop"]) == 1

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from batch.address import Server
 from batch.errors import StoreError
 from batch.places import carried
-from batch.store import postgres, revisions, upgrading
+from batch.store import inspection, postgres, upgrading
 from batch.store.engine import Database
-from batch.store.schema import REVISION
+from batch.store.revisions import REVISION
 
 OLDER = "0006"
 UNIQUE = "uq_windows_account_id_quota_scope_kind_resets_at_starts_at"
@@ -61,7 +61,7 @@ def test_an_empty_database_gets_the_schema_and_then_stays_as_it_is(empty: Server
     assert upgrading.upgrade(empty, nobody) is None
     assert upgrading.upgrade(empty, nobody) == REVISION
     database = Database.open(empty)
-    assert database.read(revisions.differences) == []
+    assert database.read(inspection.differences) == []
     database.close()
 
 
@@ -154,7 +154,7 @@ def test_what_is_not_as_it_should_be_is_said(server: Cluster, tables, statement,
     engine = postgres.engine(server.server(tables, server.folder))
     with engine.connect() as connection:
         connection.execute(text(statement))
-        found = revisions.differences(connection)
+        found = inspection.differences(connection)
         connection.rollback()
     engine.dispose()
     assert len(found) == (said is not None), found

@@ -1,0 +1,106 @@
+"""Windows in the ledger: opened when a call may count in them, kept up to date.
+
+The row of a window is the gate: what a call takes is taken by a conditional update of
+the rows of all the windows that it counts in (store.taking).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, insert, select, update
+
+from batch.core.quota import FIXED, PERIODIC, Quota, WindowKind
+from batch.core.standing import Standing
+from batch.store import counting, resets
+from batch.store.schema import AnyRow, windows
+from batch.store.windows import binding, brought_up, look, milliseconds
+
+
+def open_windows(
+    connection: Connection, account_id: int, quotas: Sequence[Quota], now: datetime
+) -> list[Standing]:
+    """Every window that a call made now counts in; those that are missing are made."""
+    return [
+        standing
+        for quota in resets.in_force(connection, account_id, quotas)
+        for standing in _open(connection, account_id, quota, now)
+    ]
+
+
+def recount(
+    connection: Connection, account_id: int, quotas: Sequence[Quota], now: datetime
+) -> None:
+    """Count anew what was taken from windows that were not in force for a while."""
+    for quota in resets.in_force(connection, account_id, quotas):
+        connection.execute(
+            update(windows)
+            .where(*of(account_id, quota), windows.c.kind == WindowKind.REFILL)
+            .values(unit=quota.unit, level_at=None)
+        )
+        if quota.kind not in FIXED:
+            continue
+        for window, row in binding(connection, account_id, quota, now).items():
+            taken = counting.touching(connection, account_id, quota, window)
+            if row.unit == quota.unit:
+                # What was counted on both sides of a reset may stand here alone.
+                taken = max(taken, row.used)
+            connection.execute(
+                update(windows)
+                .where(windows.c.id == row.id)
+                .values(used=taken, unit=quota.unit)
+            )
+
+
+def of(account_id: int, quota: Quota) -> list[ColumnElement[bool]]:
+    """The rows of this quota."""
+    return [
+        windows.c.account_id == account_id,
+        windows.c.quota == quota.name,
+        windows.c.scope == quota.scope,
+        windows.c.kind == quota.kind,
+    ]
+
+
+def _open(
+    connection: Connection, account_id: int, quota: Quota, now: datetime
+) -> list[Standing]:
+    rows, missing = look(connection, account_id, quota, now)
+    for values in missing:
+        made = connection.execute(insert(windows).values(**values))
+        key = made.inserted_primary_key
+        assert key is not None
+        rows.append(_row(connection, int(key[0])))
+    found = []
+    for row in sorted(rows, key=lambda row: row.starts_at):
+        standing = brought_up(connection, account_id, quota, row, now)
+        _write(connection, row, standing)
+        found.append(standing)
+    return found
+
+
+def _write(connection: Connection, row: Any, standing: Standing) -> None:
+    """What was brought up to date, into the row."""
+    quota = standing.quota
+    values: dict[str, Any] = {"limit": standing.limit, "unit": quota.unit}
+    if quota.kind in PERIODIC:
+        values["period"] = milliseconds(quota.period)
+        values["used"] = standing.used
+        values["starts_at"] = standing.starts_at
+        values["resets_at"] = standing.resets_at
+    if quota.kind is WindowKind.REFILL:
+        values["level"] = standing.level
+        values["level_at"] = standing.level_at
+    changed = {
+        name: value for name, value in values.items() if getattr(row, name) != value
+    }
+    if changed:
+        connection.execute(
+            update(windows).where(windows.c.id == row.id).values(**changed)
+        )
+
+
+def _row(connection: Connection, window_id: int) -> AnyRow:
+    return connection.execute(select(windows).where(windows.c.id == window_id)).one()

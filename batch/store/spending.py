@@ -1,0 +1,101 @@
+"""The book of credits, as it is read: whose they are, and what was spent when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from batch.core.model import EntryState
+from batch.core.verdict import VerdictKind
+from batch.store import sql
+from batch.store.sql import AnyConnection, AnyLine
+
+
+def accounts_of(connection: AnyConnection) -> list[AnyLine]:
+    """The accounts that the ledger knows: id, provider, fingerprint."""
+    return sql.rows(connection, "SELECT * FROM accounts ORDER BY id")
+
+
+def reserved(connection: AnyConnection, account_id: int) -> int:
+    """Credits reserved for calls that are in flight, or in doubt."""
+    query = (
+        "SELECT coalesce(sum(credits), 0) FROM entries "
+        "WHERE account_id = :account_id AND state = 'reserved'"
+    )
+    return int(sql.scalar(connection, query, account_id=account_id))
+
+
+def spent_between(
+    connection: AnyConnection, account_id: int, after: datetime, until: datetime
+) -> AnyLine:
+    """What calls that ended in this stretch of time took: calls, credits, tokens."""
+    names = ("calls", "credits", "tokens")
+    sums = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in names)
+    return sql.row(
+        connection,
+        f"SELECT {sums} FROM entries WHERE account_id = :account_id "
+        "AND quota IS NULL AND state = :spent "
+        "AND settled_at >= :after AND settled_at < :until",
+        account_id=account_id,
+        spent=EntryState.SPENT,
+        after=after,
+        until=until,
+    )
+
+
+def refused_between(
+    connection: AnyConnection, account_id: int, after: datetime, until: datetime
+) -> int:
+    """Calls of this stretch that the endpoint refused as beyond a quota."""
+    query = (
+        "SELECT count(*) FROM entries JOIN errors ON errors.entry_id = entries.id "
+        "WHERE account_id = :account_id "
+        "AND settled_at >= :after AND settled_at < :until AND verdict = :exhausted"
+    )
+    return int(
+        sql.scalar(
+            connection,
+            query,
+            account_id=account_id,
+            after=after,
+            until=until,
+            exhausted=VerdictKind.EXHAUSTED,
+        )
+    )
+
+
+def first_spent(connection: AnyConnection, account_id: int) -> datetime | None:
+    """When the account's first call ended."""
+    found: datetime | None = sql.scalar(
+        connection,
+        "SELECT min(settled_at) AS settled_at FROM entries "
+        "WHERE account_id = :account_id",
+        account_id=account_id,
+    )
+    return found
+
+
+def models_of(connection: AnyConnection, account_id: int) -> list[str]:
+    """The models whose own windows the account has."""
+    found = sql.rows(
+        connection,
+        "SELECT DISTINCT scope FROM windows "
+        "WHERE account_id = :account_id AND scope LIKE 'model:%'",
+        account_id=account_id,
+    )
+    return sorted(row.scope.removeprefix("model:") for row in found)
+
+
+def newest_calls(
+    connection: AnyConnection, account_id: int, most: int
+) -> list[AnyLine]:
+    """When the account's newest calls were made and ended, and what they cost."""
+    return sql.rows(
+        connection,
+        "SELECT reserved_at, settled_at, credits FROM entries "
+        "WHERE account_id = :account_id AND request_id IS NOT NULL "
+        "AND state = :spent AND settled_at IS NOT NULL "
+        "ORDER BY settled_at DESC LIMIT :most",
+        account_id=account_id,
+        spent=EntryState.SPENT,
+        most=most,
+    )

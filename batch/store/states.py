@@ -1,0 +1,100 @@
+"""Where a job's requests stand, by the indices of those that have no answer yet.
+
+Conditions are written as the indices have them: SQLite takes a partial index only where
+it finds the index's own.
+"""
+
+from __future__ import annotations
+
+from batch.core.model import Counts, Job, RequestState
+from batch.store import sql
+from batch.store.sql import AnyConnection
+
+_PENDING = "job_id = :job_id AND state = 'pending'"
+_ASIDE = "job_id = :job_id AND state IN ('running', 'failed', 'cancelled')"
+_ANSWER_OF = "results.request_id = coalesce(requests.same_as, requests.id)"
+#: By id, or by the index of twins, never by the index of names.
+_ANSWERED = "requests.job_id + 0 = :job_id AND requests.state = 'completed'"
+
+
+def counts(connection: AnyConnection, job: Job) -> Counts:
+    """How many requests of the job stand where, from the two partial indices."""
+    pending = int(
+        sql.scalar(
+            connection,
+            f"SELECT count(*) FROM requests WHERE {_PENDING}",
+            job_id=job.id,
+        )
+    )
+    aside = sql.rows(
+        connection,
+        f"SELECT state, count(*) FROM requests WHERE {_ASIDE} GROUP BY state",
+        job_id=job.id,
+    )
+    by_state = {RequestState(state): number for state, number in aside}
+    running = by_state.get(RequestState.RUNNING, 0)
+    failed = by_state.get(RequestState.FAILED, 0)
+    cancelled = by_state.get(RequestState.CANCELLED, 0)
+    return Counts(
+        total=job.total,
+        pending=pending,
+        running=running,
+        completed=job.total - pending - running - failed - cancelled,
+        failed=failed,
+        cancelled=cancelled,
+    )
+
+
+def has_left(connection: AnyConnection, job: Job) -> bool:
+    """Whether any request of the job still wants an answer."""
+    running = f"{_ASIDE} AND state = 'running'"
+    return any(
+        sql.row(
+            connection,
+            f"SELECT id FROM requests WHERE {left} LIMIT 1",
+            job_id=job.id,
+        )
+        for left in (_PENDING, running)
+    )
+
+
+def to_ask(connection: AnyConnection, job: Job, counts: Counts) -> int:
+    """Calls that the job still wants: requests that wait, less those that share."""
+    if not (counts.pending and job.duplicates):
+        return counts.left
+    twins = f"SELECT count(*) FROM requests WHERE {_PENDING} AND same_as IS NOT NULL"
+    return counts.left - int(sql.scalar(connection, twins, job_id=job.id))
+
+
+def failures(connection: AnyConnection, job: Job) -> list[tuple[str, str, int]]:
+    """What failed requests ended with: code, an example of its message, how many."""
+    found = sql.rows(
+        connection,
+        "SELECT error_code, min(error_message), count(*) "
+        f"FROM requests JOIN results ON {_ANSWER_OF} "
+        f"WHERE {_ASIDE} AND state = 'failed' "
+        "GROUP BY error_code ORDER BY count(*) DESC, error_code",
+        job_id=job.id,
+    )
+    return [tuple(one) for one in found]
+
+
+def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
+    """Answers that are not what the job expects: how many, and an example of why."""
+    is_flagged = f"valid = {sql.false(connection)}"
+    flagged = f"SELECT request_id FROM results WHERE {is_flagged}"
+    number = 0
+    for answer_of in ("id", "same_as"):
+        query = (
+            "SELECT count(*) FROM requests "
+            f"WHERE {answer_of} IN ({flagged}) AND {_ANSWERED}"
+        )
+        number += int(sql.scalar(connection, query, job_id=job.id))
+    example = sql.scalar(
+        connection,
+        "SELECT results.invalid FROM results "
+        "JOIN requests ON requests.id = results.request_id "
+        f"WHERE {is_flagged} AND {_ANSWERED} LIMIT 1",
+        job_id=job.id,
+    )
+    return number, example or ""
