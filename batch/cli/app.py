@@ -1,4 +1,4 @@
-"""The command `quotabatch`: its commands, and what becomes of an error.
+"""The command `quotabatch`, and what becomes of an error.
 
 A command parses, calls a service, and shows; rules and SQL are further down.
 """
@@ -12,25 +12,13 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from batch.cli import (
-    about,
-    accounts,
-    append,
-    console,
-    db,
-    doctor,
-    jobs,
-    results,
-    run,
-    schedule,
-    stage,
-    status,
-    submit,
-)
+from batch.cli import console
+from batch.cli.commands import Commands
 from batch.errors import QuotabatchError
 
 app = typer.Typer(
     name="quotabatch",
+    cls=Commands,
     help="Quota-aware batch jobs for LLM endpoints.",
     no_args_is_help=True,
     # Tracebacks with locals would show keys.
@@ -39,32 +27,11 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command()(submit.submit)
-app.command()(append.append)
-app.command()(run.run)
-app.command()(status.status)
-app.command()(results.export)
-app.command()(results.show)
-app.command()(jobs.retry)
-app.command()(jobs.cancel)
-app.command()(jobs.pause)
-app.command()(jobs.resume)
-app.command()(jobs.change)
-app.command()(jobs.delete)
-app.add_typer(accounts.quota, name="quota")
-app.add_typer(accounts.keys, name="keys")
-app.add_typer(schedule.schedule, name="schedule")
-app.add_typer(db.db, name="db")
-app.command()(about.models)
-app.command()(about.providers)
-app.command()(about.config)
-app.command()(doctor.doctor)
-app.command()(stage.demo)
-app.command()(stage.standin)
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from batch.cli import about
+
         about.print_version()
         raise typer.Exit
 

@@ -11,6 +11,7 @@ from batch.store import sql
 from batch.store.sql import AnyConnection
 
 _PENDING = "job_id = :job_id AND state = 'pending'"
+_PENDING_OF_ALL = "state = 'pending'"
 _ASIDE = "job_id = :job_id AND state IN ('running', 'failed', 'cancelled')"
 _ANSWER_OF = "results.request_id = coalesce(requests.same_as, requests.id)"
 #: By id, or by the index of twins, never by the index of names.
@@ -19,13 +20,7 @@ _ANSWERED = "requests.job_id + 0 = :job_id AND requests.state = 'completed'"
 
 def counts(connection: AnyConnection, job: Job) -> Counts:
     """How many requests of the job stand where, from the two partial indices."""
-    pending = int(
-        sql.scalar(
-            connection,
-            f"SELECT count(*) FROM requests WHERE {_PENDING}",
-            job_id=job.id,
-        )
-    )
+    pending = _pending(connection, job)
     aside = sql.rows(
         connection,
         f"SELECT state, count(*) FROM requests WHERE {_ASIDE} GROUP BY state",
@@ -98,3 +93,17 @@ def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
         job_id=job.id,
     )
     return number, example or ""
+
+
+def _pending(connection: AnyConnection, job: Job) -> int:
+    """How many requests of the job wait."""
+    # Of an index as a whole SQLite compares no rows: it counts more than twice as fast.
+    ((first, last),) = sql.rows(
+        connection,
+        f"SELECT (SELECT min(job_id) FROM requests WHERE {_PENDING_OF_ALL}), "
+        f"(SELECT max(job_id) FROM requests WHERE {_PENDING_OF_ALL})",
+    )
+    waits_alone = first == last == job.id
+    condition = _PENDING_OF_ALL if waits_alone else _PENDING
+    query = f"SELECT count(*) FROM requests WHERE {condition}"
+    return int(sql.scalar(connection, query, job_id=job.id))
