@@ -1,14 +1,12 @@
-"""The commands, each loaded when it is called: none waits for the others.
-
-Help and completion tell of all of them, and load all.
-"""
+"""The commands, each made when it is called: none waits for the others."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from inspect import getdoc
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from batch.cli.values import lighten
@@ -47,6 +45,16 @@ class Commands(TyperGroup):
         super().__init__(**settings)
         self.commands = _OnDemand()  # type: ignore[assignment]
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(PLACES)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        # Without their options, which take longer to make than all the rest of this.
+        told: dict[str, Any] = {
+            name: TyperCommand(name, help=_help(name)) for name in PLACES
+        }
+        TyperGroup(commands=told).format_commands(ctx, formatter)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         lighten(self.get_params(ctx))
         return super().parse_args(ctx, args)
@@ -78,11 +86,20 @@ class _OnDemand(Mapping[str, Any]):
 
 
 def _load(name: str) -> Any:
-    room, there = PLACES[name]
-    found = getattr(import_module(f"batch.cli.{room}"), there)
+    found = _found(name)
     alone = typer.Typer(rich_markup_mode=None)
     if isinstance(found, typer.Typer):
         alone.add_typer(found, name=name)
     else:
         alone.command(name)(found)
     return get_group(alone).commands[name]
+
+
+def _help(name: str) -> str | None:
+    found = _found(name)
+    return found.info.help if isinstance(found, typer.Typer) else getdoc(found)
+
+
+def _found(name: str) -> Any:
+    room, there = PLACES[name]
+    return getattr(import_module(f"batch.cli.{room}"), there)

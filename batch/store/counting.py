@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from batch.core.quota import FOREVER, Quota, Unit, WindowKind
+from batch.core.quota import Quota, Unit, WindowKind
 from batch.core.standing import Standing, drained
 from batch.core.windows import Window
 from batch.store import sql
@@ -30,23 +30,21 @@ def touching(
     connection: AnyConnection, account_id: int, quota: Quota, window: Window
 ) -> int:
     """What the calls so far took that may count in this window."""
-    by_now, until = " AND reserved_at <= :until", window.resets_at
-    if until >= FOREVER:
-        by_now = ""
-    else:
-        until += quota.guard
+    by_now, until = "reserved_at <= :until", window.resets_at + quota.guard
     # Two questions, since one of "ended or not" would read every entry there is. What
     # is reserved counts however old it is: a machine that slept may send it yet.
     ended = _sum(
         connection,
         account_id,
         quota,
-        f"{_TAKEN} AND settled_at > :ended AND reserved_at > :begun{by_now}",
-        ended=window.starts_at - quota.guard,
-        begun=window.starts_at - LONGEST_CALL,
+        f"{_TAKEN} AND {by_now} AND settled_at > :after AND reserved_at > :recently",
         until=until,
+        after=window.starts_at - quota.guard,
+        recently=window.starts_at - LONGEST_CALL,
     )
-    return ended + _sum(connection, account_id, quota, _RESERVED + by_now, until=until)
+    return ended + _sum(
+        connection, account_id, quota, f"{_RESERVED} AND {by_now}", until=until
+    )
 
 
 def since(

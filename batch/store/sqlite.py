@@ -98,8 +98,10 @@ class File:
     def looking(self) -> Iterator[AnyConnection]:
         with self._spare() as connection:
             connection.execute("BEGIN")
-            yield connection
-            connection.execute("COMMIT")
+            try:
+                yield connection
+            finally:
+                connection.rollback()
 
     @contextmanager
     def _spare(self) -> Iterator[sqlite3.Connection]:
@@ -110,11 +112,9 @@ class File:
             connection = connected(self.path)
         try:
             yield connection
-        except BaseException:
-            connection.close()
-            raise
-        # One is always kept: it stays with the file, wherever that is moved.
-        self._idle.append(connection)
+        finally:
+            # One is always kept: it stays with the file, wherever that is moved.
+            self._idle.append(connection)
 
     def explained(self) -> contextlib.AbstractContextManager[None]:
         return explained(self.path)
@@ -192,7 +192,11 @@ class File:
 def connected(path: Path) -> sqlite3.Connection:
     """A connection as ours are kept, by SQLite's own driver."""
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-    keep(connection)
+    try:
+        keep(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -30,6 +30,12 @@ from batch.store.sql import AnyConnection, AnyLine
 #: Windows of a quota that are looked at when another one is opened.
 RECENT = 4
 
+#: Also windows that lie ahead: a clock that was set back opens nothing anew.
+_BINDING = (
+    f"SELECT * FROM windows WHERE {OF} AND resets_at > :over_by ORDER BY starts_at"
+)
+_RECENT = f"SELECT * FROM windows WHERE {OF} ORDER BY resets_at DESC LIMIT {RECENT}"
+
 
 def standings(
     connection: AnyConnection, account_id: int, quotas: Sequence[Quota], now: datetime
@@ -63,6 +69,21 @@ def look(
             carried = counting.touching(connection, account_id, quota, window)
         missing.append(_fresh(connection, account_id, quota, window, carried, now))
     return list(rows.values()), missing
+
+
+def binding(
+    connection: AnyConnection, account_id: int, quota: Quota, now: datetime
+) -> dict[Window, AnyLine]:
+    """The rows of the windows of this quota that are not over."""
+    given = Window(quota.since, FOREVER)
+    rows = sql.rows(
+        connection, _BINDING, over_by=now - quota.guard, **of(account_id, quota)
+    )
+    found = {Window(row.starts_at, row.resets_at): row for row in rows}
+    if quota.kind is WindowKind.GRANT:
+        # One that began at another time was another grant.
+        return {window: row for window, row in found.items() if window == given}
+    return found
 
 
 def brought_up(
@@ -117,6 +138,11 @@ def drained_by(row: Any, now: datetime) -> float:
     return drained(row.level, row.limit, period, now - row.level_at)
 
 
+def milliseconds(stretch: timedelta) -> int:
+    """A period as a row has it."""
+    return round(stretch.total_seconds() * 1000)
+
+
 def _fresh(
     connection: AnyConnection,
     account_id: int,
@@ -126,7 +152,7 @@ def _fresh(
     now: datetime,
 ) -> dict[str, Any]:
     """The row of a window that is not there yet."""
-    recent = sql.rows(connection, _RECENT, most=RECENT, **of(account_id, quota))
+    recent = sql.rows(connection, _RECENT, **of(account_id, quota))
     # The endpoint may have named a time that lies beyond its window's reset.
     ahead = [row for row in recent if row.closed_until and row.closed_until > now]
     closed = max(ahead, key=lambda row: row.closed_until, default=None)
@@ -158,28 +184,3 @@ def _has_resets(quota: Quota) -> bool:
     """Whether an endpoint has resets of this kind, which are assumed until seen."""
     kinds = (WindowKind.DAY, WindowKind.MONTH, WindowKind.FIRST_CALL)
     return quota.kind in kinds and not quota.scope.startswith("job:")
-
-
-#: Also windows that lie ahead: a clock that was set back opens nothing anew.
-_BINDING = (
-    f"SELECT * FROM windows WHERE {OF} AND resets_at > :over_by ORDER BY starts_at"
-)
-_RECENT = f"SELECT * FROM windows WHERE {OF} ORDER BY resets_at DESC LIMIT :most"
-
-
-def binding(
-    connection: AnyConnection, account_id: int, quota: Quota, now: datetime
-) -> dict[Window, AnyLine]:
-    given = Window(quota.since, FOREVER)
-    rows = sql.rows(
-        connection, _BINDING, over_by=now - quota.guard, **of(account_id, quota)
-    )
-    found = {Window(row.starts_at, row.resets_at): row for row in rows}
-    if quota.kind is WindowKind.GRANT:
-        # One that began at another time was another grant.
-        return {window: row for window, row in found.items() if window == given}
-    return found
-
-
-def milliseconds(stretch: timedelta) -> int:
-    return round(stretch.total_seconds() * 1000)

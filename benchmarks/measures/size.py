@@ -30,9 +30,6 @@ def leave() -> None:
 app()
 """
 
-#: What `status` loads that is not ours.
-_LIBRARIES = "import orjson, sqlalchemy, typer._adapters"
-
 
 def _memory(scale: Scale, peak: Callable[[Path, int], int]) -> Taken:
     few, many = scale.of(10_000, 50), scale.of(1_000_000, 300)
@@ -101,14 +98,8 @@ def _status(scale: Scale) -> Taken:
     rows = scale.of(1_000_000, 300)
     with folder() as place:
         home = _kept(place, rows, answered=False)
-
-        def libraries() -> float:
-            return run_child([sys.executable, "-c", _LIBRARIES]).seconds
-
-        took, loading = alternately(
-            scale, lambda: home.call("status").seconds, libraries
-        )
-    return Taken(took, {"rows": rows, "libraries": loading})
+        took = [home.call("status").seconds for _ in range(scale.rounds)]
+    return Taken(took, {"rows": rows})
 
 
 def _help(scale: Scale) -> Taken:

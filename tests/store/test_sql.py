@@ -123,12 +123,16 @@ def test_a_mistake_while_looking_spoils_nothing(database: Database):
     assert database.look(spending.accounts_of) == []
 
 
-def test_a_look_that_fails_leaves_no_lock_behind(sqlite_database: Database):
-    def fall_over(connection: AnyConnection) -> None:
+def test_a_look_writes_nothing_and_leaves_no_lock_behind(sqlite_database: Database):
+    def meddle(connection: AnyConnection) -> None:
         sql.execute(connection, "UPDATE clocks SET seen_at = :now", now=NOON)
+
+    def fall_over(connection: AnyConnection) -> None:
+        meddle(connection)
         raise ZeroDivisionError
 
     sqlite_database.write(clocks.believe, "boot", NOON, NOON - HOUR)
+    sqlite_database.look(meddle)
     with pytest.raises(ZeroDivisionError):
         sqlite_database.look(fall_over)
     sqlite_database.write(clocks.believe, "another", NOON, NOON)
