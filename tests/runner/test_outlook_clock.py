@@ -1,0 +1,240 @@
+"""A wall clock that jumps, and one that is wrong from the start."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from looking_out import HOUR, LONG, evidence
+from telling import DAY, a_telling_world, another_process, the_machine_starts_anew
+from world import World
+
+from batch.core.model import Completion
+from batch.runner.outlook import Outlook
+from batch.service import work
+
+
+def jump(world: World, by: timedelta) -> None:
+    world.clock.off += by
+
+
+def steps_told(world: World) -> list[str]:
+    return [note for note in world.notes if "jumped" in note]
+
+
+# A wall clock that jumps
+
+
+def test_the_clocks_are_compared_ten_times_a_second_however_many_replies_come():
+    """And at each reply, where they come more slowly than that."""
+
+    class Keeper:
+        now = 1000.0
+        compared = 0
+
+        def boot(self) -> float:
+            return self.now
+
+        @property
+        def is_in_question(self) -> bool:
+            self.compared += 1
+            return False
+
+    keeper: Any = Keeper()
+    nobody: Any = None
+    outlook = Outlook(nobody, nobody, keeper, "espai", nobody)
+    done = Completion(text="a", finish_reason="stop", headers={"date": "Mon"})
+    for seconds, compared in [(0.0, 1), (0.05, 1), (0.11, 2), (0.15, 2), (9.0, 3)]:
+        keeper.now = 1000.0 + seconds
+        for _ in range(100):
+            assert outlook.heard(nobody, done) == []
+        assert keeper.compared == compared
+    # No clock of the kind goes back; one that does is not waited for.
+    keeper.now = 5.0
+    outlook.heard(nobody, done)
+    assert keeper.compared == 4
+
+
+@pytest.mark.parametrize("by", [DAY, -DAY, 40 * DAY, 366 * DAY, HOUR * 13], ids=str)
+@pytest.mark.fault(42, 43)
+async def test_a_clock_that_jumps_in_mid_run_brings_no_call_more(tmp_path, by):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+        world.on_call[2] = lambda: jump(world, by)
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 75
+        assert world.by_day() == {"2026-03-02": 5}
+        assert len(world.calls) == 5
+        assert len(steps_told(world)) == 1
+        assert "--trust-clock" in steps_told(world)[0]
+        assert evidence(world).count("clock") == 1
+
+
+@pytest.mark.fault(42)
+async def test_a_run_after_the_jump_makes_no_call_either(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+        world.on_call[2] = lambda: jump(world, DAY)
+        await world.run()
+        for _ in range(2):
+            another_process(world)
+            assert (await world.run()).exit_code == 75
+        world.check()
+        assert len(world.calls) == 5
+
+
+@pytest.mark.fault(42)
+async def test_a_clock_that_jumps_between_two_runs_brings_no_call_more(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+        await world.run()
+        jump(world, DAY)
+        another_process(world)
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 75
+        assert len(world.calls) == 5
+        assert len(steps_told(world)) == 1
+
+
+@pytest.mark.fault(42, 43)
+async def test_the_days_of_a_long_run_are_the_services_though_the_clock_is_wrong(
+    tmp_path,
+):
+    async with a_telling_world(tmp_path, limit=4, nap=LONG) as world:
+        world.submit(14)
+        world.on_call[2] = lambda: jump(world, DAY)
+        world.on_call[7] = lambda: jump(world, -3 * DAY)
+        outcome = await world.run(wait=True)
+        world.check()
+        assert outcome.exit_code == 0
+        assert list(world.by_day().values()) == [4, 4, 4, 2]
+        assert "refused" not in {call.outcome for call in world.calls}
+        # Once for each jump, however long the run goes on.
+        assert len(steps_told(world)) == 2
+
+
+async def test_a_jump_that_the_services_clock_confirms_is_gone_by(tmp_path):
+    """The machine's clock was a day behind, and is set right."""
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.clock.off = -DAY
+        world.submit(20)
+        world.on_call[2] = lambda: jump(world, DAY)
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 75
+        # Five of the day that it was taken for, and those of the day that it is.
+        assert steps_told(world) == []
+        assert world.by_day() == {"2026-03-02": 5}
+        assert world.used()["2026-03-02"] >= 2
+
+
+async def test_a_service_that_comes_round_is_believed_and_the_user_is_told(tmp_path):
+    async with a_telling_world(tmp_path, limit=50) as world:
+        standin, clock = world.standin, world.clock
+        world.submit(20)
+        world.on_call[2] = lambda: jump(world, DAY)
+
+        def come_round() -> None:
+            standin.says = clock.now
+
+        world.on_call[8] = come_round
+        outcome = await world.run(concurrency=1)
+        world.check()
+        assert outcome.exit_code == 0
+        assert len(steps_told(world)) == 1
+        assert [note for note in world.notes if "agrees" in note] == world.notes[1:]
+
+
+@pytest.mark.fault(42)
+async def test_without_a_word_of_the_service_a_jump_is_not_believed(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.standin.says = None
+        world.submit(20)
+        world.on_call[2] = lambda: jump(world, DAY)
+        assert (await world.run()).exit_code == 75
+        world.check()
+        assert len(world.calls) == 5
+        assert len(steps_told(world)) == 1
+
+
+async def test_a_machine_that_slept_tells_nothing(tmp_path):
+    async with a_telling_world(tmp_path, limit=5, nap=LONG) as world:
+        world.submit(8)
+
+        def sleep() -> None:
+            world.clock.time += 3 * HOUR
+
+        world.on_call[2] = sleep
+        assert (await world.run(wait=True)).exit_code == 0
+        world.check()
+        assert world.notes == []
+
+
+async def test_a_small_correction_tells_nothing(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(8)
+        world.on_call[2] = lambda: jump(world, timedelta(seconds=29))
+        assert (await world.run()).exit_code == 75
+        world.check()
+        assert world.notes == []
+
+
+async def test_the_user_may_say_that_the_clock_is_right(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+        await world.run()
+        jump(world, DAY)
+        # The service sees it so, but has no Date to say it with.
+        world.standin.shift = DAY
+        world.standin.says = None
+        another_process(world)
+        work.trust_clock(world.service)
+        assert (await world.run()).exit_code == 75
+        world.check()
+        assert world.by_day() == {"2026-03-02": 5, "2026-03-03": 5}
+        assert steps_told(world) == []
+
+
+# A machine that starts anew, with a clock that is wrong
+
+
+async def test_after_a_new_start_the_services_clock_is_gone_by(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+        await world.run()
+        jump(world, DAY)
+        the_machine_starts_anew(world)
+        outcome = await world.run()
+        world.check()
+        assert outcome.exit_code == 75
+        assert len(world.calls) == 5
+
+
+async def test_after_a_new_start_a_clock_that_is_right_goes_on(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(9)
+        await world.run()
+        world.clock.time += DAY
+        the_machine_starts_anew(world)
+        assert (await world.run()).exit_code == 0
+        world.check()
+        assert world.notes == []
+
+
+async def test_a_doubt_outlives_a_run_that_heard_nothing(tmp_path):
+    """The first run after the start had no network; the second one has."""
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+        await world.run()
+        says, world.standin.says = world.standin.says, None
+        jump(world, DAY)
+        the_machine_starts_anew(world)
+        await world.run(max_calls=0)
+        world.standin.says = says
+        another_process(world)
+        assert (await world.run()).exit_code == 75
+        world.check()
+        assert len(world.calls) == 5
