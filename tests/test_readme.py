@@ -15,7 +15,7 @@ import typer.main
 from batch import config
 from batch.cli.app import app
 from batch.jobfile import read_jobfile
-from batch.standin import FAULTS
+from batch.standin.faults import FAULTS
 
 ROOT = Path(__file__).parent.parent
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"

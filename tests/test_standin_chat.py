@@ -8,7 +8,7 @@ from typing import Any
 import openai
 import pytest
 
-from batch.standin import Standin
+from batch.standin.service import Standin
 
 MODEL = "gpt-oss-20b"
 ASKED: dict[str, Any] = {

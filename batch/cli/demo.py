@@ -23,8 +23,8 @@ from batch.places import carried
 from batch.service import exporting, reading, submission, work
 from batch.service.context import Service
 from batch.service.ordering import make_order
-from batch.service.work import Outcome
-from batch.standin import Standin
+from batch.service.runs import Outcome
+from batch.standin.service import Standin
 
 ROWS = 60
 LIMIT = 40

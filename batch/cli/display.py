@@ -22,7 +22,7 @@ from batch.core.plain import plain
 from batch.core.quota import FOREVER
 from batch.runner.values import Progress
 from batch.service.reading import longest
-from batch.service.work import Run
+from batch.service.runs import Run
 
 #: Seconds between pictures, and between plain lines.
 FRAME = 0.125

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from batch.core.standing import Standing
     from batch.runner.values import Ending
     from batch.service.context import Service
-    from batch.service.work import Outcome
+    from batch.service.runs import Outcome
 
 
 def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None:

@@ -14,7 +14,7 @@ from batch.errors import UsageError
 if TYPE_CHECKING:
     from batch.core.model import Job
     from batch.service.context import Service
-    from batch.service.work import Outcome, Run
+    from batch.service.runs import Outcome, Run
 
 CLUSTERS = ("ray",)
 #: Runners, unless the user says how many.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from batch.core.model import Job
     from batch.runner.values import Options
     from batch.service.context import Service
-    from batch.service.work import Outcome, Run
+    from batch.service.runs import Outcome, Run
 
 
 def run(
@@ -175,9 +175,9 @@ async def watched(
 ) -> "Outcome":
     """Run, listening to signals, and show how it goes; `hands`: on a cluster."""
     from batch.cli.display import shown
-    from batch.service import work
+    from batch.service import runs, work
 
-    handle, run = (hands.handle, hands.run) if hands else (work.Run(), work.run)
+    handle, run = (hands.handle, hands.run) if hands else (runs.Run(), work.run)
     _listen(handle)
     live = console.err().is_terminal and not quiet
     async with shown(handle, service.time, live=live, quiet=quiet) as notify:

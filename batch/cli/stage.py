@@ -42,7 +42,8 @@ def standin(
 
     from batch import zones
     from batch.errors import UsageError
-    from batch.standin import Standin, parse_faults
+    from batch.standin.faults import parse_faults
+    from batch.standin.service import Standin
 
     faults, always = parse_faults(fault or [])
     place = zones.zone(zone)
@@ -65,7 +66,7 @@ async def _serve(service: object, port: int) -> None:
     import asyncio
     import signal
 
-    from batch.standin import Standin
+    from batch.standin.service import Standin
 
     assert isinstance(service, Standin)
     url = await service.start(port)

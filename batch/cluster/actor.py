@@ -28,7 +28,7 @@ from batch.core.model import Job
 from batch.errors import KeyRefusedError, QuotabatchError
 from batch.keys import ANY_PROVIDER
 from batch.providers.profiles import Profile
-from batch.service import limits, work
+from batch.service import limits, runs, work
 from batch.service.context import Service
 from batch.store import jobs
 
@@ -45,7 +45,7 @@ class Runner:
         # What libraries log is no word for a user, and may hold a key.
         logging.lastResort = None
         logging.raiseExceptions = False
-        self._handle = work.Run()
+        self._handle = runs.Run()
         self._notices: list[str] = []
         self._has_aborted = False
 

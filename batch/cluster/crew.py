@@ -30,7 +30,7 @@ from batch.errors import ClusterError, QuotabatchError, RunnerError
 from batch.runner.values import Options, Progress
 from batch.service import work
 from batch.service.context import Service
-from batch.service.work import Outcome
+from batch.service.runs import Outcome
 from batch.store import runners
 
 T = TypeVar("T")

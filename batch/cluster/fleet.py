@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from batch.service.work import Run
+from batch.service.runs import Run
 
 
 class Bell:

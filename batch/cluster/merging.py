@@ -13,7 +13,7 @@ from batch.cluster.values import Glance
 from batch.core.quota import FOREVER
 from batch.core.standing import Standing
 from batch.runner.values import Ending, Progress
-from batch.service.work import GRAVITY, Outcome
+from batch.service.runs import GRAVITY, Outcome
 
 
 def merge(

@@ -15,7 +15,7 @@ from batch.core.statements import Statement, number
 from batch.core.waits import parse_wait
 
 if TYPE_CHECKING:
-    from batch.providers.base import Line
+    from batch.providers.aside import Aside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class BalanceError(Exception):
 
 
 async def ask_balance(
-    line: Line,
+    aside: Aside,
     balance: Balance,
     key: str | None,
     quotas: tuple[Quota, ...],
@@ -65,7 +65,7 @@ async def ask_balance(
         for name, value in balance.headers.items()
     }
     try:
-        status, body = await line.get(balance.url, headers)
+        status, body = await aside.get(balance.url, headers)
     except OSError as error:
         raise BalanceError(f"its balance cannot be read: {error}") from None
     if status != 200:

@@ -11,8 +11,9 @@ import orjson
 from batch.core.model import Failure, Reply
 from batch.core.statements import Statement
 from batch.providers.balance import ask_balance
-from batch.providers.base import NONE, Decoder, Line, OnText
+from batch.providers.base import NONE, Decoder, OnText
 from batch.providers.bounds import Bounds
+from batch.providers.line import Line
 from batch.providers.profiles import Profile
 
 
@@ -54,17 +55,17 @@ class Way:
         return await self._line.post(self._url, data, decoder, on_text)
 
     async def time(self) -> datetime | None:
-        return await self._line.time(self.profile.base_url)
+        return await self._line.aside.time(self.profile.base_url)
 
     async def reach(self) -> datetime | None:
-        return await self._line.reach(self.profile.base_url)
+        return await self._line.aside.reach(self.profile.base_url)
 
     async def balance(self, now: datetime) -> Statement | None:
         profile = self.profile
         if profile.balance is None:
             return None
         return await ask_balance(
-            self._line, profile.balance, self.key, profile.quotas, now
+            self._line.aside, profile.balance, self.key, profile.quotas, now
         )
 
     async def close(self) -> None:

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 
 from batch.core.model import Claim, Reply
 from batch.core.statements import Statement, in_headers
+from batch.providers.aside import http_date
 from batch.providers.balance import BalanceError
-from batch.providers.base import Endpoint, http_date
+from batch.providers.base import Endpoint
 from batch.runner import endings
 from batch.runner.trade import Trade
 from batch.store.evidence import Decision

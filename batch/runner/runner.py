@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
 from batch.core.model import (
     Claim,
@@ -26,7 +25,7 @@ from batch.core.statements import Statement, in_refusal
 from batch.core.verdict import Rules, Verdict, VerdictKind, judge
 from batch.errors import StoreAwayError, StoreError
 from batch.providers.base import Endpoint
-from batch.runner import endings
+from batch.runner import endings, waiting
 from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
 from batch.runner.pace import Pace
@@ -98,7 +97,7 @@ class Runner:
     async def run(self) -> Ending:
         """Work until the queue is dry, the credits are gone, or something stops it."""
         try:
-            await self._unless_ended(self._outlook.begin())
+            await waiting.unless(self._ends, self._outlook.begin())
             self.progress.ending = await self._work()
             return self.progress.ending
         except Exception as error:
@@ -174,7 +173,7 @@ class Runner:
         return renewed
 
     async def pause(self, seconds: float) -> None:
-        await self._sleep(seconds, self._ends)
+        await waiting.sleep(self._clock, seconds, until=self._ends)
         if self._ending is not None:
             raise NoMoreAttemptsError
 
@@ -188,7 +187,7 @@ class Runner:
                 self._outage.meet(error, len(self._under_way()))
                 if self._ending is not None:
                     raise
-                await self._sleep(RECONNECT, self._ends)
+                await waiting.sleep(self._clock, RECONNECT, until=self._ends)
                 continue
             if ending is not None:
                 return ending
@@ -352,32 +351,8 @@ class Runner:
         return True
 
     async def _nap(self, seconds: float) -> None:
-        await self._sleep(seconds, self._tray.wake)
+        await waiting.sleep(self._clock, seconds, until=self._tray.wake)
         self._tray.wake.clear()
-
-    async def _sleep(self, seconds: float, event: asyncio.Event) -> None:
-        """Wait for the event, but no longer than this."""
-        if event.is_set():
-            return
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        waiting = asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait((sleeping, waiting), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            waiting.cancel()
-
-    async def _unless_ended(self, doing: Coroutine[Any, Any, None]) -> None:
-        """Do this, as long as nobody ends the run."""
-        task = asyncio.ensure_future(doing)
-        waiting = asyncio.ensure_future(self._ends.wait())
-        try:
-            await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
     def _on_text(self, claim: Claim, text: str) -> None:
         self.progress.stream(claim.custom_id, text)

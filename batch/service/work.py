@@ -6,8 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,63 +20,15 @@ from batch.providers import endpoints
 from batch.providers.profiles import Profile
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
-from batch.runner.values import Ending, Options, Progress
+from batch.runner.values import Ending, Options
 from batch.service import living
 from batch.service.context import Service
+from batch.service.runs import Outcome, Run, exit_code
 from batch.store import audit, clocks, jobs, ledger, realign, room, runners, states
 from batch.store.purse import Holder
 
 #: Up to so many requests are counted before the first call.
 COUNTED_AT_ONCE = 100_000
-#: Which ending speaks for the run, where accounts ended differently.
-GRAVITY = (130, 143, 129, 77, 78, 69, 75)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a run went."""
-
-    exit_code: int
-    #: By provider.
-    endings: dict[str, Ending]
-    progress: dict[str, Progress]
-    jobs: list[tuple[Job, Counts]]
-    seconds: float
-
-
-@dataclass
-class Run:
-    """A run in progress: look at it, or interrupt it."""
-
-    progress: list[Progress] = field(default_factory=list)
-    #: Counts the requests as they are now.
-    count: Callable[[], Counts] = Counts
-    started: float = 0.0
-    #: The jobs that there were at its beginning.
-    known: set[int] = field(default_factory=set)
-    runners: list[Runner] = field(default_factory=list)
-    _signals: int = 0
-
-    @cached_property
-    def counts(self) -> Counts:
-        """Where the requests stood when the run began, counted at the first look.
-
-        Whoever does not look does not wait for it: millions take a while to count.
-        """
-        now = self.count()
-        done = sum(one.completed for one in self.progress)
-        failed = sum(one.failed for one in self.progress)
-        return replace(now, completed=now.completed - done, failed=now.failed - failed)
-
-    def interrupt(self, exit_code: int) -> bool:
-        """Drain at the first word, abort at the second; whether it is the first."""
-        self._signals += 1
-        for runner in self.runners:
-            if self._signals == 1:
-                runner.drain(Ending(exit_code=exit_code, message="interrupted"))
-            else:
-                runner.abort()
-        return self._signals == 1
 
 
 def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
@@ -170,7 +121,7 @@ def concluded(
     since = [] if narrowed else _since(service, handle.known, names)
     counted = _count_each(service, [*chosen, *since])
     return Outcome(
-        exit_code=_exit_code(endings, [counts for _, counts in counted]),
+        exit_code=exit_code(endings, [counts for _, counts in counted]),
         endings=dict(zip(names, endings, strict=True)),
         progress=dict(zip(names, handle.progress, strict=True)),
         jobs=counted,
@@ -331,14 +282,3 @@ def _count_each(service: Service, chosen: Sequence[Job]) -> list[tuple[Job, Coun
     with service.database.reading() as connection:
         fresh = jobs.listed(connection, ids=ids)
         return [(job, states.counts(connection, job)) for job in fresh]
-
-
-def _exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:
-    codes = {ending.exit_code for ending in endings}
-    if not any(one.left for one in counts):
-        # The last credit of a window, or of --max-calls, may have been the last call.
-        codes.discard(75)
-    for code in GRAVITY:
-        if code in codes:
-            return code
-    return 1 if any(one.failed for one in counts) else 0

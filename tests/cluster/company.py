@@ -19,7 +19,7 @@ from batch.cluster.values import Facts, Glance, Look, Order, Report, Word
 from batch.core.model import Failure
 from batch.core.template import Template
 from batch.runner.values import Ending, Options
-from batch.service import submission, work
+from batch.service import runs, submission, work
 from batch.service.context import Service
 from batch.service.order import Order as Wanted
 
@@ -138,7 +138,7 @@ class Company:
         """Of those that worked."""
         return [one.order for one in self.players if one.order is not None]
 
-    async def run(self, number: int, **options: Any) -> work.Outcome:
+    async def run(self, number: int, **options: Any) -> runs.Outcome:
         chosen = work.chosen_jobs(self.service, [])
         return await crew.run(
             self.service,

@@ -16,7 +16,7 @@ from batch import keys
 from batch.cluster import actor
 from batch.cluster.values import Machine, Order, Word, abroad
 from batch.runner.values import Ending, Options
-from batch.standin import Standin
+from batch.standin.service import Standin
 from batch.store import audit
 
 KEY = "sk-canary-0123456789"

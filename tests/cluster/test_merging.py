@@ -13,7 +13,7 @@ from batch.core.model import Counts
 from batch.core.quota import Quota, WindowKind
 from batch.core.standing import Standing
 from batch.runner.values import Ending, Progress
-from batch.service.work import Outcome
+from batch.service.runs import Outcome
 
 QUOTA = Quota(name="daily", limit=20, kind=WindowKind.DAY)
 DONE = Ending(exit_code=0)

@@ -19,7 +19,7 @@ from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from batch.clock import SystemClock
-from batch.standin import Call, Standin
+from batch.standin.service import Call, Standin
 
 COMMAND = Path(sys.executable).with_name("quotabatch")
 DRIVER = Path(__file__).with_name("driver.py")

@@ -18,7 +18,7 @@ from stage import KEY, MODEL, Stage
 from test_story_batchfiles import Listener, body, jsonl, line
 from test_story_openai import configure
 
-from batch.standin import echo
+from batch.standin.service import echo
 
 OUTPUT = ("--format", "openai")
 

@@ -11,7 +11,7 @@ import pytest
 from stage import MODEL, Stage
 from test_story_openai import configure
 
-from batch.standin import echo
+from batch.standin.service import echo
 
 CHAT = "/v1/chat/completions"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from stage import KEY, Served, Stage, wait_until
 
-from batch.standin import Standin
+from batch.standin.service import Standin
 
 pytestmark = pytest.mark.heavy
 

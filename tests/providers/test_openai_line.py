@@ -23,7 +23,7 @@ from chatting import whole as whole_reply
 from cutting import cut_everywhere
 
 from batch.core.model import Completion, Failure, Reply
-from batch.providers import base
+from batch.providers import line as its_line
 from batch.providers.bounds import Bounds
 from batch.providers.openai import OpenaiEndpoint
 
@@ -95,7 +95,7 @@ async def test_an_answer_that_has_its_end_is_one_however_the_connection_ends(scr
 
 async def test_what_comes_behind_an_answer_is_not_waited_for_long(monkeypatch):
     """Who waited for its end would wait for an hour."""
-    monkeypatch.setattr(base, "AFTER_END", 0.1)
+    monkeypatch.setattr(its_line, "AFTER_END", 0.1)
     bounds = Bounds(silence=3600, total=3600)
     script = [in_chunks(EVENTS), Drip(b"8\r\n: ping\n\n\r\n", 0.05)]
     assert await asked(script, bounds) == answer(TEXT)

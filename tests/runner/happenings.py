@@ -8,7 +8,7 @@ from typing import Any
 
 from world import World
 
-from batch.standin import echo
+from batch.standin.service import echo
 
 #: The reset after NOON, and the guard that follows it.
 RESET = datetime(2026, 3, 3, tzinfo=UTC)

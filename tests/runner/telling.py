@@ -18,7 +18,7 @@ from clockwork import ManualClock
 from world import World, _let_time_stand_still, a_world
 
 from batch.service.context import Service
-from batch.standin import Standin
+from batch.standin.service import Standin
 
 DAY = timedelta(days=1)
 

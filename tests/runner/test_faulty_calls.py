@@ -9,7 +9,7 @@ from happenings import PASSING, sorry_for
 from world import a_world
 
 from batch.service import upkeep
-from batch.standin import FAULTS
+from batch.standin.faults import FAULTS
 
 
 def test_every_fault_has_its_story():

@@ -11,7 +11,7 @@ from aiohttp import web
 from happenings import LONG, OPENS, RESET
 from world import a_world
 
-from batch.standin import Standin
+from batch.standin.service import Standin
 
 
 async def test_the_first_call_goes_alone(tmp_path):

@@ -18,7 +18,7 @@ from clockwork import NOON
 from world import KEY, World, a_world
 
 from batch.providers.profiles import merged
-from batch.standin import Call, Standin
+from batch.standin.service import Call, Standin
 
 #: Seconds that a day's refusal is followed by no call at all: nobody naps shorter.
 LONG = 3600.0

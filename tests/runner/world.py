@@ -27,10 +27,10 @@ from batch.providers import endpoints
 from batch.providers.base import Endpoint, OnText
 from batch.runner import runner
 from batch.runner.values import Options
-from batch.service import exporting, submission, work
+from batch.service import exporting, runs, submission, work
 from batch.service.context import Service
 from batch.service.order import Order
-from batch.standin import Call, Standin
+from batch.standin.service import Call, Standin
 from batch.store.engine import Database
 
 KEY = "sk-canary-0123456789abcdef"
@@ -87,7 +87,7 @@ class World:
         self.service = service
         self.clock = clock
         self.standin = standin
-        self.handle = work.Run()
+        self.handle = runs.Run()
         self.notes: list[str] = []
         self.in_flight = 0
         self.most_in_flight = 0
@@ -134,9 +134,9 @@ class World:
         narrowed: bool = True,
         show_text: bool = False,
         **options: Any,
-    ) -> work.Outcome:
+    ) -> runs.Outcome:
         """Run these jobs, else all that have work to do."""
-        self.handle = work.Run()
+        self.handle = runs.Run()
         return await work.run(
             self.service,
             work.chosen_jobs(self.service, [str(job.id) for job in jobs]),

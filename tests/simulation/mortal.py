@@ -14,7 +14,7 @@ from writer import Gone, Writer
 from batch.errors import QuotabatchError
 from batch.presence import Presence
 from batch.runner.values import Options
-from batch.service import work
+from batch.service import runs, work
 from batch.service.context import Service
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ class Mortal:
         #: What can be known to have gone wrong with it from outside.
         self.signals = 0
         self.faults = 0
-        self.outcome: work.Outcome | None = None
+        self.outcome: runs.Outcome | None = None
         self.error: QuotabatchError | None = None
         self.notes: list[str] = []
         self._realm = realm
         self._keep = realm.plot.keep
         self._options = Options(**options)
-        self._run = work.Run()
+        self._run = runs.Run()
         self._service: House | None = None
         context = copy_context()
         context.run(OWNER.set, self)

@@ -8,10 +8,8 @@ whoever wants to know the truth asks it, not us. It shares no code with the prod
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import format_datetime
@@ -19,32 +17,17 @@ from typing import Any
 
 from aiohttp import web
 
-from batch import standin_chat as chat
 from batch.clock import Clock, SystemClock
 from batch.errors import UsageError
-
-#: Faults that a script may name, and what they do.
-FAULTS = {
-    "error": "an error object inside a 200 reply (error:CODE, default 500)",
-    "late_error": "some text, then an error object",
-    "exhausted": "the refusal of a used-up quota (code 4002)",
-    "http": "an HTTP error (http:STATUS, default 503)",
-    "html": "an HTML page",
-    "empty": "an empty body",
-    "cut": "half the answer, then the connection is cut",
-    "drop": "the connection is closed before a reply",
-    "stall": "half the answer, then silence",
-    "latin1": "bytes that are not UTF-8",
-    "redirect": "a redirect elsewhere",
-    "finish": "an end for this reason (finish:length), or for none; openai only",
-}
+from batch.standin import chat
+from batch.standin.http import body_of, cut, fault_in_body, messages_of, refusal
 
 Answer = Callable[[Mapping[str, Any]], str]
 
 
 def echo(body: Mapping[str, Any]) -> str:
     """The default answer: says which prompt it is for, so that tests can tell."""
-    prompt = _messages(body)[-1]["content"]
+    prompt = messages_of(body)[-1]["content"]
     return f"[{body.get('model')}] 答：{prompt}"
 
 
@@ -74,7 +57,7 @@ class Standin:
     latency: float = 0.0
     pace: float = 0.0
     chunks: int = 8
-    #: By the call's number (from 1): a fault of FAULTS.
+    #: By the call's number (from 1): one of standin.faults.
     faults: Mapping[int, str] = field(default_factory=dict)
     #: A fault for every call that the script says nothing about.
     always: str = ""
@@ -122,27 +105,27 @@ class Standin:
             self._runner = None
 
     async def _llm(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+        body = await body_of(request)
         fault, outcome = self._receive(body, body.get("api_key"))
         match outcome:
             case "answered":
                 return await self._stream(request, self.answer(body))
             case "refused":
-                return _error("4002", "额度不足 (insufficient credits)")
+                return fault_in_body("4002", "额度不足 (insufficient credits)")
             case "bad_key":
-                return _error("4003", "鉴权失败 (authentication failed)")
+                return fault_in_body("4003", "鉴权失败 (authentication failed)")
             case _:
                 return await self._misbehave(request, body, fault)
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
-        body = await _body(request)
+        body = await body_of(request)
         key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         fault, outcome = self._receive(body, key)
         name, _, detail = fault.partition(":")
         reply = chat.Reply(
             number=len(self.calls),
             model=str(body.get("model")),
-            prompt=chat.prompt_of(_messages(body)),
+            prompt=chat.prompt_of(messages_of(body)),
             text="" if outcome == "empty" else self.answer(body),
             finish_reason=(detail or None) if outcome == "finish" else "stop",
         )
@@ -151,13 +134,13 @@ class Standin:
                 return await self._tell(request, body, reply)
             case "refused" | "exhausted":
                 message = f"Rate limit reached: {self.limit} requests per day"
-                return _refusal(429, message, "rate_limit_exceeded", "requests")
+                return refusal(429, message, "rate_limit_exceeded", "requests")
             case "bad_key":
                 message = "Incorrect API key provided"
                 kind = "invalid_request_error"
-                return _refusal(401, message, "invalid_api_key", kind)
+                return refusal(401, message, "invalid_api_key", kind)
             case "http":
-                return _refusal(int(detail or 503), "try again later", None, "error")
+                return refusal(int(detail or 503), "try again later", None, "error")
             case "error" | "late_error" | "cut" | "stall" | "latin1":
                 return await self._break_off(request, body, reply, name, detail)
             case _:
@@ -197,7 +180,7 @@ class Standin:
             case "stall":
                 await asyncio.Event().wait()
             case "cut":
-                _cut(request)
+                cut(request)
             case "latin1":
                 await response.write("data: déjà vu\n\n".encode("latin-1"))
             case _:
@@ -219,7 +202,7 @@ class Standin:
             at=self._now(),
             day=self._today(),
             model=str(body.get("model")),
-            prompt=str(_messages(body)[-1]["content"]),
+            prompt=str(messages_of(body)[-1]["content"]),
             outcome=outcome,
         )
         self.calls.append(call)
@@ -235,12 +218,12 @@ class Standin:
         half = text[: max(1, len(text) // 2)]
         match name:
             case "error":
-                return _error(detail or "500", "系统错误 (system error)")
+                return fault_in_body(detail or "500", "系统错误 (system error)")
             case "late_error":
                 error = '{"success": false, "message": "系统错误", "code": 500}'
                 return await self._stream(request, half + error)
             case "exhausted":
-                return _error("4002", "额度不足 (insufficient credits)")
+                return fault_in_body("4002", "额度不足 (insufficient credits)")
             case "http":
                 return web.Response(status=int(detail or 503), text="try again later")
             case "html":
@@ -256,14 +239,14 @@ class Standin:
             case "redirect":
                 raise web.HTTPFound("http://127.0.0.1:9/elsewhere")
             case "drop":
-                _cut(request)
+                cut(request)
                 return web.Response()
             case "cut" | "stall":
                 response = await self._begin(request)
                 await response.write(half.encode())
                 if name == "stall":
                     await asyncio.Event().wait()
-                _cut(request)
+                cut(request)
                 return response
             case _:
                 raise UsageError(f"no fault is called {name!r}")
@@ -326,60 +309,3 @@ class Standin:
 
     def _today(self) -> str:
         return self._now().astimezone(self.zone).date().isoformat()
-
-
-def parse_faults(scripts: Sequence[str]) -> tuple[dict[int, str], str]:
-    """ "3=cut,5=error:4001,*=http:503" to by number, and the one for the rest."""
-    faults: dict[int, str] = {}
-    always = ""
-    for item in ",".join(scripts).split(","):
-        if not item:
-            continue
-        number, found, fault = item.partition("=")
-        if not found or fault.partition(":")[0] not in FAULTS:
-            names = ", ".join(FAULTS)
-            raise UsageError(f"{item!r} is not NUMBER=FAULT; the faults are: {names}")
-        name, _, detail = fault.partition(":")
-        if name == "http" and detail and not re.fullmatch("[45][0-9][0-9]", detail):
-            raise UsageError(f"{item!r}: {detail!r} is not an HTTP error such as 503")
-        if number == "*":
-            always = fault
-        elif number.isdigit():
-            faults[int(number)] = fault
-        else:
-            raise UsageError(f"{item!r}: {number!r} is not a call's number or *")
-    return faults, always
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        body = await request.json()
-    except ValueError:
-        raise web.HTTPBadRequest(text="not JSON") from None
-    if not isinstance(body, dict):
-        raise web.HTTPBadRequest(text="not an object")
-    return body
-
-
-def _messages(body: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    found = body.get("message") or body.get("messages")
-    return found if isinstance(found, list) and found else [{"content": ""}]
-
-
-def _error(code: str, message: str) -> web.Response:
-    # As the platform has it: 200, and the code as a number.
-    number = int(code) if code.isdigit() else code
-    text = json.dumps(
-        {"success": False, "message": message, "code": number}, ensure_ascii=False
-    )
-    return web.Response(text=text)
-
-
-def _refusal(status: int, message: str, code: str | None, kind: str) -> web.Response:
-    return web.json_response(chat.error(message, code, kind), status=status)
-
-
-def _cut(request: web.Request) -> None:
-    transport = request.transport
-    if transport is not None:
-        transport.abort()

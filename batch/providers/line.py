@@ -1,0 +1,238 @@
+"""The way to an endpoint: one POST, its bytes to a decoder, every fault to a Failure.
+
+One attempt is one HTTP request: nothing is retried, redirected or decompressed here.
+Errors of the HTTP client hold the key in their repr; none of them leaves this room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+import aiohttp
+
+from batch.core.model import Failure, Reply
+from batch.core.plain import Veil, plain, redact
+from batch.providers.aside import Aside, read_at_most
+from batch.providers.base import CancelledUnsentError, Decoder, OnText
+from batch.providers.bounds import Bounds
+from batch.providers.faults import named
+from batch.providers.patience import FOREVER, Patience, Watch
+from batch.providers.refusals import refused
+from batch.providers.wire import Incoming, Sending, Wire
+
+#: What is read of the body of a refusal, bytes.
+REFUSAL_READ = 64 * 1024
+#: How long it is waited for, seconds.
+REFUSAL_WAIT = 2.0
+#: How long is waited for what comes behind an answer, its usage, seconds.
+AFTER_END = 5.0
+
+
+class Line:
+    """The HTTP side of an endpoint: a session, its bounds, and the key to hide."""
+
+    def __init__(
+        self,
+        *,
+        pooled: bool,
+        bounds: Bounds,
+        key: str | None,
+        headers: Mapping[str, str],
+        kept: Collection[str] = (),
+    ) -> None:
+        """`headers`: of every call. `kept`: those of an answer that are wanted."""
+        # To ask for it at each call is a system call each time, up to Python 3.11.
+        self._loop = asyncio.get_running_loop()
+        self._watch = Watch(self._loop)
+        self._bounds = bounds
+        self._key = key
+        #: Those of an answer's headers that are kept, lower case.
+        self._kept_headers = frozenset(kept) | {"date"}
+        own = {"User-Agent": "quotabatch", "Accept-Encoding": "identity"}
+        # A kept connection that the server has closed in the meantime costs a credit
+        # for nothing: profiles with a small quota take a fresh one a call.
+        connector = aiohttp.TCPConnector(limit=0, force_close=not pooled)
+        connect = min(bounds.connect, bounds.first_byte, bounds.total)
+        self._wire = Wire(connector, {**own, **headers}, connect)
+        #: For what is asked beside the calls.
+        self.aside = Aside(connector, bounds.connect, own)
+
+    async def close(self) -> None:
+        self._watch.close()
+        await self.aside.close()
+
+    async def post(
+        self, url: str, body: bytes, decoder: Decoder, on_text: OnText | None
+    ) -> Reply:
+        """Send this, and hand what comes back to the decoder."""
+        sending = Sending(self._loop.time() + self._bounds.total)
+        try:
+            reply = await self._exchange(url, body, decoder, on_text, sending)
+        except asyncio.CancelledError:
+            if sending.begun:
+                raise
+            raise CancelledUnsentError from None
+        except Exception as error:
+            # Not all that it raises is a ClientError; and nothing may leave this room.
+            reply = self._broken(error, decoder, sending)
+        return self._without_key(reply) if isinstance(reply, Failure) else reply
+
+    def _broken(self, error: Exception, decoder: Decoder, sending: Sending) -> Reply:
+        code, message = named(error, sent=sending.begun)
+        now = self._loop.time()
+        if code == "timeout" and now >= sending.ends_at:
+            message = f"no whole answer within {self._bounds.total:g} seconds"
+        return self._settled(decoder, sending.incoming) or _fault(
+            code, message, decoder, sent=sending.begun
+        )
+
+    async def _exchange(
+        self,
+        url: str,
+        body: bytes,
+        decoder: Decoder,
+        on_text: OnText | None,
+        sending: Sending,
+    ) -> Reply:
+        began_at = sending.ends_at - self._bounds.total
+        line = await self._wire.connect(url)
+        patience = Patience(
+            self._watch,
+            line.protocol,
+            min(began_at + self._bounds.first_byte, sending.ends_at),
+        )
+        try:
+            line.send(body, sending)
+            incoming = await line.receive()
+            patience.read(incoming)
+            return await self._read(incoming, patience, decoder, on_text, sending)
+        finally:
+            patience.end()
+            # A reply that was read to its end has let go of it.
+            line.close()
+
+    async def _read(
+        self,
+        incoming: Incoming,
+        patience: Patience,
+        decoder: Decoder,
+        on_text: OnText | None,
+        sending: Sending,
+    ) -> Reply:
+        loop, bounds = self._loop, self._bounds
+        if not _is_plain_answer(incoming):
+            # What a refusal says has bounds of its own.
+            until = patience.until
+            patience.move(FOREVER)
+            refusal = await self._refused(incoming)
+            if refusal is not None:
+                return refusal
+            patience.move(until)
+        sending.incoming = incoming
+        ends_at = sending.ends_at
+        size = 0
+        veil = Veil(self._key) if on_text is not None else None
+        content = incoming.content
+        while data := await content.readany():
+            size += len(data)
+            if size > bounds.size:
+                incoming.close()
+                return self._settled(decoder, incoming) or _fault(
+                    "too_long",
+                    f"the answer is larger than {bounds.size:,} bytes",
+                    decoder,
+                )
+            text = decoder.feed(data)
+            if text and on_text is not None and veil is not None:
+                on_text(veil.feed(text))
+            if content.at_eof():
+                break
+            if decoder.is_complete():
+                ends_at = min(ends_at, loop.time() + AFTER_END)
+            patience.move(min(loop.time() + bounds.silence, ends_at))
+        return self._finished(decoder, incoming, framed=_is_framed(incoming))
+
+    def _finished(self, decoder: Decoder, response: Incoming, *, framed: bool) -> Reply:
+        return decoder.finish(
+            framed=framed,
+            content_type=response.content_type,
+            headers=self._kept(response),
+        )
+
+    def _settled(self, decoder: Decoder, response: Incoming | None) -> Reply | None:
+        """The reply, where the connection broke only after its outcome was settled."""
+        if response is None:
+            return None
+        try:
+            reply = self._finished(decoder, response, framed=False)
+        except Exception:
+            return None
+        return reply if decoder.is_complete() else None
+
+    def _kept(self, response: Incoming) -> dict[str, str]:
+        found = response.headers
+        return {name: found[name] for name in self._kept_headers if name in found}
+
+    async def _refused(self, response: Incoming) -> Failure | None:
+        """The Failure that status and headers amount to; None: read the answer."""
+        key = self._key
+        if 300 <= response.status < 400:
+            target = plain(response.headers.get("Location", "nowhere"), 200, key)
+            return Failure(
+                code="redirect",
+                message=f"the endpoint redirects to {target}, which is not followed: "
+                "set base_url to where the service is now",
+                status=response.status,
+                sent=True,
+            )
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding.lower() not in ("", "identity"):
+            shown = plain(encoding, 20, key).lower()
+            return Failure(
+                code="encoded",
+                message=f"the reply is compressed ({shown}), though we asked for it "
+                "plain",
+                status=response.status,
+                sent=True,
+            )
+        if response.status == 200:
+            return None
+        wait = min(REFUSAL_WAIT, self._bounds.silence / 2)
+        data = await read_at_most(response, REFUSAL_READ, wait)
+        text = data.decode("utf-8", "replace")
+        return refused(
+            response.status,
+            response.headers,
+            text,
+            reason=response.reason or "",
+            content_type=response.content_type,
+            key=key,
+        )
+
+    def _without_key(self, failure: Failure) -> Failure:
+        code = failure.endpoint_code
+        return replace(
+            failure,
+            message=redact(failure.message, self._key),
+            endpoint_code=None if code is None else redact(code, self._key),
+            headers={k: redact(v, self._key) for k, v in failure.headers.items()},
+            partial=redact(failure.partial, self._key, cut=True),
+        )
+
+
+def _fault(code: str, message: str, decoder: Decoder, *, sent: bool = True) -> Failure:
+    return Failure(code=code, message=message, sent=sent, partial=decoder.partial())
+
+
+def _is_plain_answer(response: Incoming) -> bool:
+    """Whether neither its status nor its encoding needs a closer look."""
+    return response.status == 200 and "Content-Encoding" not in response.headers
+
+
+def _is_framed(response: Incoming) -> bool:
+    """Whether the reply's end was marked; else only the connection's end tells it."""
+    headers = response.headers
+    transfer = headers.get("Transfer-Encoding", "")
+    return "Content-Length" in headers or "chunked" in transfer.lower()

@@ -1,0 +1,73 @@
+"""A run: while it goes on, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from batch.core.model import Counts, Job
+from batch.runner.runner import Runner
+from batch.runner.values import Ending, Progress
+
+#: Which ending speaks for the run, where accounts ended differently.
+GRAVITY = (130, 143, 129, 77, 78, 69, 75)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a run went."""
+
+    exit_code: int
+    #: By provider.
+    endings: dict[str, Ending]
+    progress: dict[str, Progress]
+    jobs: list[tuple[Job, Counts]]
+    seconds: float
+
+
+@dataclass
+class Run:
+    """A run in progress: look at it, or interrupt it."""
+
+    progress: list[Progress] = field(default_factory=list)
+    #: Counts the requests as they are now.
+    count: Callable[[], Counts] = Counts
+    started: float = 0.0
+    #: The jobs that there were at its beginning.
+    known: set[int] = field(default_factory=set)
+    runners: list[Runner] = field(default_factory=list)
+    _signals: int = 0
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Where the requests stood when the run began, counted at the first look.
+
+        Whoever does not look does not wait for it: millions take a while to count.
+        """
+        now = self.count()
+        done = sum(one.completed for one in self.progress)
+        failed = sum(one.failed for one in self.progress)
+        return replace(now, completed=now.completed - done, failed=now.failed - failed)
+
+    def interrupt(self, exit_code: int) -> bool:
+        """Drain at the first word, abort at the second; whether it is the first."""
+        self._signals += 1
+        for runner in self.runners:
+            if self._signals == 1:
+                runner.drain(Ending(exit_code=exit_code, message="interrupted"))
+            else:
+                runner.abort()
+        return self._signals == 1
+
+
+def exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:
+    """What a run leaves with whose accounts ended so, and whose jobs stand so."""
+    codes = {ending.exit_code for ending in endings}
+    if not any(one.left for one in counts):
+        # The last credit of a window, or of --max-calls, may have been the last call.
+        codes.discard(75)
+    for code in GRAVITY:
+        if code in codes:
+            return code
+    return 1 if any(one.failed for one in counts) else 0
