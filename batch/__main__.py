@@ -16,9 +16,16 @@ def main() -> None:
     # What is loaded lives until the end: to search it for garbage finds none.
     gc.set_threshold(SELDOM, 50, 100)
     # The command line is imported here, so that importing this file costs nothing.
-    from batch.cli.app import call
+    try:
+        from batch.cli.app import call
 
-    sys.exit(call())
+        code = call()
+    except (MemoryError, SystemError):
+        # The second is Python's own, where it found no memory for the first.
+        with contextlib.suppress(OSError):
+            os.write(2, b"Error: out of memory: free some and run again\n")
+        code = 1
+    sys.exit(code)
 
 
 def _fill_gaps() -> None:

@@ -114,6 +114,10 @@ class StoreAwayError(StoreError):
     exit_code = 69
 
 
+class StoreCutError(StoreAwayError):
+    """A connection to the server was cut that was there: another one may be had."""
+
+
 class StoreBusyError(StoreError):
     """A transaction was given up, since others stood in its way: begin it anew."""
 

@@ -144,9 +144,9 @@ class Service:
     def _clear_up_submissions(self, database: Database) -> None:
         """Remove what a submission left behind that was killed half-way."""
         for job_id, name in database.look(jobs.unfinished):
-            with database.reading() as connection:
-                is_held = database.is_held(connection, name)
-            if is_held or presence.is_alive(self.locks, name):
+            if database.read(database.is_held, name) or presence.is_alive(
+                self.locks, name
+            ):
                 continue
             # What writes takes longer to load than looking may take.
             from batch.store import submitting

@@ -82,13 +82,8 @@ class History:
 def job_reports(service: Service, wanted: str | None = None) -> list[JobReport]:
     """Every job, or one; each forecast counts the jobs that come before it."""
     chosen = None if wanted is None else service.job(wanted).id
-    ahead = Ahead()
-    made = []
-    with service.database.looking() as connection:
-        for job in jobs.listed(connection):
-            report = _report(service, connection, job, ahead)
-            if chosen is None or job.id == chosen:
-                made.append(report)
+    found = service.database.look(_job_reports, service)
+    made = [report for report in found if chosen in (None, report.job.id)]
     return sorted(made, key=lambda report: report.job.id)
 
 
@@ -168,10 +163,11 @@ def forecast(
 
     None where the provider is not configured any more.
     """
-    with service.database.looking() as connection:
-        return foresight.foresee_all(
+    return service.database.look(
+        lambda connection: foresight.foresee_all(
             service, connection, provider, more, model=model, daily_cap=daily_cap
         )
+    )
 
 
 def longest(standings: Sequence[Standing]) -> Standing:
@@ -180,6 +176,12 @@ def longest(standings: Sequence[Standing]) -> Standing:
     One whose limit is known comes before those that only count.
     """
     return max(standings, key=lambda one: (one.is_known, one.quota.length))
+
+
+def _job_reports(connection: AnyConnection, service: Service) -> list[JobReport]:
+    """In the order in which they are worked on."""
+    ahead = Ahead()
+    return [_report(service, connection, job, ahead) for job in jobs.listed(connection)]
 
 
 def _report(

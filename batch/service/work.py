@@ -26,6 +26,7 @@ from batch.service.context import Service
 from batch.service.runs import Outcome, Run, exit_code
 from batch.store import audit, clocks, jobs, ledger, realign, room, runners, states
 from batch.store.purse import Holder
+from batch.store.sql import AnyConnection
 
 #: Up to so many requests are counted before the first call.
 COUNTED_AT_ONCE = 100_000
@@ -41,9 +42,8 @@ def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
                     f"job {job.id} ({job.name}) is paused; `quotabatch resume {job.id}`"
                 )
         return named
-    found = service.database.read(jobs.listed, active=True)
-    with service.database.reading() as connection:
-        return [job for job in found if states.has_left(connection, job)]
+    found = service.database.look(jobs.listed, active=True)
+    return [job for job in found if service.database.look(states.has_left, job)]
 
 
 async def run(
@@ -279,6 +279,9 @@ def _counts(service: Service, chosen: Sequence[Job]) -> Counts:
 
 def _count_each(service: Service, chosen: Sequence[Job]) -> list[tuple[Job, Counts]]:
     ids = [job.id for job in chosen]
-    with service.database.reading() as connection:
+
+    def counted(connection: AnyConnection) -> list[tuple[Job, Counts]]:
         fresh = jobs.listed(connection, ids=ids)
         return [(job, states.counts(connection, job)) for job in fresh]
+
+    return service.database.look(counted)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, Typ
 
 from batch.address import Address, Server, beside
 from batch.clock import Clock, SystemClock
-from batch.errors import StoreBusyError
+from batch.errors import StoreBusyError, StoreCutError
 from batch.store import copies
 from batch.store.sql import AnyConnection
 from batch.store.sqlite import File
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C")
 
 #: How often a transaction is begun anew that stood in another's way.
 TRIES = 10
@@ -211,9 +212,11 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Call a store function in a reading transaction of its own."""
-        with self.reading() as connection:
-            return function(connection, *args, **kwargs)
+        """Call a store function in a reading transaction of its own.
+
+        Anew where its connection is cut: nothing was changed.
+        """
+        return _again(self.reading, function, *args, **kwargs)
 
     def look(
         self,
@@ -222,8 +225,7 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         """Like `read`, for what is asked in SQL itself (store.sql)."""
-        with self.looking() as connection:
-            return function(connection, *args, **kwargs)
+        return _again(self.looking, function, *args, **kwargs)
 
     async def run(
         self,
@@ -240,3 +242,20 @@ class Database:
             self._writer, lambda: self.write(function, *args, **kwargs)
         )
         return await asyncio.shield(call)
+
+
+def _again(
+    view: Callable[[], AbstractContextManager[C]],
+    function: Callable[Concatenate[C, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    tries = TRIES
+    while True:
+        try:
+            with view() as connection:
+                return function(connection, *args, **kwargs)
+        except StoreCutError:
+            tries -= 1
+            if not tries:
+                raise

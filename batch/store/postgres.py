@@ -26,6 +26,7 @@ from batch.errors import (
     DiskFullError,
     StoreAwayError,
     StoreBusyError,
+    StoreCutError,
     StoreError,
 )
 from batch.store import inspection
@@ -255,9 +256,9 @@ def _explanation(server: Server, error: DBAPIError) -> Exception:
     if state in ("42P01", "42703", "42501"):
         return StoreError(f"{server}: {said}; see `quotabatch db check`")
     if lost:
-        return StoreAwayError(
-            f"{server} cannot be reached: {said}; check host, port and network"
-        )
+        cut = error.connection_invalidated or state == "57P01"
+        kind = StoreCutError if cut else StoreAwayError
+        return kind(f"{server} cannot be reached: {said}; check host, port and network")
     return error
 
 

@@ -295,6 +295,30 @@ def test_what_is_committed_is_on_its_disk(database: Database):
         assert connection.scalar(text("SHOW synchronous_commit")) == "on"
 
 
+@pytest.mark.parametrize("cuts", [1, 3])
+def test_what_only_reads_is_read_anew_where_its_connection_is_cut(
+    database: Database, cuts: int
+):
+    left = iter(range(cuts))
+
+    def ask(connection: Connection) -> int:
+        if next(left, None) is not None:
+            own = text("SELECT pg_terminate_backend(pg_backend_pid())")
+            connection.execute(own)
+        found: int = connection.execute(text("SELECT 7")).scalar_one()
+        return found
+
+    assert database.read(ask) == 7
+
+
+def test_what_is_cut_again_and_again_is_given_up(database: Database):
+    def ask(connection: Connection) -> None:
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(StoreAwayError, match="cannot be reached"):
+        database.look(ask)
+
+
 def test_a_server_that_is_gone_is_away(database: Database, server: Cluster):
     def cut(connection: Connection) -> None:
         pid = connection.scalar(text("SELECT pg_backend_pid()"))
