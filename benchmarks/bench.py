@@ -10,6 +10,7 @@ that share what takes minutes to make are taken by one.
 from __future__ import annotations
 
 import argparse
+import compileall
 import importlib
 import json
 import pkgutil
@@ -118,6 +119,9 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, one round")
     parser.add_argument("--apart", help=argparse.SUPPRESS)
     told = parser.parse_args()
+    # As pip leaves a package behind; of one that is being worked on nobody has, where
+    # PYTHONDONTWRITEBYTECODE is set.
+    compileall.compile_dir(HERE.parent / "batch", quiet=1)
     if told.apart:
         scale = Scale(**json.loads(told.apart))
         json.dump([take(known[name], scale) for name in told.names], sys.stdout)

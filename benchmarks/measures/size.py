@@ -111,7 +111,7 @@ def _help(scale: Scale) -> Taken:
         def plain() -> Finished:
             return run_child([sys.executable, str(program), "--help"])
 
-        # Bytecode is there once both have run.
+        # What they are read from is at hand once both have run.
         home.call("--help"), plain()
         ours, others = alternately(
             # A start is short: one alone says little.
