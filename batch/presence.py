@@ -62,9 +62,11 @@ def is_alive(folder: Path, name: str) -> bool:
         os.close(file)
 
 
-def is_known(folder: Path, name: str) -> bool:
-    """Whether a process of this machine has taken this name, and not let go of it."""
-    return (folder / f"{name}.lock").exists()
+def lives(folder: Path, name: str) -> bool | None:
+    """The same; None where no process of this machine has taken the name."""
+    if not (folder / f"{name}.lock").exists():
+        return None
+    return is_alive(folder, name)
 
 
 def forget(folder: Path, name: str) -> None:

@@ -220,7 +220,7 @@ class Runner:
             return
         try:
             traded = await self._trade.exchange(
-                batch, slots, self._known(), out=len(self._working)
+                batch, slots, self._known(), working=self._working
             )
         except BaseException:
             # Answers in hand are tried once more on the way out.

@@ -86,22 +86,24 @@ class Trade:
         slots: int,
         known: Collection[int] | None = None,
         *,
-        out: int = 0,
+        working: Collection[int] = (),
     ) -> Traded:
         """Record what gathered, and claim for the free slots, in one transaction.
 
         `known`, where the reply to an earlier one was lost: the requests whose credits
-        are in use; whatever else this runner holds goes back. `out`: calls whose
-        answers are still to come. DiskFullError where answers may not find room; it is
+        are in use; whatever else this runner holds goes back. `working`: those whose
+        outcomes are still to come. DiskFullError where answers may not find room; it is
         made for those in hand.
         """
         self._answers.see(batch.settlements)
         if slots:
-            calls = len(batch.outcomes) + out + slots
+            calls = len(batch.outcomes) + len(working) + slots
             room.check(self._database.path, self._answers.wanted(calls))
         exchange = Of(self.holder.account_id, self._exchange)
         try:
-            return await self._database.run(exchange, batch, slots, known)
+            return await self._database.run(
+                exchange, batch, slots, known, list(working)
+            )
         except DiskFullError:
             room.throw_off(self._database.path)
             raise
@@ -179,11 +181,13 @@ class Trade:
         batch: Batch,
         slots: int,
         known: Collection[int] | None,
+        working: Sequence[int],
     ) -> Traded:
         self._date(connection)
         # The time is read here, past any wait for the database's lock.
         now = self._clock.now()
         holder = self.holder
+        self._revive(connection, working)
         if self.beat_is_due():
             self._beat_at = self._clock.monotonic()
             runners.beat(connection, holder.runner_id, now)
@@ -200,6 +204,14 @@ class Trade:
             active=True,
         )
         return Traded(renewed, queue.claim(connection, holder, ready, slots, now))
+
+    def _revive(self, connection: Connection, working: Sequence[int]) -> None:
+        """Where it was taken for dead meanwhile: go on with what is still its own."""
+        runner_id = self.holder.runner_id
+        if self._database.lease is None or not runners.has_ended(connection, runner_id):
+            return
+        runners.hold_again(connection, runner_id, working)
+        self._beat_at = float("-inf")
 
     def _date(self, connection: Connection) -> None:
         """See to it that all entries of this boot are dated by one clock.

@@ -41,7 +41,9 @@ def upgrade(service: Service) -> Upgraded:
     """
     address = _existing(service)
     if isinstance(address, Server):
-        before = upgrading.upgrade(address, lambda lock: _is_dead(service, lock))
+        before = upgrading.upgrade(
+            address, lambda lock: presence.lives(service.locks, lock)
+        )
         return Upgraded(before=before)
     # Opening a file does it.
     before = upgrading.revision(address)
@@ -75,10 +77,3 @@ def _existing(service: Service) -> Path | Server:
     if not service.has_database:
         raise StoreError(f"there is no database {address} yet: `submit` makes one")
     return address
-
-
-def _is_dead(service: Service, lock: str) -> bool:
-    """Whether it was a process of this machine, which lives no more."""
-    return presence.is_known(service.locks, lock) and not presence.is_alive(
-        service.locks, lock
-    )

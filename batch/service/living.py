@@ -33,19 +33,15 @@ def at_work(connection: Connection, service: Service) -> list[str]:
 
 
 def _dead(connection: Connection, service: Service) -> list[AnyRow]:
+    rows = runners.live(connection)
     lease = service.database.lease
-    silent: frozenset[int] = frozenset()
+    silent = frozenset(row.id for row in rows)
     if lease is not None:
         silent = leases.lapsed(connection, lease, service.time.now())
-    return [
-        row
-        for row in runners.live(connection)
-        if row.id in silent or not _may_live(service, row.lock)
-    ]
+    return [row for row in rows if not _lives(service, row, silent)]
 
 
-def _may_live(service: Service, lock: str) -> bool:
-    if presence.is_known(service.locks, lock):
-        return presence.is_alive(service.locks, lock)
-    # It is another machine's, if there are any.
-    return service.database.lease is not None
+def _lives(service: Service, row: AnyRow, silent: frozenset[int]) -> bool:
+    lives = presence.lives(service.locks, row.lock)
+    # One of this machine that was stopped for long lives: it may be this process.
+    return row.id not in silent if lives is None else lives

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,15 @@ from batch.store import answers, closures, taking
 from batch.store.answers import IN_DOUBT
 from batch.store.closures import Ended
 from batch.store.counting import LONGEST_CALL
-from batch.store.schema import AnyRow, accounts, entries, errors, requests, runners
+from batch.store.schema import (
+    PENDING,
+    AnyRow,
+    accounts,
+    entries,
+    errors,
+    requests,
+    runners,
+)
 
 #: After so many crashes with a request in flight, it is taken for their cause. It is
 #: more than `max_attempts`: a kill is seldom the fault of what was being asked.
@@ -66,6 +74,26 @@ def beat(connection: Connection, runner_id: int, now: datetime) -> None:
         update(runners)
         .where(runners.c.id == runner_id)
         .values(heartbeat_at=now, ended_at=None)
+    )
+
+
+def has_ended(connection: Connection, runner_id: int) -> bool:
+    """Whether this runner ended, or was taken for dead."""
+    ended = select(runners.c.ended_at).where(runners.c.id == runner_id)
+    return connection.scalar(ended) is not None
+
+
+def hold_again(
+    connection: Connection, runner_id: int, request_ids: Iterable[int]
+) -> None:
+    """Have back, of what was taken from this runner, what nobody else has by now.
+
+    Their answers may yet come: another call for them would be one too many.
+    """
+    connection.execute(
+        update(requests)
+        .where(requests.c.id.in_(request_ids), PENDING)
+        .values(state=RequestState.RUNNING, runner_id=runner_id)
     )
 
 

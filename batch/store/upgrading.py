@@ -13,11 +13,12 @@ from batch.store import engines, inspection, leases, postgres, revisions, sqlite
 from batch.store.revisions import REVISION
 
 
-def upgrade(server: Server, is_dead: Callable[[str], bool]) -> str | None:
+def upgrade(server: Server, lives: Callable[[str], bool | None]) -> str | None:
     """Bring a server's database to this code's schema; the revision that it had.
 
-    `is_dead`: whether a runner with this lock is known to live no more. StoreError
-    while one lives, which knows only the schema that is.
+    `lives`: whether the runner with this lock does; None where this machine does not
+    know, and its lease tells. StoreError while one lives, which knows only the schema
+    that is.
     """
     engine = postgres.engine(server)
     try:
@@ -30,7 +31,7 @@ def upgrade(server: Server, is_dead: Callable[[str], bool]) -> str | None:
             inspection.refuse_strangers(connection, server)
             if before is not None:
                 revisions.refuse_newer(before, server)
-                _refuse_runners(connection, server, is_dead)
+                _refuse_runners(connection, server, lives)
             revisions.carry_out(connection)
             return before
     finally:
@@ -48,7 +49,7 @@ def revision(path: Path) -> str | None:
 
 
 def _refuse_runners(
-    connection: Connection, server: Server, is_dead: Callable[[str], bool]
+    connection: Connection, server: Server, lives: Callable[[str], bool | None]
 ) -> None:
     now = postgres.time_of(connection)
     lapsed = leases.lapsed(connection, postgres.LEASE, now)
@@ -59,7 +60,7 @@ def _refuse_runners(
     alive = [
         f"{row.pid} on {row.host}"
         for row in rows
-        if row.id not in lapsed and not is_dead(row.lock)
+        if lives(row.lock) or (lives(row.lock) is None and row.id not in lapsed)
     ]
     if alive:
         raise StoreError(

@@ -71,26 +71,36 @@ class Result:
 class GateClock(SystemClock):
     """A clock for the stand-in whose latency is a gate that the test opens.
 
-    So many sleeps pass, the others wait for `open`.
+    So many sleeps pass, the others wait for `let` or `open`.
     """
 
     def __init__(self, passes: int) -> None:
         self.passes = passes
-        self._passes = passes
-        self._opened = asyncio.Event()
+        self._left = passes
+        self._more = asyncio.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def sleep(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._passes -= 1
-        if self._passes < 0:
-            await self._opened.wait()
+        async with self._more:
+            await self._more.wait_for(lambda: self._left > 0)
+            self._left -= 1
+
+    def let(self, more: int) -> None:
+        """Let so many more pass."""
+        if self._loop is None:
+            self._left += more
+        else:
+            asyncio.run_coroutine_threadsafe(self._let(more), self._loop)
 
     def open(self) -> None:
         """Let everything pass, from now on."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._opened.set)
-        self._passes = 1 << 60
+        self.let(1 << 60)
+
+    async def _let(self, more: int) -> None:
+        async with self._more:
+            self._left += more
+            self._more.notify_all()
 
 
 class Served:

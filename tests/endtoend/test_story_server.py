@@ -91,9 +91,12 @@ def test_the_work_of_a_machine_that_died_is_taken_over_after_its_lease(
 
 
 def _is_waiting(machines: Machines) -> bool:
-    """Whether a second runner has found nothing to claim."""
-    live = "SELECT count(*) FROM runners WHERE ended_at IS NULL"
-    return machines.rows(live) == [(2,)]
+    """Whether a second runner has looked, and found nothing to claim."""
+    at_work = (
+        "SELECT count(*) FROM runners WHERE ended_at IS NULL "
+        "AND heartbeat_at > started_at"
+    )
+    return machines.rows(at_work) == [(2,)]
 
 
 @pytest.mark.fault(57)
@@ -116,12 +119,42 @@ def test_a_late_answer_is_kept_where_the_request_is_still_open(machines: Machine
     assert "in flight, whose outcome is unknown" in took.err
     assert other.counts(job) == {"total": 3, "completed": 1, "pending": 2}
 
-    served.open_gate()
+    gate.let(1)
     runs.signal(signal.SIGCONT)
+    # What is free after the first is no use for the second, which is still out.
+    wait_until(lambda: other.counts(job)["completed"] == 2, "the first late answer")
+    served.open_gate()
     done = runs.end()
 
     assert done.code == 0, done.err
     assert stopped.counts(job) == {"total": 3, "completed": 3}
+    assert served.count == 3
+    machines.holds(served)
+
+
+@pytest.mark.fault(57)
+@pytest.mark.long
+def test_a_process_of_this_machine_that_is_stopped_is_not_dead(machines: Machines):
+    """Its lock says so, however long it gives no sign of life."""
+    stage = machines.machine()
+    gate = GateClock(passes=1)
+    served = stage.serve(limit=20, clock=gate, latency=1.0)
+    job = stage.submit(prompts(3))
+    stopped = stage.start("run", "--concurrency", 2)
+    wait_until(lambda: served.count == 3, "calls in flight")
+    stopped.signal(signal.SIGSTOP)
+    machines.pass_time(LEASE * 1.1)
+
+    waits = stage.start("run")
+    wait_until(lambda: _is_waiting(machines), "a look")
+    stopped.signal(signal.SIGCONT)
+    served.open_gate()
+    ended = [stopped.end(), waits.end()]
+
+    assert [one.code for one in ended] == [0, 0], [one.err for one in ended]
+    assert "in doubt" not in ended[1].err
+    assert "outcome is unknown" not in ended[1].err
+    assert stage.counts(job) == {"total": 3, "completed": 3}
     assert served.count == 3
     machines.holds(served)
 

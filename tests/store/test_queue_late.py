@@ -19,9 +19,11 @@ from scene import (
     idle,
     unsent,
 )
+from sqlalchemy import update
 
 from batch.core.model import EntryState
-from batch.store import queue, wishes
+from batch.store import queue, runners, wishes
+from batch.store.schema import requests
 
 _the_books_agree_at_the_end = pytest.fixture(autouse=True)(agreeing)
 
@@ -129,6 +131,46 @@ def test_a_runner_that_lost_its_request_cannot_attempt_it_again(scene: Scene):
     scene.claimed(holder=scene.runner())
     assert queue.renew(scene.connection, scene.holder, [claim], NOON) == [None]
     assert scene.used() == 2
+
+
+def test_a_runner_taken_for_dead_has_back_what_nobody_else_has(scene: Scene):
+    """Its calls are still in flight: to claim them would be to make them twice."""
+    scene.job(3)
+    mine = scene.claimed(3)
+    waiting, theirs, done = mine
+    scene.settle(answered(done))
+    assert not runners.has_ended(scene.connection, scene.holder.runner_id)
+    scene.crash()
+    other = scene.runner()
+    scene.connection.execute(
+        update(requests)
+        .where(requests.c.id == theirs)
+        .values(state=RUNNING, runner_id=other.runner_id)
+    )
+    assert runners.has_ended(scene.connection, scene.holder.runner_id)
+
+    runners.hold_again(scene.connection, scene.holder.runner_id, mine)
+
+    assert [scene.state(one) for one in mine] == [RUNNING, RUNNING, COMPLETED]
+    owners = [scene.request(one).runner_id for one in mine]
+    assert owners == [scene.holder.runner_id, other.runner_id, None]
+    assert scene.claimed(3, holder=other) == scene.claimed(3) == []
+    # The credits of its calls were counted when it was taken for dead.
+    scene.settle(answered(waiting), failed(theirs))
+    assert [scene.state(one) for one in mine] == [COMPLETED, RUNNING, COMPLETED]
+    assert scene.used() == 3
+    scene.settle(idle(theirs), holder=other)
+
+
+def test_a_call_that_fails_late_waits_to_be_asked_again(scene: Scene):
+    scene.job(1)
+    (one,) = scene.claimed()
+    scene.crash()
+    runners.hold_again(scene.connection, scene.holder.runner_id, [one])
+    scene.settle(failed(one, PENDING))
+    assert scene.state(one) is PENDING
+    assert scene.errors(one) == ["in_doubt"]
+    assert scene.used() == 1
 
 
 def test_a_late_answer_to_a_cancelled_request_leaves_no_half_result(scene: Scene):
