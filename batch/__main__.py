@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 
+from batch import memory
 from batch.interpreter import SELDOM
 
 
@@ -20,11 +21,10 @@ def main() -> None:
         from batch.cli.app import call
 
         code = call()
-    except (MemoryError, SystemError):
-        # The second is Python's own, where it found no memory for the first.
-        with contextlib.suppress(OSError):
-            os.write(2, b"Error: out of memory: free some and run again\n")
-        code = 1
+    except Exception as error:
+        if not memory.is_short(error):
+            raise
+        code = memory.tell()
     sys.exit(code)
 
 

@@ -3,15 +3,14 @@
 A command parses, calls a service, and shows; rules and SQL are further down.
 """
 
-import contextlib
 import errno
-import os
 import sys
 from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
+from batch import memory
 from batch.cli import console
 from batch.cli.commands import Commands
 from batch.errors import QuotabatchError
@@ -77,39 +76,31 @@ def call() -> int:
         return _misused(error)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(None, "interrupted", 130)
-    except MemoryError:
-        return _short_of_memory()
-    except OSError as error:
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            return _failed(error, "too many files are open: see `ulimit -n`", 1)
-        if error.errno == errno.ENOSPC:
-            console.silence_stdout()
-        return _failed(error, f"{error.strerror}: {error.filename or 'output'}", 1)
     except Exception as error:
-        if any(sign in str(error) for sign in _NO_MEMORY):
-            return _short_of_memory()
-        # Its text may hold anything, so only its kind is shown.
-        kind = type(error).__name__
-        return _failed(error, f"unexpected {kind}; --debug before the command tells", 1)
+        return memory.tell() if memory.is_short(error) else _unforeseen(error)
     return code if isinstance(code, int) else 0
 
 
-#: What libraries and threads say that find none.
-_NO_MEMORY = ("cannot allocate memory", "failed to map segment", "start new thread")
-
-
-def _short_of_memory() -> int:
-    # Written as it is: to show it nicely takes memory too.
-    with contextlib.suppress(OSError):
-        os.write(2, b"Error: out of memory: free some and run again\n")
-    return 1
+def _unforeseen(error: Exception) -> int:
+    if not isinstance(error, OSError):
+        # Its text may hold anything, so only its kind is shown.
+        kind = type(error).__name__
+        return _failed(error, f"unexpected {kind}; --debug before the command tells", 1)
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return _failed(error, "too many files are open: see `ulimit -n`", 1)
+    if error.errno == errno.ENOSPC:
+        console.silence_stdout()
+    return _failed(error, f"{error.strerror}: {error.filename or 'output'}", 1)
 
 
 def _failed(error: BaseException | None, message: str, code: int) -> int:
     try:
         console.error(message)
-    except (MemoryError, ImportError):
-        return _short_of_memory()
+    except Exception as trouble:
+        # What shows it nicely is loaded only here.
+        if isinstance(trouble, ImportError) or memory.is_short(trouble):
+            return memory.tell()
+        raise
     if error is not None and "--debug" in sys.argv[1:2]:
         import traceback
 

@@ -1,0 +1,28 @@
+"""Want of memory: how it shows, and the one line that is said of it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+#: What libraries and threads say that find none.
+_SIGNS = ("cannot allocate memory", "failed to map segment", "start new thread")
+
+
+def is_short(error: BaseException) -> bool:
+    """Whether this came of too little memory."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # The second is Python's own, where it found none to make the first.
+    if isinstance(error, (MemoryError, SystemError)):
+        return True
+    return any(sign in str(error) for sign in _SIGNS)
+
+
+def tell() -> int:
+    """Say so on stderr; the exit code."""
+    # Written as it is: to show it nicely takes memory too.
+    with contextlib.suppress(OSError):
+        os.write(2, b"Error: out of memory: free some and run again\n")
+    return 1
