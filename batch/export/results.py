@@ -79,11 +79,6 @@ class Result(NamedTuple):
     endpoint_code: str | None = None
 
     @property
-    def size(self) -> int:
-        """Characters of what may be long in it."""
-        return len(self.input) + len(self.completion or "")
-
-    @property
     def finished(self) -> datetime | None:
         """When it was finished."""
         at = self.finished_at

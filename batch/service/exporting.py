@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
-
-from sqlalchemy import Connection
 
 from batch.core.model import Job, RequestState
 from batch.errors import UsageError
@@ -17,8 +16,8 @@ from batch.export.files import replacing
 from batch.export.results import ExportFormat, Result, Sink, Tally
 from batch.interpreter import seldom_searched
 from batch.service.context import Service
-from batch.store import reports
-from batch.store.schema import AnyRow
+from batch.store import pages
+from batch.store.sql import AnyConnection, AnyLine
 
 #: Results read in one short transaction, and characters of them beyond which it ends:
 #: a long one would let the log grow.
@@ -26,6 +25,12 @@ PAGE = 3000
 CHARACTERS = 8 * 1024 * 1024
 #: Results that are shaped at a time, while they are at hand for the processor.
 LOT = 100
+
+#: Places in a row of store.pages.
+_ID, _SAME_AS, _STATE, _INPUT, _TEXT = map(
+    pages.COLUMNS.index, ("id", "same_as", "state", "input", "text")
+)
+_COMPLETED = str(RequestState.COMPLETED)
 
 T = TypeVar("T")
 
@@ -104,14 +109,20 @@ def lots(
     while True:
         made: list[T] = []
         characters = 0
-        with service.database.reading() as connection:
-            page = reports.page(connection, job, after, PAGE, only, invalid)
-            for rows in page.partitions(LOT):
+        with (
+            service.database.looking() as connection,
+            closing(
+                pages.page(
+                    connection, job, after, PAGE, only, invalid=invalid, at_once=LOT
+                )
+            ) as page,
+        ):
+            for rows in page:
                 last = _last_errors(connection, rows) if with_status else {}
-                found = [_result(row, job, last, moment) for row in rows]
-                made.append(shape(found))
-                after = rows[-1].id
-                characters += sum([one.size for one in found])
+                made.append(shape([_result(row, job, last, moment) for row in rows]))
+                after = rows[-1][_ID]
+                characters += sum([len(row[_INPUT]) for row in rows])
+                characters += sum([len(row[_TEXT] or "") for row in rows])
                 if characters > CHARACTERS:
                     break
         if not made:
@@ -120,42 +131,49 @@ def lots(
 
 
 def _last_errors(
-    connection: Connection, rows: Sequence[AnyRow]
-) -> Mapping[int, AnyRow]:
-    failed = [row.same_as or row.id for row in rows if row.state == RequestState.FAILED]
-    return reports.last_errors(connection, failed) if failed else {}
+    connection: AnyConnection, rows: Sequence[AnyLine]
+) -> Mapping[int, AnyLine]:
+    failed = [
+        row[_SAME_AS] or row[_ID] for row in rows if row[_STATE] == RequestState.FAILED
+    ]
+    return pages.last_errors(connection, failed)
 
 
 def _result(
-    row: AnyRow, job: Job, errors: Mapping[int, AnyRow], moment: _Moments
+    row: AnyLine, job: Job, errors: Mapping[int, AnyLine], moment: _Moments
 ) -> Result:
-    # As reports.page has them.
+    # As store.pages has them.
     # fmt: off
     (
-        id, _, _, same_as, custom_id, state, attempts, model, source,
+        id, same_as, custom_id, state, attempts, model, source,
         text, finish_reason, answered_by, usage, reasoning, tool_calls,
         error_code, error_message, finished, provisional, valid, invalid, reused,
     ) = row
     # fmt: on
     # What was answered, and is asked again, has its answer until there is another.
-    if state == RequestState.COMPLETED or provisional:
-        return Result(
-            custom_id,
-            state,
-            text,
-            finish_reason,
-            None,
-            None,
-            answered_by or model or job.model,
-            attempts,
-            usage,
-            None if finished is None else moment.told(finished),
-            source,
-            reasoning,
-            tool_calls,
-            None if valid is None else bool(valid),
-            invalid,
-            reused,
+    if state == _COMPLETED or provisional:
+        # Made of a tuple: by their names they take half as long again.
+        return Result._make(
+            (
+                custom_id,
+                state,
+                text,
+                finish_reason,
+                None,
+                None,
+                answered_by or model or job.model,
+                attempts,
+                usage,
+                None if finished is None else moment.told(finished),
+                source,
+                reasoning,
+                tool_calls,
+                None if valid is None else bool(valid),
+                invalid,
+                reused,
+                None,
+                None,
+            )
         )
     failed = state == RequestState.FAILED
     # Not where what it ended with came of no reply, as of a runner that died.

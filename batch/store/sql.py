@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import namedtuple
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
@@ -79,6 +80,18 @@ def scalar(connection: AnyConnection, text: str, /, **values: object) -> Any:
     """The first column of the first row, None where there is none."""
     found = row(connection, text, **values)
     return None if found is None else found[0]
+
+
+def some(
+    connection: AnyConnection, text: str, most: int, /, **values: object
+) -> Generator[Sequence[AnyLine]]:
+    """What this query finds, so many rows at a time, as the database has them.
+
+    Whoever leaves off in the middle closes it, lest the database go on reading.
+    """
+    with closing(execute(connection, text, **values)) as cursor:
+        while lines := cursor.fetchmany(most):
+            yield lines
 
 
 def execute(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
 
 from batch.cli.house import opened
 from batch.core.template import Template
@@ -18,6 +18,7 @@ from batch.export.results import ExportFormat
 from batch.service import exporting, submission
 from batch.service.context import Service
 from batch.service.order import Order
+from batch.store.sql import AnyConnection
 
 NAMES = [f"r{number}" for number in range(7)]
 
@@ -78,16 +79,25 @@ def test_nothing_is_written_while_the_database_is_read(service, monkeypatch):
     assert pieces_of(service, monkeypatch) == [3, 3, 1]
 
 
+def is_read(path: Path) -> bool:
+    """Whether somebody still has a view of the file, which its log must be kept for."""
+    with closing(sqlite3.connect(path, timeout=0)) as other:
+        other.execute("REPLACE INTO clocks VALUES ('a boot', 0, 0)")
+        other.commit()
+        (is_busy, _, _) = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return bool(is_busy)
+
+
 def pieces_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many lines were written between two times that the database was read."""
     monkeypatch.setattr(exporting, "LOT", 1)
-    reading = service.database.reading
-    busy: list[Connection] = []
+    looking = service.database.looking
+    busy: list[AnyConnection] = []
     written: list[int] = []
 
     @contextmanager
-    def watched() -> Iterator[Connection]:
-        with reading() as connection:
+    def watched() -> Iterator[AnyConnection]:
+        with looking() as connection:
             busy.append(connection)
             written.append(0)
             yield connection
@@ -96,9 +106,10 @@ def pieces_of(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     class Out(io.BytesIO):
         def write(self, data: Any, /) -> int:
             assert not busy
+            assert not is_read(service.database.path)
             written[-1] += data.count(b"\n")
             return len(data)
 
-    monkeypatch.setattr(service.database, "reading", watched)
+    monkeypatch.setattr(service.database, "looking", watched)
     exporting.export(service, "1", to=None, stdout=Out)
     return [number for number in written if number]

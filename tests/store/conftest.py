@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from pgserver import Cluster, cluster
-from scene import Scene, undone
+from scene import PENDING, Scene, answered, failed, undone
 from tables import made
 
 from batch.address import Address
+from batch.core.model import Job
 from batch.store import schema
 from batch.store.engine import Database
 
@@ -110,3 +111,15 @@ def scene(stage: Database) -> Iterator[Scene]:
                         f"ALTER SEQUENCE IF EXISTS {name} RESTART"
                     )
         yield Scene(connection)
+
+
+@pytest.fixture
+def half_done(scene: Scene) -> Job:
+    """Of seven: an answer for two, two kinds of failure (one twice), one runs."""
+    job = scene.job(7, same_as={1: 0, 3: 2})
+    first, third, fifth, _, last = scene.claimed(5)
+    scene.settle(
+        answered(first, "yes"), failed(third, code="cut"), failed(fifth, code="empty")
+    )
+    scene.settle(failed(last, PENDING))
+    return scene.again(job.id)

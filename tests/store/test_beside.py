@@ -6,6 +6,7 @@ import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from alembic import command
@@ -14,7 +15,7 @@ from scene import Scene, answered
 from sqlalchemy import create_engine
 
 from batch.places import carried
-from batch.store import reports
+from batch.store import pages, reports
 from batch.store.engine import Database
 from batch.store.migrate import APPLICATION_ID
 from batch.store.revisions import REVISION
@@ -29,7 +30,7 @@ def test_reasoning_and_tool_calls_are_kept_with_the_answer(scene: Scene):
     assert plain.completion is not None
     full = replace(plain.completion, reasoning="hm\n!", tool_calls=CALLS)
     scene.settle(replace(plain, request_id=first, completion=full), plain)
-    rows = reports.page(scene.connection, job, 0, 10, None).all()
+    rows = list(chain.from_iterable(pages.page(scene.connection, job, 0, 10)))
     assert [row.reasoning for row in rows] == ["hm\n!", "hm\n!", None]
     assert [row.tool_calls and json.loads(row.tool_calls) for row in rows] == [
         CALLS,

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import pytest
 from scene import (
     COMPLETED,
-    FAILED,
     NOON,
     PENDING,
-    RUNNING,
     SECOND,
     SPENT,
     Scene,
@@ -14,21 +11,9 @@ from scene import (
     failed,
 )
 
-from batch.core.model import Counts, Job, RequestState
+from batch.core.model import Counts, Job
 from batch.store import jobs, reports, states, wishes
 from batch.store.answers import IN_DOUBT
-
-
-@pytest.fixture
-def half_done(scene: Scene):
-    """Of seven: an answer for two, two kinds of failure (one twice), one runs."""
-    job = scene.job(7, same_as={1: 0, 3: 2})
-    first, third, fifth, _, last = scene.claimed(5)
-    scene.settle(
-        answered(first, "yes"), failed(third, code="cut"), failed(fifth, code="empty")
-    )
-    scene.settle(failed(last, PENDING))
-    return scene.again(job.id)
 
 
 def test_counts_say_where_requests_stand(scene: Scene, half_done):
@@ -63,47 +48,6 @@ def test_failures_are_told_by_their_cause_the_commonest_first(scene: Scene, half
 def test_failures_of_another_job_are_not_among_them(scene: Scene, half_done):
     other = scene.job(1)
     assert states.failures(scene.connection, other) == []
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_pages_bring_every_request_once_in_input_order(scene: Scene, half_done, size):
-    scene.job(2)
-    rows, after = [], 0
-    while page := reports.page(scene.connection, half_done, after, size, None).all():
-        assert len(page) <= size
-        rows += page
-        after = page[-1].id
-    assert [row.number for row in rows] == [1, 2, 3, 4, 5, 6, 7]
-    assert [row.text for row in rows] == ["yes", "yes", *[None] * 5]
-    assert [row.error_code for row in rows] == [
-        None,
-        None,
-        "cut",
-        "cut",
-        "empty",
-        None,
-        None,
-    ]
-
-
-@pytest.mark.parametrize(
-    ("only", "numbers"),
-    [(COMPLETED, [1, 2]), (FAILED, [3, 4, 5]), (RUNNING, [6]), (PENDING, [7])],
-)
-def test_pages_may_hold_one_state_only(
-    scene: Scene, half_done, only: RequestState, numbers
-):
-    rows = reports.page(scene.connection, half_done, 0, 100, only).all()
-    assert [row.number for row in rows] == numbers
-
-
-def test_jobs_between_each_other_keep_to_their_own(scene: Scene):
-    """Two submissions at once share a stretch of ids."""
-    first, second = scene.job(2), scene.job(2)
-    scene.connection.exec_driver_sql(f"UPDATE jobs SET last_id = {second.last_id}")
-    first = scene.again(first.id)
-    rows = reports.page(scene.connection, first, 0, 100, None).all()
-    assert [row.job_id for row in rows] == [first.id, first.id]
 
 
 def test_one_request_is_found_by_its_name(scene: Scene, half_done):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 
 import pytest
 from scene import DAY, HOUR, NOON, SECOND, Scene, answered, daily, failed
@@ -13,6 +14,7 @@ from batch.store import (
     clocks,
     evidence,
     jobs,
+    pages,
     resets,
     schema,
     spending,
@@ -93,6 +95,8 @@ def test_whoever_only_looks_sees_what_a_transaction_sees(database: Database):
             spending.spent_between(connection, account_id, NOON - DAY, NOON + DAY),
             windows.standings(connection, account_id, quotas, NOON + SECOND),
             windows.standings(connection, account_id, quotas, NOON + DAY),
+            [*map(tuple, chain.from_iterable(pages.page(connection, job, 0, 99)))],
+            pages.last_errors(connection, ids),
         ]
 
     looked = database.look(seen)

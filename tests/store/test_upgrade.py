@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from sqlalchemy import create_engine
 
 from batch.core.quota import Quota, WindowKind
 from batch.places import carried
-from batch.store import reports, states, wishes
+from batch.store import pages, states, wishes
 from batch.store.engine import Database
 from batch.store.migrate import APPLICATION_ID
 
@@ -107,7 +108,7 @@ def test_the_jobs_of_an_earlier_version_stay_with_their_answers(first_version: P
         scene = Scene(connection)
         job = scene.again(1)
         assert (job.name, job.expected, job.reused) == ("old", None, 0)
-        done, waits = reports.page(connection, job, 0, 9, None).all()
+        done, waits = chain.from_iterable(pages.page(connection, job, 0, 9))
         assert (done.text, done.valid, done.provisional) == (
             "an old answer",
             None,

@@ -1,0 +1,93 @@
+"""What an export reads, page by page: in SQL itself, for there are millions of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from batch.core.model import Job, RequestState
+from batch.store import sql
+from batch.store.sql import AnyConnection, AnyLine
+
+#: What a page has of each request, in this order, all as the database has it.
+COLUMNS = (
+    "id",
+    "same_as",
+    "custom_id",
+    "state",
+    "attempts",
+    "model",
+    "input",
+    "text",
+    "finish_reason",
+    "answered_by",
+    "usage",
+    "reasoning",
+    "tool_calls",
+    "error_code",
+    "error_message",
+    "finished_at",
+    "provisional",
+    "valid",
+    "invalid",
+    "reused",
+)
+_PAGE = """
+SELECT requests.id, same_as, custom_id, state, attempts, requests.model, input, text,
+finish_reason, results.model AS answered_by, usage, reasoning, tool_calls, error_code,
+error_message, finished_at, provisional, valid, invalid, reused
+FROM requests LEFT OUTER JOIN results ON request_id = coalesce(same_as, requests.id)
+-- by id, never by the index of names
+WHERE requests.id > :after AND requests.id <= :last_id AND job_id + 0 = :job_id
+"""
+
+
+def page(
+    connection: AnyConnection,
+    job: Job,
+    after: int,
+    size: int,
+    only: RequestState | None = None,
+    *,
+    invalid: bool = False,
+    at_once: int = 100,
+) -> Generator[Sequence[AnyLine]]:
+    """The job's next requests by input order, each with its result; keyset pages.
+
+    So many `at_once`, each a row of COLUMNS. `invalid`: only those whose answer is not
+    what the job expects.
+    """
+    query, more = _PAGE, dict[str, object]()
+    if only is not None:
+        query += " AND state = :state"
+        more["state"] = only
+    if invalid:
+        query += f" AND valid = {sql.false(connection)}"
+    query += " ORDER BY requests.id LIMIT :size"
+    return sql.some(
+        connection,
+        query,
+        at_once,
+        after=after,
+        last_id=job.last_id,
+        job_id=job.id,
+        size=size,
+        **more,
+    )
+
+
+def last_errors(
+    connection: AnyConnection, request_ids: Sequence[int]
+) -> dict[int, AnyLine]:
+    """By request, what its last failed attempt ended with."""
+    if not request_ids:
+        return {}
+    values = {f"id{place}": one for place, one in enumerate(request_ids)}
+    rows = sql.rows(
+        connection,
+        "SELECT request_id, code, status, endpoint_code "
+        "FROM entries JOIN errors ON entry_id = entries.id "
+        f"WHERE request_id IN ({', '.join(f':{name}' for name in values)}) "
+        "ORDER BY entries.id",
+        **values,
+    )
+    return {row.request_id: row for row in rows}
