@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import resource
 
 #: What libraries and threads say that find none.
 _SIGNS = ("cannot allocate memory", "failed to map segment", "start new thread")
@@ -18,6 +19,12 @@ def is_short(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, SystemError)):
         return True
     return any(sign in str(error) for sign in _SIGNS)
+
+
+def is_limited() -> bool:
+    """Whether it may end where the machine still has some (`ulimit -v`, `-d`)."""
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(one)[0] != resource.RLIM_INFINITY for one in limits)
 
 
 def tell() -> int:

@@ -134,21 +134,11 @@ def run(
 
 
 def _until_done(running: "Coroutine[Any, Any, Outcome]") -> "Outcome":
-    """On uvloop, where it is installed: it takes less time for every call."""
-    import asyncio
-    from importlib.util import find_spec
-
+    from batch import loops
     from batch.interpreter import seldom_searched
-    from batch.service import limits
 
     with seldom_searched():
-        # Where memory ends, uvloop ends the process without a word.
-        if limits.is_memory_limited() or find_spec("uvloop") is None:
-            return asyncio.run(running)
-        import uvloop
-
-        outcome: Outcome = uvloop.run(running)
-        return outcome
+        return loops.run(running)
 
 
 def options_of(service: "Service", *, wait: bool, max_calls: int | None) -> "Options":

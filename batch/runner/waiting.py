@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Collection, Coroutine
 from typing import Any
 
 from batch.clock import Clock
@@ -12,25 +12,31 @@ from batch.clock import Clock
 
 async def sleep(clock: Clock, seconds: float, *, until: asyncio.Event) -> None:
     """Wait for the event, but no longer than this."""
-    if until.is_set():
-        return
-    sleeping = asyncio.ensure_future(clock.sleep(seconds))
-    waiting = asyncio.ensure_future(until.wait())
-    try:
-        await asyncio.wait((sleeping, waiting), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        sleeping.cancel()
-        waiting.cancel()
+    if not until.is_set():
+        await _either(clock.sleep(seconds), until.wait())
 
 
 async def unless(ended: asyncio.Event, doing: Coroutine[Any, Any, None]) -> None:
     """Do this, for as long as the event has not come."""
     task = asyncio.ensure_future(doing)
-    waiting = asyncio.ensure_future(ended.wait())
-    try:
-        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiting.cancel()
-        task.cancel()
+    await _either(task, ended.wait())
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+async def for_all(
+    clock: Clock, tasks: Collection[asyncio.Task[None]], seconds: float
+) -> None:
+    """Wait until all of these have ended, but no longer than this."""
+    if tasks:
+        await _either(asyncio.wait(tasks), clock.sleep(seconds))
+
+
+async def _either(one: Awaitable[Any], other: Awaitable[Any]) -> None:
+    """Wait for the first of them; the other is given up."""
+    both = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
+    try:
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in both:
+            task.cancel()

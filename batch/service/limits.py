@@ -23,12 +23,6 @@ def short_of_files(concurrency: int) -> str:
     )
 
 
-def is_memory_limited() -> bool:
-    """Whether memory may end where the machine still has some (`ulimit -v`, `-d`)."""
-    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
-    return any(resource.getrlimit(one)[0] != resource.RLIM_INFINITY for one in limits)
-
-
 def ensure_files(concurrency: int) -> None:
     """Have enough files for this many calls; QuotabatchError where that cannot be."""
     told = short_of_files(concurrency)

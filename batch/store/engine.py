@@ -237,11 +237,11 @@ class Database:
         # Loaded by whoever runs a loop; who only looks has none.
         import asyncio
 
+        from batch import loops
+
         loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(
-            self._writer, lambda: self.write(function, *args, **kwargs)
-        )
-        return await asyncio.shield(call)
+        call = self._writer.submit(lambda: self.write(function, *args, **kwargs))
+        return await asyncio.shield(loops.outcome(call, loop))
 
 
 def _again(
