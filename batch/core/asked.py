@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,10 +16,24 @@ def within_a_job(messages: bytes, model: str | None, params: bytes) -> bytes:
     return _digest(messages, (model or "").encode(), params)
 
 
-def of_a_prompt(prompt: str) -> bytes:
-    """The same of a request whose user says this, and nothing more."""
-    messages = orjson.dumps([{"role": "user", "content": prompt}])
-    return within_a_job(messages, None, b"")
+def of_prompts(prompts: Sequence[str]) -> list[bytes]:
+    """The same of requests whose users say these, and nothing more.
+
+    For millions: the messages are written around the prompts, and what all begin with
+    is digested once.
+    """
+    found = []
+    for prompt in prompts:
+        digest = _BEGUN.copy()
+        digest.update(orjson.dumps(prompt) + _END)
+        found.append(digest.digest())
+    return found
+
+
+#: [{"role": "user", "content": PROMPT}], as orjson writes it, and neither a model nor
+#: parameters behind it.
+_BEGUN = hashlib.blake2b(b'[{"role":"user","content":', digest_size=SIZE)
+_END = b"}]\0\0"
 
 
 def anywhere(

@@ -89,25 +89,37 @@ def _sheet(stretch: bytes, max_line: int, number: int, line: int) -> Sheet | Non
     """All lines of it, if none has to be looked at by itself."""
     if b"\r" in stretch:
         stretch = stretch.replace(b"\r\n", b"\n")
-    # An escaped NUL; a key that another look has to be taken at.
-    if any(sign in stretch for sign in (b"\r", b"\\u0000", b'" :', b'"\t:')):
+    if b"\r" in stretch:
         return None
     whole = stretch.removesuffix(b"\n")
-    raw = whole.split(b"\n")
-    if max(map(len, raw)) > max_line:
-        return None
     try:
-        values: list[Any] = list(map(orjson.loads, raw))
         texts = whole.decode().split("\n")
+        raw = texts if whole.isascii() else whole.split(b"\n")
+        if max(map(len, raw)) > max_line:
+            return None
+        values: list[Any] = list(map(orjson.loads, raw))
     except ValueError:
         return None
     if set(map(type, values)) != {dict}:
         return None
     columns = set(map(tuple, values))
-    # A key that stands twice leaves a colon too many.
-    if len(columns) != 1 or stretch.count(b'":') != sum(map(len, values)):
+    kinds = list(map(type, chain.from_iterable(map(dict.values, values))))
+    if len(columns) != 1 or not _PLAIN.issuperset(kinds):
         return None
-    kinds = set(map(type, chain.from_iterable(map(dict.values, values))))
-    if not kinds <= _PLAIN:
+    if _hides(stretch, keys=len(kinds), strings=kinds.count(str)):
         return None
     return Sheet(number + 1, line + 1, columns.pop(), values, texts)
+
+
+def _hides(stretch: bytes, keys: int, strings: int) -> bool:
+    """Whether there may be more in it than so many keys and strings tell.
+
+    That is a key that stands twice, of which the last is read, or an escaped NUL.
+    """
+    if b"\\" not in stretch:
+        # Each quotation mark is of a key or of a string. Single bytes are found fast.
+        return stretch.count(b'"') != 2 * (keys + strings)
+    # A key that another look has to be taken at.
+    if any(sign in stretch for sign in (b"\\u0000", b'" :', b'"\t:')):
+        return True
+    return stretch.count(b'":') != keys

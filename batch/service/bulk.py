@@ -51,5 +51,5 @@ def in_bulk(piece: Piece, renderer: Renderer) -> Bulk | None:
     names = list(map(str, named)) if set(map(type, named)) == {int} else named
     if not are_names(names) or len(set(names)) < len(names):
         return None
-    digests = list(map(asked.of_a_prompt, prompts))
+    digests = asked.of_prompts(prompts)
     return Bulk(piece, sheet.columns, numbers, names, sheet.texts, kept, digests)
