@@ -14,6 +14,7 @@ from batch.store import answers, closures, taking
 from batch.store.answers import IN_DOUBT
 from batch.store.closures import Ended
 from batch.store.counting import LONGEST_CALL
+from batch.store.many import among
 from batch.store.schema import (
     PENDING,
     AnyRow,
@@ -92,8 +93,9 @@ def hold_again(
     """
     connection.execute(
         update(requests)
-        .where(requests.c.id.in_(request_ids), PENDING)
-        .values(state=RequestState.RUNNING, runner_id=runner_id)
+        .where(among(requests.c.id), PENDING)
+        .values(state=RequestState.RUNNING, runner_id=runner_id),
+        {"ids": list(request_ids)},
     )
 
 
