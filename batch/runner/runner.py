@@ -39,6 +39,9 @@ from batch.worker import NoMoreAttemptsError, Worker
 
 #: A sleep is taken in naps, so that the wall clock is looked at again.
 NAP = 30.0
+#: Outcomes and claims of one transaction, at most. Those that it takes wait for it: of
+#: a thousand calls, halves would take turns at waiting, and the loop with them.
+AT_ONCE = 200
 #: Seconds for calls in flight to come home where memory has ended, and for those that
 #: are given up to end.
 NO_MEMORY, GIVEN_UP = 20.0, 5.0
@@ -199,7 +202,7 @@ class Runner:
     async def _turn(self) -> Ending | None:
         """One exchange, and the wait for the next; how it ends, if it does."""
         if self._tasks:
-            await self._tray.gather()
+            await self._tray.gather(AT_ONCE)
         await self._exchange()
         self._follow_clock()
         if self._crash is not None:
@@ -214,11 +217,11 @@ class Runner:
         if self._trade.beat_is_due():
             # Also in mid-run: what a dead one holds may be what others wait for.
             await self._take_over()
-        batch = self._tray.take(renewals=self._calls_left())
+        batch = self._tray.take(renewals=self._calls_left(), outcomes=AT_ONCE)
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.
             self._pace.denied_until = None
-        slots = self._slots(len(batch.renewals))
+        slots = min(AT_ONCE, self._slots(len(batch.renewals)))
         self._found_nothing = False
         if not (batch or slots or self._trade.beat_is_due()):
             return
@@ -248,6 +251,9 @@ class Runner:
         loop = asyncio.get_running_loop()
         progress.standings = claimed.standings
         progress.calls += len(claimed.claims)
+        if len(claimed.claims) == AT_ONCE:
+            # There may be more for the slots that are left.
+            self._tray.wake.set()
         for claim in claimed.claims:
             self._working.add(claim.request_id)
             self._fresh.add(claim.request_id)

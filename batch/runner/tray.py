@@ -15,6 +15,7 @@ from batch.core.verdict import Verdict
 #: Turns of the loop in which outcomes may gather, and how many of them in a row may
 #: bring none.
 TURNS, QUIET = 10, 4
+ALL = 1 << 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +102,35 @@ class Tray:
         """What the endpoint said of its own count."""
         self._statements += statements
 
-    async def gather(self) -> None:
-        """Let come in what is at the door, once anything has.
+    async def gather(self, most: int) -> None:
+        """Let come in what is at the door, once anything has: so many outcomes.
 
         A transaction takes nearly the same for many as for one. Nothing is waited for
         but the loop's own turns.
         """
         quiet = 0
         for _ in range(TURNS):
-            if quiet == QUIET or not self:
+            if quiet == QUIET or not self or len(self._outcomes) >= most:
                 break
             before = len(self._outcomes)
             await one_turn()
             quiet = 0 if len(self._outcomes) > before else quiet + 1
 
-    def take(self, renewals: int = 1 << 60) -> Batch:
-        """All that has gathered; of the renewals, so many, the others get none."""
+    def take(self, renewals: int = ALL, outcomes: int = ALL) -> Batch:
+        """All that has gathered, but for more outcomes than that, which stay.
+
+        Of the renewals so many are taken, and the others get none.
+        """
         granted, refused = self._renewals[:renewals], self._renewals[renewals:]
         for _, answer in refused:
             if not answer.done():
                 answer.set_result(None)
-        batch = Batch(self._outcomes, granted, self._refusals, self._statements)
-        self._outcomes, self._renewals = [], []
+        taken, left = self._outcomes[:outcomes], self._outcomes[outcomes:]
+        batch = Batch(taken, granted, self._refusals, self._statements)
+        self._outcomes, self._renewals = left, []
         self._refusals, self._statements = [], []
+        if left:
+            self.wake.set()
         return batch
 
     def put_back(self, batch: Batch) -> None:

@@ -6,7 +6,7 @@ A transaction takes nearly the same for many as for one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from batch.clock import one_turn
 from batch.core.model import Claim, Completion, Reply
 from batch.core.statements import Statement
 from batch.providers.base import OnText
+from batch.runner import runner
 from batch.runner.trade import Trade
 from batch.runner.tray import QUIET
 
@@ -87,3 +88,50 @@ async def test_nobody_waits_for_what_takes_its_time(
     sizes = await written(tmp_path, monkeypatch, lambda number: late.get(number, 1))
     assert sum(sizes) == 15
     assert sizes[:3] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("most", [1, 3, 8])
+async def test_a_transaction_takes_so_many_and_the_next_one_follows_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+):
+    """Halves of many calls would else take turns at waiting for each other."""
+    monkeypatch.setattr(runner, "AT_ONCE", most)
+    taken: list[tuple[int, int]] = []
+    exchange = Trade.exchange
+
+    async def watched(self: Trade, batch: Any, *args: Any, **out: Any) -> Any:
+        traded = await exchange(self, batch, *args, **out)
+        claims = traded.claimed.claims if traded.claimed else []
+        taken.append((len(batch.settlements), len(claims)))
+        return traded
+
+    monkeypatch.setattr(Trade, "exchange", watched)
+    async with a_world(tmp_path) as world:
+        world.submit(30)
+        # Nothing is left to claim for as long as the last one takes.
+        late = {30: 60.0}
+        world.service.connect = lambda *_: Endpoint(world, lambda n: late.get(n, 1))
+        began = world.clock.now()
+        assert (await world.run(concurrency=16)).exit_code == 0
+        assert world.statuses() == {"completed": 30}
+        assert world.clock.now() - began < timedelta(seconds=70)
+    outcomes, claims = zip(*taken, strict=True)
+    assert max(outcomes) == max(claims) == most
+    assert sum(outcomes) == sum(claims) == 30
+    # None of them is for nothing, but to look whether anything is left.
+    assert len([one for one in taken if one == (0, 0)]) < 15
+
+
+@pytest.mark.parametrize("most", [1, 3, 8])
+async def test_slots_that_are_left_are_claimed_for_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+):
+    """Not when the first of the calls is answered: that may be in a minute."""
+    monkeypatch.setattr(runner, "AT_ONCE", most)
+    async with a_world(tmp_path) as world:
+        world.submit(15)
+        world.service.connect = lambda *_: Endpoint(world, lambda _: 60.0)
+        began = world.clock.now()
+        assert (await world.run(concurrency=8)).exit_code == 0
+        # 1, 2, 4, and 8 at once.
+        assert world.clock.now() - began < timedelta(seconds=4 * 60 + 5)

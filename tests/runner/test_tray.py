@@ -121,6 +121,19 @@ async def test_no_more_are_renewed_than_there_are_calls_left():
     assert await asking[2] is None
 
 
+async def test_no_more_outcomes_are_taken_than_fit_and_the_others_follow():
+    tray = Tray()
+    for number in range(5):
+        tray.settle(settlement(number))
+    tray.wake.clear()
+    assert tray.take(outcomes=3).settlements == [settlement(n) for n in range(3)]
+    assert tray.wake.is_set()
+    tray.wake.clear()
+    assert tray.take(outcomes=3).settlements == [settlement(3), settlement(4)]
+    assert not tray.wake.is_set()
+    assert not tray
+
+
 async def test_who_left_meanwhile_is_not_refused_either():
     tray = Tray()
     tray.renew(claim(1)).cancel()
@@ -151,14 +164,23 @@ async def test_what_is_at_the_door_comes_in(turns, together):
     tray = Tray()
     coming = asyncio.ensure_future(comes_in(tray, turns))
     await tray.wake.wait()
-    await tray.gather()
+    await tray.gather(99)
     assert len(tray.take().settlements) == together
+    await coming
+
+
+async def test_more_than_fit_are_not_waited_for():
+    tray = Tray()
+    coming = asyncio.ensure_future(comes_in(tray, [1, 1, 1, 1]))
+    await tray.wake.wait()
+    await tray.gather(2)
+    assert len(tray.take().settlements) == 2
     await coming
 
 
 async def test_an_empty_tray_waits_for_nothing():
     tray = Tray()
     coming = asyncio.ensure_future(comes_in(tray, [1]))
-    await tray.gather()
+    await tray.gather(99)
     assert not tray
     await coming
