@@ -13,7 +13,7 @@ from batch.service.order import Order, Receipt
 
 #: Rows of a piece, of one number all of them: the statement that queues them is then
 #: the same each time. Fewer, where they are long.
-ROWS = 6000
+ROWS = 4000
 CHARACTERS = 2 * 1024 * 1024
 UNBOUNDED = 1 << 62
 
