@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from functools import partial
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 LAST_RESORT = 30
 #: Seconds between two tries to tell a loop of something.
 AGAIN = 0.05
+#: Seconds between two looks at a thread that tells nothing, where memory may end.
+LOOK = 5.0
 
 
 def run(doing: Coroutine[Any, Any, T]) -> T:
@@ -61,25 +64,28 @@ def tell(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
             return
 
 
-def outcome(done: Future[T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
-    """What a thread brings, for a loop to wait for; it comes whatever memory there is.
+async def outcome(done: Future[T], lives: Callable[[], bool]) -> T:
+    """What a thread brings; MemoryError where it died of that.
 
-    As asyncio.wrap_future, which leaves the loop waiting where it finds none. To cancel
-    it does not cut the thread's work short.
+    As asyncio.wrap_future, which leaves a loop waiting where memory ends. To cancel it
+    does not cut the thread's work short. `lives`: whether the thread does.
     """
-    brought: asyncio.Future[T] = loop.create_future()
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[None] = loop.create_future()
+    done.add_done_callback(lambda _: tell(loop, partial(_wake, told)))
+    if not memory.is_limited():
+        await asyncio.shield(told)
+        return done.result()
+    while not done.done():
+        await asyncio.wait((told,), timeout=LOOK)
+        if not done.done() and not lives():
+            raise MemoryError
+    return done.result()
 
-    def bring() -> None:
-        if brought.done():
-            return
-        error = done.exception()
-        if error is not None:
-            brought.set_exception(error)
-        else:
-            brought.set_result(done.result())
 
-    done.add_done_callback(lambda _: tell(loop, bring))
-    return brought
+def _wake(told: asyncio.Future[None]) -> None:
+    if not told.done():
+        told.set_result(None)
 
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

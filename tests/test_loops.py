@@ -124,6 +124,10 @@ print(loops.run(work()))
     assert said.startswith("done\n")
 
 
+def lives() -> bool:
+    return True
+
+
 async def test_a_loop_that_finds_no_memory_is_told_again(monkeypatch):
     loop = asyncio.get_running_loop()
     tell = loop.call_soon_threadsafe
@@ -138,30 +142,57 @@ async def test_a_loop_that_finds_no_memory_is_told_again(monkeypatch):
     with ThreadPoolExecutor(1) as writer:
         with monkeypatch.context() as patch:
             patch.setattr(loop, "call_soon_threadsafe", told)
-            assert await loops.outcome(writer.submit(lambda: "written"), loop) == (
-                "written"
-            )
+            assert await loops.outcome(writer.submit(lambda: 42), lives) == 42
         with pytest.raises(KeyError, match="a"):
-            await loops.outcome(writer.submit({}.__getitem__, "a"), loop)
+            await loops.outcome(writer.submit({}.__getitem__, "a"), lives)
     assert len(tried) == 4
 
 
-async def test_whoever_waits_no_more_is_not_told():
-    loop = asyncio.get_running_loop()
+@pytest.fixture
+def limited(monkeypatch):
+    """Memory may end, and is looked for without delay."""
+    monkeypatch.setattr(memory, "is_limited", lambda: True)
+    monkeypatch.setattr(loops, "LOOK", 0.001)
+
+
+async def test_what_was_done_is_found_though_nobody_could_tell(limited, monkeypatch):
+    monkeypatch.setattr(loops, "tell", lambda *_: None)
+    with ThreadPoolExecutor(1) as writer:
+        assert await loops.outcome(writer.submit(lambda: 42), lives) == 42
+        with pytest.raises(KeyError, match="a"):
+            await loops.outcome(writer.submit({}.__getitem__, "a"), lives)
+
+
+async def test_a_thread_that_died_is_not_waited_for(limited):
+    asked: list[bool] = []
+
+    def dies() -> bool:
+        asked.append(len(asked) < 2)
+        return asked[-1]
+
+    with pytest.raises(MemoryError):
+        await loops.outcome(Future(), dies)
+    assert asked == [True, True, False]
+
+
+@pytest.mark.parametrize("is_limited", [False, True])
+async def test_whoever_waits_no_more_is_not_told(monkeypatch, is_limited: bool):
+    monkeypatch.setattr(memory, "is_limited", lambda: is_limited)
     writing: Future[str] = Future()
-    waits = loops.outcome(writing, loop)
+    waits = asyncio.ensure_future(loops.outcome(writing, lives))
+    await one_turn()
     waits.cancel()
+    await one_turn()
     writing.set_result("written")
     await one_turn()
     assert waits.cancelled()
+    assert writing.result() == "written"
 
 
 def test_a_loop_that_is_closed_is_not_told():
     loop = asyncio.new_event_loop()
-    writing: Future[str] = Future()
-    loops.outcome(writing, loop)
     loop.close()
-    writing.set_result("written")
+    loops.tell(loop, lambda: None)
 
 
 def test_where_memory_is_limited_the_loop_is_asyncio_s_own(monkeypatch):

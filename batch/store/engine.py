@@ -235,13 +235,14 @@ class Database:
     ) -> T:
         """Like `write`, by the writer; cancelling does not cut it short."""
         # Loaded by whoever runs a loop; who only looks has none.
-        import asyncio
-
         from batch import loops
 
-        loop = asyncio.get_running_loop()
         call = self._writer.submit(lambda: self.write(function, *args, **kwargs))
-        return await asyncio.shield(loops.outcome(call, loop))
+        return await loops.outcome(call, self._writer_lives)
+
+    def _writer_lives(self) -> bool:
+        threads = getattr(self._writer, "_threads", None)
+        return threads is None or any(thread.is_alive() for thread in threads)
 
 
 def _again(
