@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial
-from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from batch import memory
@@ -90,10 +89,12 @@ def _wake(told: asyncio.Future[None]) -> None:
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     # Where memory ends, uvloop ends the process without a word.
-    if memory.is_limited() or find_spec("uvloop") is None:
+    if memory.is_limited():
         return None
-    import uvloop
-
+    try:
+        import uvloop
+    except ImportError:
+        return None
     made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return made
 

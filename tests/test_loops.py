@@ -199,3 +199,8 @@ def test_where_memory_is_limited_the_loop_is_asyncio_s_own(monkeypatch):
     """uvloop would end the process without a word."""
     monkeypatch.setattr(memory, "is_limited", lambda: True)
     assert loops._factory() is None
+
+
+def test_where_uvloop_cannot_be_loaded_the_loop_is_asyncio_s_own(monkeypatch):
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    assert loops._factory() is None
