@@ -43,6 +43,7 @@ class Commands(TyperGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        # A mapping does: typer reads it, and says that it is a dict.
         self.commands = _OnDemand()  # type: ignore[assignment]
 
     def list_commands(self, ctx: Any) -> list[str]:
