@@ -51,6 +51,13 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds for a whole call [default: 600].")
     ] = None,
+    allow_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--allow-invalid",
+            help="Continue a job whose first 10 answers are all invalid.",
+        ),
+    ] = False,
     separate_ledger: Annotated[
         bool,
         typer.Option(
@@ -122,7 +129,9 @@ def run(
             running = watched(
                 service,
                 chosen,
-                options_of(service, wait=wait, max_calls=max_calls),
+                options_of(
+                    service, wait=wait, max_calls=max_calls, allow_invalid=allow_invalid
+                ),
                 separate_ledger=separate_ledger,
                 quiet=quiet,
                 narrowed=bool(wanted),
@@ -141,7 +150,13 @@ def _until_done(running: "Coroutine[Any, Any, Outcome]") -> "Outcome":
         return loops.run(running)
 
 
-def options_of(service: "Service", *, wait: bool, max_calls: int | None) -> "Options":
+def options_of(
+    service: "Service",
+    *,
+    wait: bool,
+    max_calls: int | None,
+    allow_invalid: bool = False,
+) -> "Options":
     """How to run, as settings and flags have it."""
     from batch.runner.values import Options
 
@@ -153,6 +168,7 @@ def options_of(service: "Service", *, wait: bool, max_calls: int | None) -> "Opt
         max_pause=settings["max_pause"],
         wait=wait,
         hold=settings["in_doubt"] == "hold",
+        allow_invalid=allow_invalid,
     )
 
 

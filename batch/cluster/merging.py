@@ -12,8 +12,8 @@ from datetime import datetime
 from batch.cluster.values import Glance
 from batch.core.quota import FOREVER
 from batch.core.standing import Standing
-from batch.runner.values import Ending, Progress
-from batch.service.runs import GRAVITY, Outcome
+from batch.runner.values import GRAVITY, Ending, Progress
+from batch.service.runs import Outcome
 
 
 def merge(

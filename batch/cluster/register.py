@@ -132,7 +132,9 @@ class Register:
         if name in self.ends:
             return
         ending = glance.ending
-        if ending is not None and ending.exit_code in EVERYBODYS:
+        # A runner that continued without something says nothing of the rest.
+        is_whole = ending is not None and not ending.set_aside
+        if ending is not None and is_whole and ending.exit_code in EVERYBODYS:
             self.end_all(name, ending)
             return
         row = self._rows[name]

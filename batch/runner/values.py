@@ -9,6 +9,8 @@ from datetime import datetime
 from batch.core.model import Failure
 from batch.core.standing import Standing
 
+#: Exit codes, the gravest first: which of several endings speaks for all.
+GRAVITY = (130, 143, 129, 77, 78, 69, 75, 1)
 #: Newest answers whose times are kept.
 REMEMBERED = 1000
 #: The end of a streaming text that is kept, characters.
@@ -29,8 +31,24 @@ class Options:
     wait: bool = False
     #: Fail what was in flight at a crash, instead of asking again.
     hold: bool = False
+    #: Go on with a job whose first answers are all invalid.
+    allow_invalid: bool = False
     #: Only these jobs; None: all of the provider.
     job_ids: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """A model or a job that cannot proceed, and that the run continues without."""
+
+    #: "model" or "job".
+    kind: str
+    #: The model's name; the job's number.
+    name: str
+    #: The exit code that the run ends with on its account.
+    exit_code: int
+    #: One sentence for a person.
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +60,8 @@ class Ending:
     message: str = ""
     #: When there are credits again, if it is for want of them.
     resets_at: datetime | None = None
+    #: What the run was continued without; `exit_code` and `message` include it.
+    set_aside: tuple[SetAside, ...] = ()
 
 
 @dataclass(slots=True)
@@ -62,6 +82,8 @@ class Progress:
     #: Failures since the last success, and the newest of them.
     row: int = 0
     failure: Failure | None = None
+    #: Models and jobs that the run continues without.
+    set_aside: list[SetAside] = field(default_factory=list)
     #: How it ends, as soon as that is known.
     ending: Ending | None = None
     _streaming: dict[str, str] = field(default_factory=dict)

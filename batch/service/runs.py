@@ -8,10 +8,7 @@ from functools import cached_property
 
 from batch.core.model import Counts, Job
 from batch.runner.runner import Runner
-from batch.runner.values import Ending, Progress
-
-#: Which ending speaks for the run, where accounts ended differently.
-GRAVITY = (130, 143, 129, 77, 78, 69, 75)
+from batch.runner.values import GRAVITY, Ending, Progress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
