@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
+import blank
+
 from batch.clock import SystemClock
 from batch.standin.service import Call, Standin
 
@@ -395,6 +397,8 @@ class Stage:
         """Queue these prompts, ids 1 …; the job's number."""
         rows = [json.dumps({"prompt": one}, ensure_ascii=False) for one in prompts]
         path = self.write("prompts.jsonl", "\n".join(rows) + "\n")
+        if "QUOTABATCH_DB" not in self.env:
+            blank.put(self.home / "quotabatch.db")
         done = self.quick("submit", path, "--model", MODEL, *flags)
         assert done.code == 0, done.err
         return int(done.out)

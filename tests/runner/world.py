@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import blank
 import pytest
 from clockwork import NOON, ManualClock, ServerClock
 
@@ -280,7 +281,10 @@ async def a_world(
         "ESPAI_API_KEY": KEY,
         **(environ or {}),
     }
-    service = Service(config.load(variables), clock, lambda: 0.5)
+    settings = config.load(variables)
+    if isinstance(settings.database, Path):
+        blank.put(settings.database)
+    service = Service(settings, clock, lambda: 0.5)
     world = World(service, clock, server)
     service.connect = lambda *way: Watched(endpoints.connect(*way), world)
     answer = server.answer
