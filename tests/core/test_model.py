@@ -5,35 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch.core.model import (
-    TRANSITIONS,
     Counts,
     JobStatus,
-    RequestState,
     job_status,
 )
-
-# What the store does with requests is held against TRANSITIONS in
-# tests/store/test_transitions.py.
-
-
-def test_every_state_has_its_line_in_the_table():
-    assert set(TRANSITIONS) == set(RequestState)
-
-
-def test_a_completed_request_can_only_be_asked_anew():
-    assert TRANSITIONS[RequestState.COMPLETED] == {RequestState.PENDING}
-    assert all(
-        TRANSITIONS[state]
-        for state in RequestState
-        if state is not RequestState("completed")
-    )
-
-
-def test_only_a_request_that_waits_is_claimed_or_cancelled():
-    for state, becomes in TRANSITIONS.items():
-        if state is not RequestState.PENDING:
-            assert RequestState.RUNNING not in becomes
-            assert RequestState.CANCELLED not in becomes
 
 
 @pytest.mark.parametrize(
