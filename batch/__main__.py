@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 
-from batch import memory
 from batch.interpreter import SELDOM
 
 
@@ -21,10 +20,11 @@ def main() -> None:
         from batch.cli.app import call
 
         code = call()
-    except Exception as error:
-        if not memory.is_short(error):
-            raise
-        code = memory.tell()
+    except MemoryError:
+        # Written as it is: to show it nicely takes memory too.
+        with contextlib.suppress(OSError):
+            os.write(2, b"Error: out of memory: free some and run again\n")
+        code = 1
     sys.exit(code)
 
 

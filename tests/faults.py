@@ -59,7 +59,7 @@ FAULTS = {
     50: "killed during an export",
     51: "bad input",
     52: "killed during an import",
-    53: "no more descriptors, or no more memory",
+    53: "no more descriptors",
     54: "the key leaks",
     55: "PostgreSQL: a lost reply, a restart, a partition",
     56: "PostgreSQL: machines whose clocks differ",

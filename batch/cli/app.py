@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from batch import memory
 from batch.cli import console
 from batch.cli.commands import Commands
 from batch.errors import QuotabatchError
@@ -76,8 +75,11 @@ def call() -> int:
         return _misused(error)
     except (KeyboardInterrupt, typer.Abort):
         return _failed(None, "interrupted", 130)
+    except MemoryError:
+        # The caller says so, for which nothing has to be loaded.
+        raise
     except Exception as error:
-        return memory.tell() if memory.is_short(error) else _unforeseen(error)
+        return _unforeseen(error)
     return code if isinstance(code, int) else 0
 
 
@@ -94,13 +96,7 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _failed(error: BaseException | None, message: str, code: int) -> int:
-    try:
-        console.error(message)
-    except Exception as trouble:
-        # What shows it nicely is loaded only here.
-        if isinstance(trouble, ImportError) or memory.is_short(trouble):
-            return memory.tell()
-        raise
+    console.error(message)
     if error is not None and "--debug" in sys.argv[1:2]:
         import traceback
 

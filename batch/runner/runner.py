@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable
 from datetime import datetime
 
-from batch import memory
 from batch.core.model import (
     Claim,
     Completion,
@@ -42,9 +41,6 @@ NAP = 30.0
 #: Outcomes and claims of one transaction, at most. Those that it takes wait for it: of
 #: a thousand calls, halves would take turns at waiting, and the loop with them.
 AT_ONCE = 200
-#: Seconds for calls in flight to come home where memory has ended, and for those that
-#: are given up to end.
-NO_MEMORY, GIVEN_UP = 20.0, 5.0
 #: Seconds between looks at what runners of other machines still hold.
 LOOK_AGAIN = 2.0
 
@@ -383,13 +379,9 @@ class Runner:
         A second signal ends this too.
         """
         self.drain(Ending(exit_code=1))
-        # Where memory ends, not all may come home.
-        until = float("inf")
-        if memory.is_short(error):
-            until = self._clock.monotonic() + NO_MEMORY
         if self._under_way():
             self._notify(endings.broken(error, len(self._under_way())))
-        while self._under_way() and self._clock.monotonic() < until:
+        while self._under_way():
             # The database may be well, or well again.
             with contextlib.suppress(Exception):
                 await self._exchange()
@@ -404,7 +396,8 @@ class Runner:
         """Nothing stays with this runner, whatever ended it."""
         claims = [*self._tasks.values(), *self._unwritten.values()]
         self.abort()
-        await waiting.for_all(self._clock, self._tasks, GIVEN_UP)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         # They failed only because everything did.
         given_up = self._given_up if self._ending is not None else []
         batch = self._tray.take()

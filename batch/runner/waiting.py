@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Collection, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from batch.clock import Clock
@@ -22,14 +22,6 @@ async def unless(ended: asyncio.Event, doing: Coroutine[Any, Any, None]) -> None
     await _either(task, ended.wait())
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-async def for_all(
-    clock: Clock, tasks: Collection[asyncio.Task[None]], seconds: float
-) -> None:
-    """Wait until all of these have ended, but no longer than this."""
-    if tasks:
-        await _either(asyncio.wait(tasks), clock.sleep(seconds))
 
 
 async def _either(one: Awaitable[Any], other: Awaitable[Any]) -> None:

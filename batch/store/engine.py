@@ -235,14 +235,13 @@ class Database:
     ) -> T:
         """Like `write`, by the writer; cancelling does not cut it short."""
         # Loaded by whoever runs a loop; who only looks has none.
-        from batch import loops
+        import asyncio
 
-        call = self._writer.submit(lambda: self.write(function, *args, **kwargs))
-        return await loops.outcome(call, self._writer_lives)
-
-    def _writer_lives(self) -> bool:
-        threads = getattr(self._writer, "_threads", None)
-        return threads is None or any(thread.is_alive() for thread in threads)
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(
+            self._writer, lambda: self.write(function, *args, **kwargs)
+        )
+        return await asyncio.shield(call)
 
 
 def _again(

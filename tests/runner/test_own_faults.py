@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from world import Lost, a_world
+from world import a_world
 
 
 @pytest.mark.parametrize("number", [1, 3, 6])
@@ -22,27 +21,6 @@ async def test_a_fault_of_our_own_is_not_hidden(tmp_path, number):
         assert (await world.run()).exit_code == 0
         world.check()
         assert world.statuses() == {"completed": 6}
-
-
-async def test_where_memory_ends_a_call_that_never_comes_home_is_given_up(tmp_path):
-    """Whom a wake-up was for that found no memory, nobody wakes: not by cancelling."""
-    async with a_world(tmp_path) as world:
-        world.submit(6)
-        lost = world.faults[2] = Lost()
-        world.faults[3] = MemoryError()
-        began = world.clock.now()
-
-        with pytest.raises(MemoryError):
-            await world.run()
-
-        assert world.clock.now() - began < timedelta(minutes=1)
-        world.check()
-        assert "in flight, whose outcome is unknown" in world.notes[-1]
-        assert world.statuses()["pending"] > 0
-        assert (await world.run()).exit_code == 0
-        world.check()
-        assert world.statuses() == {"completed": 6}
-        lost.find()
 
 
 async def test_a_fault_of_our_own_during_a_transaction_is_not_hidden(tmp_path):

@@ -72,31 +72,8 @@ class Watched:
         await self._endpoint.close()
 
 
-class Lost(asyncio.Future[None]):
-    """What nobody is woken for, as where memory has ended; not before `find`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._callbacks_lost: list[tuple[Any, Any]] = []
-
-    def add_done_callback(self, callback: Any, /, *, context: Any = None) -> None:
-        self._callbacks_lost.append((callback, context))
-
-    def cancel(self, msg: Any = None) -> bool:
-        return False
-
-    def find(self) -> None:
-        """Let it go on."""
-        self.set_result(None)
-        for callback, context in self._callbacks_lost:
-            self.get_loop().call_soon(callback, self, context=context)
-
-
-async def _fault(fault: Exception | asyncio.Event | Lost | None) -> None:
+async def _fault(fault: Exception | asyncio.Event | None) -> None:
     """A bug in the endpoint, at once or when an event says so."""
-    if isinstance(fault, Lost):
-        await fault
-        return
     if isinstance(fault, asyncio.Event):
         await fault.wait()
         raise RuntimeError("bug")
@@ -117,7 +94,7 @@ class World:
         self.most_in_flight = 0
         #: Calls that this side began, and by their number the bugs that they meet.
         self.begun = 0
-        self.faults: dict[int, Exception | asyncio.Event | Lost] = {}
+        self.faults: dict[int, Exception | asyncio.Event] = {}
         #: Called with the number of every call as it arrives, before it is answered.
         self.on_call: dict[int, Callable[[], object]] = {}
 
