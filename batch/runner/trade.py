@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from batch.core.model import Claim, EntryState, RequestState, Settlement
 from batch.core.statements import Statement
-from batch.errors import DiskFullError, StoreError
+from batch.errors import StoreError
 from batch.runner.tray import Batch
 from batch.runner.values import Options
 from batch.store import (
@@ -92,21 +92,14 @@ class Trade:
 
         `known`, where the reply to an earlier one was lost: the requests whose credits
         are in use; whatever else this runner holds goes back. `working`: those whose
-        outcomes are still to come. DiskFullError where answers may not find room; it is
-        made for those in hand.
+        outcomes are still to come. DiskFullError where answers may not find room.
         """
         self._answers.see(batch.settlements)
         if slots:
             calls = len(batch.outcomes) + len(working) + slots
             room.check(self._database.path, self._answers.wanted(calls))
         exchange = Of(self.holder.account_id, self._exchange)
-        try:
-            return await self._database.run(
-                exchange, batch, slots, known, list(working)
-            )
-        except DiskFullError:
-            room.throw_off(self._database.path)
-            raise
+        return await self._database.run(exchange, batch, slots, known, list(working))
 
     async def take_over(self) -> list[Orphan]:
         """Put back what runners held that died."""
@@ -128,11 +121,7 @@ class Trade:
 
         `calling`: the requests whose calls were given up; no other was made.
         """
-        try:
-            return await self._database.run(self._leave, batch, given_up, calling)
-        except DiskFullError:
-            room.throw_off(self._database.path)
-            return await self._database.run(self._leave, batch, given_up, calling)
+        return await self._database.run(self._leave, batch, given_up, calling)
 
     def keep(
         self,

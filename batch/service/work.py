@@ -63,10 +63,11 @@ async def run(
     `narrowed` False: also on jobs of the same providers that come in meanwhile.
     """
     handle = handle if handle is not None else Run()
-    room.check(service.settings.beside_database)
     path = service.settings.database
     if not isinstance(path, Server):
-        room.lay(path)
+        room.remove_ballast(path)
+    room.check(service.settings.beside_database)
+    if not isinstance(path, Server):
         # A damaged page is noticed only where it is read: an answer to be stored there
         # would be paid for in vain.
         service.database.read(audit.refuse_damage, path)

@@ -1,8 +1,4 @@
-"""Room on the disk: calls are made only while their answers can be stored.
-
-A ballast lies beside the database. When the disk fills up all the same, it is thrown
-off, so that the answers in hand find room.
-"""
+"""Room on the disk: calls are made only while their answers can be stored."""
 
 from __future__ import annotations
 
@@ -17,8 +13,6 @@ from batch.errors import DiskFullError
 MIB = 1024 * 1024
 #: Less than this is left: no call is made, bytes.
 LOW = 16 * MIB
-#: What is thrown off when the disk is full, bytes.
-BALLAST = 4 * MIB
 #: How often an answer is on the disk at most: in the log, and in the database.
 COPIES = 2
 
@@ -70,27 +64,7 @@ def free(database: Path) -> int | None:
     return found.f_bavail * found.f_frsize
 
 
-def lay(database: Path) -> None:
-    """Take the ballast on board, where there is room and it is not there yet."""
-    path = ballast(database)
-    left = free(database)
-    if path.exists() or left is None or left < LOW + BALLAST:
-        return
-    # Not all file systems can; without it a full disk leaves less room, that is all.
+def remove_ballast(database: Path) -> None:
+    """Remove the file that earlier versions kept beside it for a full disk."""
     with contextlib.suppress(OSError):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-        try:
-            os.posix_fallocate(file, 0, BALLAST)
-        finally:
-            os.close(file)
-
-
-def throw_off(database: Path) -> None:
-    """Make room for the answers in hand."""
-    with contextlib.suppress(OSError):
-        ballast(database).unlink(missing_ok=True)
-
-
-def ballast(database: Path) -> Path:
-    """The file that keeps some room."""
-    return database.with_name(database.name + ".ballast")
+        database.with_name(database.name + ".ballast").unlink(missing_ok=True)

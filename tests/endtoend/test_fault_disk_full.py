@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from disks import MIB, enlarge, fill, left, needs_mount, tmpfs
-from stage import MODEL, GateClock, Process, Served, Stage, wait_until
+from stage import MODEL, GateClock, Process, Result, Served, Stage, wait_until
 from truth import all_answered, holds, plain
 
 FULL = "free space and run again"
@@ -53,6 +53,16 @@ def in_flight(stage: Stage, served: Served, calls: int) -> Process:
     return running
 
 
+def bring_back(done: Result, elsewhere: Path) -> None:
+    """Move the answers that found no room beside the database, as the error says."""
+    message = plain(done)
+    for kept in elsewhere.rglob("*.jsonl"):
+        assert str(kept) in message
+        folder = Path(message.rpartition("moved to ")[2])
+        folder.mkdir(exist_ok=True)
+        shutil.move(kept, folder)
+
+
 @needs_mount
 @pytest.mark.fault(9)
 def test_no_call_is_made_on_a_disk_that_is_nearly_full(small: Stage):
@@ -81,6 +91,9 @@ def test_no_call_is_made_on_a_disk_that_is_nearly_full(small: Stage):
 )
 def test_answers_that_come_when_the_disk_is_full_are_kept(small: Stage, size):
     """It was filled by somebody else, while the calls were out."""
+    elsewhere = small.aside / "elsewhere"
+    elsewhere.mkdir()
+    small.env["TMPDIR"] = str(elsewhere)
     served = small.serve(answer=of_size(size), latency=1, clock=GateClock(passes=3))
     small.submit(questions(12))
     running = in_flight(small, served, 4)
@@ -92,9 +105,9 @@ def test_answers_that_come_when_the_disk_is_full_are_kept(small: Stage, size):
     assert FULL in plain(done)
     # With the calls that were out, this is all.
     assert served.count == 7
-    holds(small, served)
-
     filler.unlink()
+    bring_back(done, elsewhere)
+    holds(small, served)
     assert small.quick("run").code == 0
     assert asked_once(served, 12)
     all_answered(small, served, holds(small, served))
@@ -116,15 +129,10 @@ def test_answers_that_find_no_room_beside_the_database_are_kept_elsewhere(small:
     done = running.end()
 
     assert served.count == 3
-    message = plain(done)
-    (kept,) = elsewhere.rglob("*.jsonl")
-    assert str(kept) in message
-    folder = Path(message.rpartition("moved to ")[2])
     filler.unlink()
     # As many more answers of this length as may be out want more than there was.
     enlarge(small.home, 256 * MIB)
-    folder.mkdir(exist_ok=True)
-    shutil.move(kept, folder)
+    bring_back(done, elsewhere)
 
     assert small.quick("run").code == 0
     assert asked_once(served, 5)

@@ -155,17 +155,16 @@ async def test_a_failed_attempt_that_is_recorded_twice_counts_once(
 
 
 @pytest.mark.fault(9)
-async def test_when_the_disk_is_full_the_ballast_makes_room_for_what_is_in_hand(
+async def test_when_the_disk_is_full_the_answers_in_hand_are_kept_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     async with a_world(tmp_path) as world:
         world.submit(30)
         store = world.service.database
         write = store.write
-        ballast = room.ballast(store.path)
 
         def on_a_full_disk(function: Any, *args: Any, **kwargs: Any) -> Any:
-            if len(world.calls) >= 8 and ballast.exists():
+            if len(world.calls) >= 8:
                 raise DiskFullError("the disk is full")
             return write(function, *args, **kwargs)
 
@@ -173,17 +172,29 @@ async def test_when_the_disk_is_full_the_ballast_makes_room_for_what_is_in_hand(
             patch.setattr(store, "write", on_a_full_disk)
             with pytest.raises(DiskFullError, match="the disk is full"):
                 await world.run(concurrency=4)
-        world.check()
-        assert not ballast.exists()
-        assert kept.files(store.path) == []
         calls = len(world.calls)
         assert calls < 30
-        assert world.statuses()["completed"] == calls
+        (file,) = kept.files(store.path)
+        in_hand = len(file.read_text().splitlines())
+        assert world.statuses()["completed"] == calls - in_hand
 
-        await world.run()
-        assert ballast.stat().st_blocks * 512 >= room.BALLAST
+        world.service = reopened(world)
+        with world.service:
+            await world.run()
+            world.check()
+        assert kept.files(store.path) == []
         assert world.statuses() == {"completed": 30}
         assert len(world.calls) == 30
+
+
+async def test_the_ballast_of_an_earlier_version_is_removed(tmp_path: Path):
+    async with a_world(tmp_path) as world:
+        world.submit(1)
+        ballast = world.service.database.path.with_name("quotabatch.db.ballast")
+        ballast.write_bytes(bytes(4096))
+        await world.run()
+        assert world.statuses() == {"completed": 1}
+        assert not ballast.exists()
 
 
 @pytest.mark.fault(9)
