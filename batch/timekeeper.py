@@ -49,8 +49,13 @@ class Timekeeper:
         return self.booted_at + timedelta(seconds=self._clock.boot())
 
     @property
-    def start(self) -> datetime:
-        """When the machine started, by the time that `now` tells."""
+    def start(self) -> datetime | None:
+        """When the machine started, by the time that `now` tells.
+
+        None where no boot clock says how long ago that was, as on a server.
+        """
+        if not self.has_boot_clock:
+            return None
         return self._booted_at() if self.step is None else self.booted_at
 
     def adopt(self, start: datetime) -> None:

@@ -349,10 +349,10 @@ class Runner:
 
     def _follow_clock(self) -> bool:
         """Whether another clock is believed than when this was asked last."""
-        by = self._clock.start - self._start
-        if abs(by) < SAME:
+        start, before = self._clock.start, self._start
+        if start is None or before is None or abs(by := start - before) < SAME:
             return False
-        self._start += by
+        self._start = start
         self._pace.move(by)
         return True
 

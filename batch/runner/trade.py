@@ -210,9 +210,10 @@ class Trade:
         long ago it was is known. So it is where the clock was merely corrected.
         """
         clock = self._clock
-        if not clock.has_boot_clock:
+        start = clock.start
+        if start is None:
             return
-        boot_id, start, confirmed = clock.boot_id(), clock.start, not clock.is_doubtful
+        boot_id, confirmed = clock.boot_id(), not clock.is_doubtful
         row = clocks.dated(connection, boot_id)
         if row is not None:
             by = start - row.booted_at

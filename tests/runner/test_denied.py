@@ -9,6 +9,8 @@ from world import a_world
 
 from batch.core.quota import FOREVER
 
+pytestmark = pytest.mark.usefixtures("database")
+
 LONG = 3600.0
 
 

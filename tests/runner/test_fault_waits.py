@@ -16,6 +16,8 @@ import pytest
 from telling import a_telling_world
 from world import KEY, World
 
+pytestmark = pytest.mark.usefixtures("database")
+
 HOUR = timedelta(hours=1)
 DAY = 24 * HOUR
 #: Our own pause before a second attempt; a moment of it is added to a stated one.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from world import World, a_world
 
 from batch.service import living, work
 from batch.store import jobs, queue, runners
+
+pytestmark = pytest.mark.usefixtures("database")
 
 
 async def die(world: World, calls: int) -> None:
@@ -18,6 +21,9 @@ async def die(world: World, calls: int) -> None:
         fingerprint = service.fingerprint(profile)
         holder = work._begin(connection, service, profile, fingerprint, "killed", 0)
         queue.claim(connection, holder, jobs.listed(connection), calls, now)
+    if service.database.lease is not None:
+        # No lock tells that it died: its silence does.
+        world.clock.time += 2 * service.database.lease
 
 
 async def test_the_calls_of_a_run_that_was_killed_are_counted_and_asked_again(tmp_path):

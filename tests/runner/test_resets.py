@@ -9,6 +9,8 @@ import pytest
 from happenings import LONG, OPENS, RESET
 from world import a_world
 
+pytestmark = pytest.mark.usefixtures("database")
+
 
 async def test_the_next_day_it_goes_on_where_it_stood(tmp_path):
     async with a_world(tmp_path, limit=3) as world:

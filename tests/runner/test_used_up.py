@@ -11,6 +11,8 @@ from clockwork import NOON
 from happenings import LONG, OPENS
 from world import a_world
 
+pytestmark = pytest.mark.usefixtures("database")
+
 DAILY_20 = """[profiles.espai]
 quotas = [{ name = "daily", limit = 20, window = "day" }]
 """

@@ -19,6 +19,7 @@ from typing import Any
 import blank
 import pytest
 from clockwork import NOON, ManualClock, ServerClock
+from served import FILE, SERVER, serve
 
 from batch import config
 from batch.core.model import Claim, Job, Reply
@@ -36,6 +37,8 @@ from batch.store.engine import Database
 
 KEY = "sk-canary-0123456789abcdef"
 MODEL = "qwen2.5:7b"
+#: The kind of database that worlds are made with; the fixture `database` plays both.
+DATABASE = FILE
 
 
 class Watched:
@@ -234,13 +237,15 @@ async def a_world(
     config_toml: str | None = None,
     environ: Mapping[str, str] | None = None,
     nap: float = runner.NAP,
+    database: str | None = None,
     kind: type[Standin] = Standin,
     **standin: Any,
 ) -> AsyncIterator[World]:
     """A home and a stand-in service that are cleared away at the end.
 
     `limit` is what the user has configured, and the service's own unless that is given;
-    `ahead` is how far the service's clock runs before ours.
+    `ahead` is how far the service's clock runs before ours. `database`: a FILE with the
+    machine's clock, or as on a SERVER, which has one of its own.
     """
     clock = ManualClock(start)
     server = kind(**{"limit": limit, "clock": ServerClock(clock, ahead), **standin})
@@ -275,6 +280,8 @@ async def a_world(
     server.answer = answered
     with pytest.MonkeyPatch.context() as patch, service:
         patch.setattr(runner, "NAP", nap)
+        if (database or DATABASE) == SERVER:
+            serve(patch, clock, lambda: clock.time)
         _let_time_stand_still(service.database, clock)
         try:
             yield world
