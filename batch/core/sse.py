@@ -14,6 +14,9 @@ from batch.core.streams import NotTextError
 #: The most that an event may hold, bytes.
 MOST = 8 * 1024 * 1024
 
+#: The fields that the standard knows and nothing here needs.
+_IGNORED = ("id", "retry")
+
 # Not splitlines, which takes U+2028 and others for line ends too.
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
@@ -21,10 +24,16 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: its type, empty where none was given, and its data."""
+    """One event: its type, empty where none was given, and its data.
+
+    `understood` is False for a line that is no field of the standard, with the line as
+    its data: the standard ignores it, but it may be a piece of an event that lost
+    bytes.
+    """
 
     type: str
     data: str
+    understood: bool = True
 
 
 class SseDecoder:
@@ -95,7 +104,9 @@ class SseDecoder:
         """No more comes: the event that nothing has terminated, if there is one."""
         found: list[Event] = []
         try:
-            found += self._end_line() + self._dispatch()
+            # A line that was cut off is no evidence of bytes lost before it.
+            rest = [one for one in self._end_line() if one.understood]
+            found += rest + self._dispatch()
         except NotTextError as error:
             self._error = error
         return self._handed_over(found)
@@ -135,6 +146,8 @@ class SseDecoder:
             case "":
                 # A comment, to keep the connection alive: no part of any event.
                 self._size -= len(line)
+            case _ if name not in _IGNORED:
+                return [Event("", line.decode(), understood=False)]
         return []
 
     def _dispatch(self) -> list[Event]:

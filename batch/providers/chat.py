@@ -16,6 +16,8 @@ from batch.providers.mould import Usual
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
+#: Written for "no reason yet" by servers that make a text of their null (DashScope).
+NO_REASON = ("null", "none")
 #: Reasons of an end that is none: the endpoint broke down (DeepSeek, Zhipu, vLLM).
 BROKEN = ("error", "insufficient_system_resource", "network_error", "abort")
 
@@ -82,11 +84,12 @@ class Chat:
             return ""
         self.begun = True
         text = self._add(self._part(choice))
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason.strip():
-            self.finish_reason = writable(reason.strip())
+        found = choice.get("finish_reason")
+        reason = found.strip() if isinstance(found, str) else ""
+        if reason and reason.casefold() not in NO_REASON:
+            self.finish_reason = writable(reason)
             if self.finish_reason.casefold() in BROKEN:
-                self.fail(Error(f"it broke off ({reason.strip()})", reason.strip()))
+                self.fail(Error(f"it broke off ({reason})", reason))
         return text
 
     def add(self, said: Usual) -> str:

@@ -197,7 +197,7 @@ class Line:
                 status=response.status,
                 sent=True,
             )
-        if response.status == 200:
+        if _has_answer_status(response):
             return None
         wait = min(REFUSAL_WAIT, self._bounds.silence / 2)
         data = await read_at_most(response, REFUSAL_READ, wait)
@@ -228,7 +228,12 @@ def _fault(code: str, message: str, decoder: Decoder, *, sent: bool = True) -> F
 
 def _is_plain_answer(response: Incoming) -> bool:
     """Whether neither its status nor its encoding needs a closer look."""
-    return response.status == 200 and "Content-Encoding" not in response.headers
+    return _has_answer_status(response) and "Content-Encoding" not in response.headers
+
+
+def _has_answer_status(response: Incoming) -> bool:
+    """Tell a status that can carry a whole answer: any success but Partial Content."""
+    return 200 <= response.status < 300 and response.status != 206
 
 
 def _is_framed(response: Incoming) -> bool:

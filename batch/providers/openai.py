@@ -123,8 +123,14 @@ class OpenaiDecoder:
         whole = self._sse.whole(data) if data[-2:] == b"\n\n" else None
         if whole is not None:
             return self._take_usual(whole)
-        events = self._sse.feed(data)
-        return "".join([self._take(event.data, event.type) for event in events])
+        pieces = []
+        for event in self._sse.feed(data):
+            if event.understood:
+                pieces.append(self._take(event.data, event.type))
+            else:
+                # It may have been a part of the answer.
+                self._garbled = self._garbled or not self._done
+        return "".join(pieces)
 
     def partial(self) -> str:
         return self._chat.text_so_far
@@ -184,7 +190,7 @@ class OpenaiDecoder:
                 return self._chat.take(body)
             self._learn(data, said)
             return self._chat.add(said)
-        elif data[0] in "{[" and not last:
+        elif not last:
             # It may have been a part of the answer.
             self._garbled = True
         return ""
@@ -223,7 +229,7 @@ class OpenaiDecoder:
         if chat.error is not None:
             return self._reported(chat.error)
         if self._garbled:
-            return self._failure("garbled", "an event of the stream is not JSON")
+            return self._failure("garbled", "a line of the stream is no event in JSON")
         if not reason:
             return self._unfinished()
         if reason.startswith("content_filter") or reason == "sensitive":

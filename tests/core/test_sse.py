@@ -45,10 +45,14 @@ def by_the_standard(stream: str) -> tuple[list[Event], Event | None]:
 
 
 def fed(*pieces: bytes, most: int = 1 << 20) -> tuple[list[Event], list[Event]]:
-    """The events as they come, and what the end brings."""
+    """The events as they come, and what the end brings; the standard's alone."""
     decoder = SseDecoder(most)
     events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events, decoder.finish()
+    return understood(events), understood(decoder.finish())
+
+
+def understood(events: list[Event]) -> list[Event]:
+    return [event for event in events if event.understood]
 
 
 def cut(whole: bytes, at: list[int]) -> list[bytes]:
@@ -147,7 +151,7 @@ def test_wherever_bad_bytes_are_cut_what_came_before_them_is_handed_over(
 
     whole = before.encode() + b"\n\n" + bad + after.encode()
     assert outcome(cut(whole, at)) == outcome([whole])
-    events, _ = outcome([whole])
+    events = understood(outcome([whole])[0])
     expected, _ = by_the_standard(before + "\n\n")
     assert events[: len(expected)] == expected
 
@@ -177,6 +181,24 @@ def test_wherever_bad_bytes_are_cut_what_came_before_them_is_handed_over(
 )
 def test_framing(stream, events):
     assert fed(stream.encode()) == ([Event("", data) for data in events], [])
+
+
+@pytest.mark.parametrize(
+    "line", ["dat: a", "ata: a", "DATA: b", " data: c", '{"a": 1}']
+)
+def test_a_line_of_no_known_field_is_handed_over_in_its_place(line):
+    whole = f"data: a\n{line}\n\ndata: b\n\n".encode()
+    expected = [Event("", line, understood=False), Event("", "a"), Event("", "b")]
+    for at in range(len(whole)):
+        decoder = SseDecoder()
+        assert decoder.feed(whole[:at]) + decoder.feed(whole[at:]) == expected
+        assert decoder.finish() == []
+
+
+def test_a_line_that_was_cut_off_is_no_line_of_an_unknown_field():
+    decoder = SseDecoder()
+    assert decoder.feed(b"data: a\n\ndat") == [Event("", "a")]
+    assert decoder.finish() == []
 
 
 def test_an_event_has_a_type_and_the_next_one_has_its_own():

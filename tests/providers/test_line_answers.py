@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from asking import BRIEF, KEY, MODEL, claim, profile
-from bareline import ANSWER, OK, TEXT, asked
+from bareline import ANSWER, OK, TEXT, asked, failure
 from bareserver import RawServer, Reset, Silence, chunked, reply, until_closed
 
 from batch.core.model import Completion
@@ -29,6 +29,16 @@ from batch.providers.espai import EspaiEndpoint
 )
 async def test_a_reply_with_its_end_is_an_answer(script):
     assert await asked(script) == ANSWER
+
+
+@pytest.mark.parametrize("status", ["201 Created", "202 Accepted", "203 Changed"])
+async def test_a_whole_answer_with_any_status_of_success_is_one(status):
+    assert await asked(reply(TEXT.encode(), status=status)) == ANSWER
+
+
+@pytest.mark.parametrize("status", ["201 Created", "204 No Content", "205 Reset"])
+async def test_a_status_of_success_makes_no_answer_of_an_empty_body(status):
+    failure(await asked(reply(b"", status=status)), "empty")
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])

@@ -125,6 +125,15 @@ ANSWERS: dict[str, tuple[str, Completion]] = {
         + event({"model": "", "choices": [{"delta": {}, "finish_reason": ""}]}),
         answer("hi"),
     ),
+    "a null that was made a text": (
+        chunk("h", "null") + chunk("i", "None") + chunk(None, "stop"),
+        answer("hi"),
+    ),
+    "a null that was made a text, behind the end": (
+        chunk("hi", "stop") + chunk(None, "null"),
+        answer("hi"),
+    ),
+    "lines of no known field behind [DONE]": (stream("hi") + "bye\n\n", answer("hi")),
     "an end of another name": (
         stream("hi", finish_reason="eos"),
         answer("hi", finish_reason="eos"),
@@ -247,7 +256,8 @@ ANSWERS: dict[str, tuple[str, Completion]] = {
         answer("hi"),
     ),
     "events of other kinds": (
-        'event: ping\ndata: {"type": "ping"}\n\ndata: ping\n\ndata:\n\n' + stream("hi"),
+        'event: ping\ndata: {"type": "ping"}\n\ndata:\n\nevent: ping\n\n'
+        + stream("hi"),
         answer("hi"),
     ),
     "one object, though a stream was asked for": (

@@ -13,6 +13,8 @@ from batch.providers.profiles import merged
 
 QUOTA = "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000"
 
+GARBLED = "a line of the stream is no event in JSON"
+
 #: By what they show: a stream, the failure's code, what it says, what is done then.
 FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
     "nothing": ("", "empty", "the answer is empty", VerdictKind.RETRY),
@@ -231,9 +233,42 @@ FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
     "an event that is broken": (
         chunk("hi") + 'data: {"choices": [{"delta"\n\n' + STOP + DONE,
         "garbled",
-        "an event of the stream is not JSON",
+        GARBLED,
         VerdictKind.RETRY,
     ),
+    **{
+        f"a lost piece: {name}": (
+            chunk("Hello ") + lost + chunk("!", "stop") + DONE,
+            "garbled",
+            GARBLED,
+            VerdictKind.RETRY,
+        )
+        for name, lost in {
+            "a word in its place": "data: ERROR upstream\n\n",
+            "a number in its place": "data: 502\n\n",
+            "a null in its place": "data: null\n\n",
+            "the chunk's first byte": chunk("world").replace("{", "", 1),
+            "the line's first byte": chunk("world")[1:],
+            "the field's name": chunk("world").removeprefix("data: "),
+            "the line's beginning": chunk("world")[9:],
+            "the last byte": chunk("world")[:-3] + "\n\n",
+        }.items()
+    },
+    "a lost piece behind the end": (
+        chunk("hi", "stop") + "ata: {}\n\n" + DONE,
+        "garbled",
+        GARBLED,
+        VerdictKind.RETRY,
+    ),
+    **{
+        f"a null that was made a text: {null}": (
+            stream("The answer is forty", finish_reason=null),
+            "unfinished",
+            "the answer stopped without a finish_reason",
+            VerdictKind.RETRY,
+        )
+        for null in ("null", "None", "NULL", " none ")
+    },
     "a NUL": (
         stream("h\0i"),
         "not_text",
