@@ -33,6 +33,8 @@ def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None
         if ending.exit_code not in (0, 75):
             console.error(ending.message)
         _tell_reset(service, provider, ending, outcome)
+    for message in dict.fromkeys(one.message for one in outcome.skipped.values()):
+        console.error(message)
     for job, counts in outcome.jobs:
         if not quiet or counts.failed:
             console.note(_standing(job, counts))

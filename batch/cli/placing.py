@@ -61,10 +61,13 @@ def hands(
         yield None
         return
     from batch.cluster import crew, fleet, ray
-    from batch.service import work
+    from batch.service import readiness
 
-    # What cannot be run need not wait for a cluster.
-    work.check(service, chosen, service.settings["keep"])
+    usable, _ = readiness.sort_out(service, chosen, service.settings["keep"])
+    if not usable:
+        # To say so needs no cluster.
+        yield None
+        return
     if not quiet:
         number = words.number(place.number, "runner")
         where = f"at {place.address}" if place.address else "on this machine"

@@ -171,6 +171,7 @@ def bar(sources: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
 def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
     """Say what was queued, and when it will be done."""
     from batch.core.messages import listed, said_in
+    from batch.service import readiness
 
     if receipt.bad:
         for problem in receipt.first_problems():
@@ -210,6 +211,8 @@ def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
     console.note(
         f"{what} {requests} for {_models(receipt)} on {receipt.provider}{saved}."
     )
+    if why := readiness.warning(service, receipt.provider):
+        console.note(f"Warning: {why}; until then `run` skips the job.")
     forecast = receipt.forecast
     if forecast is None:
         return

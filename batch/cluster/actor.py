@@ -25,7 +25,7 @@ from batch.cluster.values import (
 )
 from batch.config import Settings
 from batch.core.model import Job
-from batch.errors import KeyRefusedError, QuotabatchError
+from batch.errors import KeyRefusedError, QuotabatchError, RunnerError
 from batch.keys import ANY_PROVIDER
 from batch.providers.profiles import Profile
 from batch.service import limits, runs, work
@@ -89,7 +89,7 @@ class Runner:
             chosen = service.database.read(jobs.listed, ids=order.job_ids)
             limits.ensure_files(service.settings["concurrency"])
             _check_keys(service, chosen, order)
-            await work.run(
+            outcome = await work.run(
                 service,
                 chosen,
                 order.options,
@@ -100,6 +100,9 @@ class Runner:
                 show_text=order.show_text,
                 narrowed=order.narrowed,
             )
+        for ending in outcome.skipped.values():
+            # The driver has found that it can be called: here it cannot.
+            raise RunnerError(ending.message, ending.exit_code)
 
 
 def _settled(order: Order) -> Settings:

@@ -28,7 +28,7 @@ from batch.cluster.values import (
 from batch.core.model import Job
 from batch.errors import ClusterError, QuotabatchError, RunnerError
 from batch.runner.values import Options, Progress
-from batch.service import work
+from batch.service import readiness, work
 from batch.service.context import Service
 from batch.service.runs import Outcome
 from batch.store import runners
@@ -62,13 +62,14 @@ async def run(
     narrowed: bool = True,
 ) -> Outcome:
     """Work on these jobs with so many runners, until something ends them all."""
-    profiles = work.check(service, chosen, keep)
+    profiles, skipped = readiness.sort_out(service, chosen, keep)
+    usable = [one.name for one in profiles]
     work.begin(service, chosen, handle)
     handle.progress.extend(Progress(profile.name) for profile in profiles)
     order = Order(
         settings=abroad(service.settings),
         machine=machine(),
-        job_ids=tuple(job.id for job in chosen),
+        job_ids=tuple(job.id for job in chosen if job.provider in usable),
         options=options,
         keep=keep,
         separate_ledger=separate_ledger,
@@ -80,7 +81,14 @@ async def run(
     register = Register(handle, options, number, service.clock, notify)
     await Crew(service, cluster, order, providers, register, handle, notify).run()
     return merging.satisfied(
-        work.concluded(service, chosen, handle, register.endings(), narrowed=narrowed)
+        work.concluded(
+            service,
+            chosen,
+            handle,
+            register.endings(),
+            narrowed=narrowed,
+            skipped=skipped,
+        )
     )
 
 

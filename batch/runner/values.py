@@ -9,8 +9,10 @@ from datetime import datetime
 from batch.core.model import Failure
 from batch.core.standing import Standing
 
-#: Exit codes, the gravest first: which of several endings speaks for all.
-GRAVITY = (130, 143, 129, 77, 78, 69, 75, 1)
+#: Exit codes of endings, the gravest first, which speaks for all: an interruption; what
+#: only the user can put right (key, configuration, usage); what may pass by itself (a
+#: service that is down, a full disk); a job that was stopped; credits that come back.
+GRAVITY = (130, 143, 129, 77, 78, 2, 69, 74, 1, 75)
 #: Newest answers whose times are kept.
 REMEMBERED = 1000
 #: The end of a streaming text that is kept, characters.

@@ -21,6 +21,8 @@ class Outcome:
     progress: dict[str, Progress]
     jobs: list[tuple[Job, Counts]]
     seconds: float
+    #: How it ended for the providers that could not be called at all.
+    skipped: dict[str, Ending] = field(default_factory=dict)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -14,14 +14,13 @@ from sqlalchemy import Connection
 from batch import presence, whereabouts
 from batch.address import Server
 from batch.core.model import Counts, Job
-from batch.errors import KeyRefusedError, UsageError
-from batch.keys import ANY_PROVIDER, Key
+from batch.errors import UsageError
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options
-from batch.service import living
+from batch.service import living, readiness
 from batch.service.context import Service
 from batch.service.runs import Outcome, Run, exit_code
 from batch.store import audit, clocks, jobs, ledger, realign, room, runners, states
@@ -71,33 +70,35 @@ async def run(
         # A damaged page is noticed only where it is read: an answer to be stored there
         # would be paid for in vain.
         service.database.read(audit.refuse_damage, path)
+    usable, skipped = readiness.sort_out(service, chosen, keep)
     begin(service, chosen, handle)
     async with AsyncExitStack() as stack:
-        for profile in _profiles(service, chosen):
+        for profile in usable:
             mine = tuple(job.id for job in chosen if job.provider == profile.name)
-            runner = await _runner(
-                stack,
-                service,
-                profile,
-                replace(options, job_ids=mine if narrowed else None),
-                keep=keep,
-                separate_ledger=separate_ledger,
-                notify=notify,
-                show_text=show_text,
-            )
+            try:
+                runner = await _runner(
+                    stack,
+                    service,
+                    profile,
+                    replace(options, job_ids=mine if narrowed else None),
+                    keep=keep,
+                    separate_ledger=separate_ledger,
+                    notify=notify,
+                    show_text=show_text,
+                )
+            except readiness.OF_ONE_PROVIDER as error:
+                skipped[profile.name] = readiness.skip(error)
+                continue
             handle.runners.append(runner)
             handle.progress.append(runner.progress)
+        if options.wait and handle.runners:
+            # Its end, where they are named, may be days away.
+            for text in dict.fromkeys(one.message for one in skipped.values()):
+                notify(f"Skipped: {text}")
         endings = await _all(runner.run() for runner in handle.runners)
-    return concluded(service, chosen, handle, endings, narrowed=narrowed)
-
-
-def check(service: Service, chosen: Sequence[Job], keep: int) -> list[Profile]:
-    """The profiles of these jobs; an error where one cannot be run with."""
-    profiles = _profiles(service, chosen)
-    for profile in profiles:
-        _check_keep(profile, keep)
-        _needed_key(service, profile)
-    return profiles
+    return concluded(
+        service, chosen, handle, endings, narrowed=narrowed, skipped=skipped
+    )
 
 
 def begin(service: Service, chosen: Sequence[Job], handle: Run) -> None:
@@ -116,17 +117,21 @@ def concluded(
     endings: Sequence[Ending],
     *,
     narrowed: bool,
+    skipped: Mapping[str, Ending],
 ) -> Outcome:
     """What came of a run whose accounts, in the order of `progress`, ended so."""
     names = [progress.provider for progress in handle.progress]
     since = [] if narrowed else _since(service, handle.known, names)
     counted = _count_each(service, [*chosen, *since])
     return Outcome(
-        exit_code=exit_code(endings, [counts for _, counts in counted]),
+        exit_code=exit_code(
+            [*endings, *skipped.values()], [counts for _, counts in counted]
+        ),
         endings=dict(zip(names, endings, strict=True)),
         progress=dict(zip(names, handle.progress, strict=True)),
         jobs=counted,
         seconds=service.clock.monotonic() - handle.started,
+        skipped=dict(skipped),
     )
 
 
@@ -173,8 +178,7 @@ async def _runner(
     notify: Callable[[str], None],
     show_text: bool,
 ) -> Runner:
-    _check_keep(profile, keep)
-    key = _needed_key(service, profile)
+    key = readiness.check_way(service, profile)
     if warning := service.keyring.warning():
         notify(warning)
     fingerprint = service.fingerprint(profile)
@@ -237,41 +241,6 @@ def _begin(
         keep=keep,
         price=profile.price,
     )
-
-
-def _needed_key(service: Service, profile: Profile) -> Key | None:
-    key = service.key(profile)
-    if key is None and profile.key_env is not None:
-        raise KeyRefusedError(
-            f"no key for {profile.name}: `quotabatch keys set {profile.name}`, or set "
-            f"{profile.key_env} or {ANY_PROVIDER}"
-        )
-    return key
-
-
-def _check_keep(profile: Profile, keep: int) -> None:
-    for quota in profile.quotas:
-        if keep and quota.less(keep) < 1:
-            raise UsageError(
-                f"--keep {keep} leaves nothing of {profile.name}'s quota "
-                f"{quota.name!r} of {quota.limit:,} credits"
-            )
-
-
-def _profiles(service: Service, chosen: Sequence[Job]) -> list[Profile]:
-    names = dict.fromkeys(job.provider for job in chosen)
-    profiles = [service.settings.profile(name) for name in names]
-    shared = [
-        profile.name
-        for profile in profiles
-        if (key := service.key(profile)) and key.origin == f"${ANY_PROVIDER}"
-    ]
-    if len(shared) > 1:
-        raise KeyRefusedError(
-            f"{ANY_PROVIDER} would be sent to {' and '.join(shared)}: give each its "
-            "own variable, or use `quotabatch keys set`"
-        )
-    return profiles
 
 
 def _counts(service: Service, chosen: Sequence[Job]) -> Counts:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
+import re
+
 from world import KEY, a_world
 
-from batch.errors import KeyRefusedError, LedgerElsewhereError
 from batch.service import work
 
 TWO_PROFILES = """
@@ -64,16 +64,21 @@ async def test_one_key_is_not_sent_to_two_providers(tmp_path):
         assert (await world.run()).exit_code == 0
         world.submit(["a2"])
         world.submit(["b1"], provider="other")
-        with pytest.raises(KeyRefusedError, match="would be sent to espai and other"):
-            await world.run()
+        outcome = await world.run()
+        assert outcome.exit_code == 77
+        assert set(outcome.skipped) == {"espai", "other"}
+        for ending in outcome.skipped.values():
+            assert "would be sent to espai and other" in ending.message
         assert len(world.calls) == 1
 
 
 async def test_no_key_no_call(tmp_path):
     async with a_world(tmp_path, environ={"ESPAI_API_KEY": ""}) as world:
         world.submit(3)
-        with pytest.raises(KeyRefusedError, match="no key for espai: `quotabatch keys"):
-            await world.run()
+        outcome = await world.run()
+        assert outcome.exit_code == 77
+        skipped = outcome.skipped["espai"].message
+        assert skipped.startswith("no key for espai: `quotabatch keys")
         assert world.calls == []
         assert world.entries() == {}
 
@@ -86,10 +91,49 @@ async def test_a_key_has_one_ledger(tmp_path):
         url = world.service.settings["base_url"]
         async with a_world(tmp_path, limit=3, base_url=url, environ=elsewhere) as other:
             other.submit(9)
-            with pytest.raises(LedgerElsewhereError, match=r"counted in .*batch\.db"):
-                await other.run()
+            outcome = await other.run()
+            assert outcome.exit_code == 78
+            assert re.search(
+                r"counted in .*batch\.db", outcome.skipped["espai"].message
+            )
             assert len(world.calls) == 3
             chosen = work.chosen_jobs(other.service, [])
             options = work.Options(concurrency=1, max_calls=1)
             await work.run(other.service, chosen, options, separate_ledger=True)
             assert len(world.calls) == 4
+
+
+THREE_PROFILES = f"""{TWO_PROFILES}
+[profiles.open]
+protocol = "espai"
+base_url = "{{base_url}}"
+errors = {{}}
+quotas = [{{ name = "daily", limit = 4, window = "day" }}]
+"""
+
+
+async def test_the_gravest_ending_of_all_accounts_is_the_runs(tmp_path):
+    # One is done, one has no key, one has too small an allowance for --keep.
+    async with a_world(tmp_path, limit=None, config_toml=THREE_PROFILES) as world:
+        done = world.submit(["a1"])
+        world.submit(["b1"], provider="other")
+        small = world.submit([f"c{n}" for n in range(9)], provider="open")
+        outcome = await world.run()
+        assert {name: e.exit_code for name, e in outcome.endings.items()} == {
+            "espai": 0,
+            "open": 75,
+        }
+        assert {name: e.exit_code for name, e in outcome.skipped.items()} == {
+            "other": 77
+        }
+        assert outcome.exit_code == 77
+        assert world.statuses(done) == {"completed": 1}
+        assert world.statuses(small) == {"completed": 4, "pending": 5}
+
+
+async def test_a_run_that_waits_for_days_says_at_once_whom_it_skips(tmp_path):
+    async with a_world(tmp_path, limit=None, config_toml=TWO_PROFILES) as world:
+        world.submit(["a1"])
+        world.submit(["b1"], provider="other")
+        await world.run(wait=True)
+        assert any(one.startswith("Skipped: no key for other") for one in world.notes)
