@@ -171,8 +171,6 @@ class Claim:
     reserved_at: datetime
     #: What was reserved for it.
     cost: Cost = ONE_CALL
-    #: Of its job.
-    daily_cap: int | None = None
     expected: Expected | None = None
     #: The digest of what is asked, see core.asked.
     asked: bytes = b""

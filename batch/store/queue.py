@@ -69,9 +69,10 @@ def renew(
     if not claims:
         return []
     purse = Purse(connection, holder, now)
+    caps = _caps(connection, claims)
     granted: list[Claim | None] = []
     for one in claims:
-        purpose = Purpose(one.job_id, one.daily_cap, one.model)
+        purpose = Purpose(one.job_id, caps.get(one.job_id), one.model)
         cost = purse.cost(purpose, one.messages, one.params)
         held = (
             purse.allows(purpose, cost)
@@ -109,6 +110,13 @@ def tally(connection: Connection, job_id: int, attempts: int, credits: int) -> N
     connection.execute(
         _TALLY, {"job_id": job_id, "more_attempts": attempts, "more_credits": credits}
     )
+
+
+def _caps(connection: Connection, claims: Sequence[Claim]) -> dict[int, int | None]:
+    """Look up the daily caps of these claims' jobs: they may have changed since."""
+    ids = {one.job_id for one in claims}
+    query = select(jobs.c.id, jobs.c.daily_cap).where(jobs.c.id.in_(ids))
+    return {row.id: row.daily_cap for row in connection.execute(query)}
 
 
 def _claim(
@@ -204,7 +212,6 @@ def _as_claim(
         max_attempts=job.max_attempts,
         reserved_at=now,
         cost=cost or purse.cost(purpose, messages.said, params),
-        daily_cap=job.daily_cap,
         expected=job.expected,
         asked=asked.anywhere(job.provider, purpose.model, messages.json, params),
     )

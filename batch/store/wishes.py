@@ -29,6 +29,7 @@ from batch.store.schema import (
     jobs,
     requests,
     results,
+    windows,
 )
 
 
@@ -151,6 +152,10 @@ def amend(connection: Connection, job_id: int, values: Mapping[str, Any]) -> Non
     """Change how much a job gets and when: priority, daily_cap, due_at."""
     if values:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+    if "daily_cap" in values:
+        # They know nothing of calls that were made while there was no cap: the next
+        # claim opens them anew, and counts the entries.
+        connection.execute(delete(windows).where(windows.c.scope == f"job:{job_id}"))
 
 
 def _reopen(connection: Connection, ids: Sequence[int]) -> None:

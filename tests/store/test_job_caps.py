@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from dealings import every_kind, grants_first_at, some, spend
 from scene import (
     DAY,
@@ -19,7 +20,8 @@ from scene import (
 )
 from till import a_job, claims, denial, holding, room, would_get
 
-from batch.store import ledger, queue
+from batch.core.model import Job
+from batch.store import ledger, queue, wishes
 
 
 def test_a_job_takes_no_more_of_a_day_than_its_cap(scene: Scene):
@@ -82,3 +84,48 @@ def test_a_cap_is_of_a_day_under_every_kind(scene: Scene, kind):
     spend(scene, holder, 2, NOON)
     assert would_get(scene, 9, NOON + MINUTE, holder) == 0
     assert room(scene, NOON + DAY + HOUR, holder) == 2
+
+
+def change(scene: Scene, job: Job, cap: int | None) -> Job:
+    """Set a job's daily cap as `change` does, beside a run at work."""
+    wishes.amend(scene.connection, job.id, {"daily_cap": cap})
+    return scene.again(job.id)
+
+
+@pytest.mark.parametrize("before", [None, 9])
+def test_a_cap_that_is_set_while_calls_are_out_binds_their_further_attempts(
+    scene: Scene, before: int | None
+):
+    job = a_job(scene, 9, cap=before)
+    holder = holding(scene, daily(50))
+    first, second = claims(scene, 2, NOON, holder)
+    change(scene, job, 3)
+    got = claims(scene, 9, NOON, holder)
+    assert len(got) == 1
+    # All three are spent.
+    scene.settle(failed(first.request_id, RUNNING), holder=holder)
+    assert queue.renew(scene.connection, holder, [first, second], NOON) == [None, None]
+
+
+def test_a_further_attempt_counts_in_a_cap_that_was_set_since(scene: Scene):
+    job = a_job(scene, 9)
+    holder = holding(scene, daily(50))
+    (first,) = claims(scene, 1, NOON, holder)
+    change(scene, job, 3)
+    (second,) = claims(scene, 1, NOON, holder)
+    scene.settle(failed(first.request_id, RUNNING), holder=holder)
+    (again,) = queue.renew(scene.connection, holder, [first], NOON)
+    assert again is not None
+    assert claims(scene, 9, NOON, holder) == []
+    scene.settle(failed(second.request_id, RUNNING), holder=holder)
+    assert queue.renew(scene.connection, holder, [second], NOON) == [None]
+
+
+def test_a_cap_that_was_lifted_for_a_while_counts_what_was_spent_then(scene: Scene):
+    job = a_job(scene, 20, cap=2)
+    holder = holding(scene, daily(50))
+    spend(scene, holder, 2, NOON)
+    change(scene, job, None)
+    spend(scene, holder, 3, NOON)
+    change(scene, job, 6)
+    assert room(scene, NOON, holder) == 1
