@@ -49,6 +49,11 @@ class Home:
     def ledgers(self) -> Path:
         return self.data / "ledgers.json"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is no database."""
+        return self.config_file, self.key_file, self.ledgers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
@@ -143,7 +148,11 @@ class Settings:
             return self.home.database
         if not address.is_url(given):
             # One name for one file, however it was spelled.
-            return _path(given, "db").resolve()
+            path = _path(given, "db").resolve()
+            if path in [one.resolve() for one in self.home.files]:
+                where = _where("db", self.origins["db"])
+                raise _refused(where, f"{path} is a file of quotabatch's own")
+            return path
         try:
             return address.server(given, self.home.data)
         except ValueError as error:

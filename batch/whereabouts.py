@@ -46,6 +46,16 @@ def move(path: Path, source: Address, target: Address) -> list[str]:
     return moved
 
 
+def files(path: Path) -> list[str]:
+    """Return the database files that hold the ledger of an account."""
+    try:
+        table = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    found = table.values() if isinstance(table, dict) else ()
+    return [one for one in found if isinstance(one, str) and one.startswith("/")]
+
+
 def name_of(database: Address) -> str:
     """One name for one database, however it was spelled."""
     if isinstance(database, Server):

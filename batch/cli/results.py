@@ -36,6 +36,12 @@ def export(
             help="Only such requests.",
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Replace a file that is no earlier export of the job."
+        ),
+    ] = False,
     db: Db = None,
 ) -> None:
     """Write the job's results in input order; also while it runs.
@@ -61,6 +67,7 @@ def export(
             only=RequestState(only) if only and only != INVALID else None,
             invalid=only == INVALID,
             errors=errors,
+            force=force,
         )
         if to is not None:
             console.note(f"{words.number(tally.written, 'result')} written to {to}.")

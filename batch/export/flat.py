@@ -12,7 +12,7 @@ import orjson
 from batch.core.expected import value_of
 from batch.export.results import Lots, Result, Sink
 
-_HEAD = (
+HEAD = (
     "custom_id",
     "status",
     "completion",
@@ -25,6 +25,19 @@ _HEAD = (
 )
 #: Behind the input's columns, so that older columns keep their places.
 _TAIL = ("usage", "reasoning", "tool_calls", "valid", "invalid")
+#: What every line of JSON begins with.
+FIELDS = (
+    "custom_id",
+    "status",
+    "completion",
+    "finish_reason",
+    "error",
+    "model",
+    "attempts",
+    "usage",
+    "finished_at",
+    "input",
+)
 
 
 #: What `_beside` tells of, in a row: reasoning, tool_calls, valid, invalid, reused.
@@ -39,9 +52,15 @@ def write_jsonl(lots: Lots, out: Sink) -> int:
 
 def write_csv(lots: Lots, out: Sink, columns: Sequence[str]) -> int:
     """Write a header and a record for each; how many. `columns`: the input's."""
-    head = [*_HEAD, *(f"input.{column}" for column in columns), *_TAIL]
+    head = [*HEAD, *(f"input.{column}" for column in columns), *_TAIL]
     out.write(_records([head]))
     return _write(lots(lambda some: _csv(some, columns)), out)
+
+
+def has_tail(head: Sequence[str]) -> bool:
+    """Check that a CSV header ends as ours do; the first versions wrote no tail."""
+    own = [name for name in head[len(HEAD) :] if not name.startswith("input.")]
+    return tuple(own) == _TAIL[: len(own)]
 
 
 def _write(made: Iterable[tuple[bytes, int]], out: Sink) -> int:
@@ -105,7 +124,7 @@ def _csv(results: Sequence[Result], columns: Sequence[str]) -> tuple[bytes, int]
     for one in results:
         values = orjson.loads(one.input) if columns else {}
         records.append(
-            [getattr(one, name) for name in _HEAD]
+            [getattr(one, name) for name in HEAD]
             + [_cell(values.get(column)) for column in columns]
             + [_cell(getattr(one, name)) for name in _TAIL]
         )

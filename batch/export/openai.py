@@ -31,6 +31,15 @@ _ASKED = ("prompt_tokens", "completion_tokens")
 _CANCELLED = "This request was cancelled before it was answered."
 
 
+#: What every line has.
+FIELDS = ("id", "custom_id", "response", "error")
+
+
+def id_of(seed: str, custom_id: str) -> str:
+    """Return the id of a request's line in the export of the job of this seed."""
+    return _id("batch_req_", seed, custom_id)
+
+
 def write(
     results: Iterable[Result], out: Sink, errors: Sink | None, seed: str
 ) -> Tally:
@@ -42,7 +51,7 @@ def write(
     tally = Tally()
     answers, failures = _Lines(out), _Lines(errors)
     for one in results:
-        line = {"id": _id("batch_req_", seed, one), "custom_id": one.custom_id}
+        line = {"id": id_of(seed, one.custom_id), "custom_id": one.custom_id}
         if one.status == "completed":
             answers.add({**line, "response": _answer(one, seed), "error": None})
             tally.written += 1
@@ -79,7 +88,7 @@ class _Lines:
 def _answer(one: Result, seed: str) -> dict[str, Any]:
     finished = one.finished
     body = {
-        "id": _id("chatcmpl-", seed, one),
+        "id": _id("chatcmpl-", seed, one.custom_id),
         "object": "chat.completion",
         "created": 0 if finished is None else int(finished.timestamp()),
         "model": one.model,
@@ -201,11 +210,11 @@ def _response(
 ) -> dict[str, Any]:
     return {
         "status_code": status,
-        "request_id": _id("req_", seed, one),
+        "request_id": _id("req_", seed, one.custom_id),
         "body": body,
     }
 
 
-def _id(prefix: str, seed: str, one: Result) -> str:
-    named = f"{seed}\0{one.custom_id}".encode()
+def _id(prefix: str, seed: str, custom_id: str) -> str:
+    named = f"{seed}\0{custom_id}".encode()
     return prefix + hashlib.blake2b(named, digest_size=16).hexdigest()

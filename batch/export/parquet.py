@@ -13,7 +13,7 @@ ROWS = 10_000
 CHARACTERS = 16 * 1024 * 1024
 
 #: Text, but for a number, a moment, and a yes or no.
-_COLUMNS = (
+COLUMNS = (
     "custom_id",
     "status",
     "completion",
@@ -95,7 +95,7 @@ def _schema(pyarrow: Any) -> Any:
             pyarrow.field(
                 name, types.get(name, pyarrow.string()), nullable=name not in _ALWAYS
             )
-            for name in _COLUMNS
+            for name in COLUMNS
         ]
     )
 

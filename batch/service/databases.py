@@ -8,7 +8,8 @@ from pathlib import Path
 
 from batch import presence
 from batch.address import Server
-from batch.errors import StoreError, UsageError
+from batch.errors import StoreError
+from batch.service import targets
 from batch.service.context import Service
 from batch.store import backup, upgrading
 from batch.store.copying import Totals
@@ -58,13 +59,12 @@ def back_up(
 
     `told`: how much is done, of how much.
     """
+    targets.refuse_ours(service.settings, path)
     address = _existing(service)
     if isinstance(address, Server):
         with backup.placed(path, force=force) as scratch:
             backup.of_server(address, scratch, service.settings.environ)
             return Backup(size=scratch.stat().st_size, totals=None)
-    if path.exists() and path.samefile(address):
-        raise UsageError(f"{path} is the database itself")
     database = service.database
     with backup.placed(path, force=force) as scratch:
         with database.reading() as connection:

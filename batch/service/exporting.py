@@ -15,6 +15,7 @@ from batch.export import writer
 from batch.export.files import replacing
 from batch.export.results import ExportFormat, Result, Sink, Tally
 from batch.interpreter import seldom_searched
+from batch.service import targets
 from batch.service.context import Service
 from batch.store import pages
 from batch.store.sql import AnyConnection, AnyLine
@@ -45,18 +46,26 @@ def export(
     only: RequestState | None = None,
     invalid: bool = False,
     errors: Path | None = None,
+    force: bool = False,
 ) -> Tally:
     """Write the job's results to a file, else to what `stdout` opens.
 
     `invalid`: only those whose answer is not what the job expects. `errors`: the file
-    for the failures, in OpenAI's form. UsageError for flags that do not go together.
+    for the failures, in OpenAI's form. `force`: replace files that are no earlier
+    exports of the job. UsageError for flags that do not go together.
     """
     _check(format, to, errors, chosen=only is not None or invalid)
     writer.check(format)
+    if to is not None:
+        targets.refuse_ours(service.settings, to, "--output")
+    if errors is not None:
+        targets.refuse_ours(service.settings, errors, "--errors")
     job = service.job(wanted)
     with_status = format is ExportFormat.OPENAI
     out = stdout() if to is None else None
     paths = [path for path in (to, errors) if path is not None]
+    for path in paths:
+        targets.refuse_foreign(service, job, path, force=force)
     with seldom_searched(), replacing(paths) as files:
         sinks: list[Sink] = [*files]
         tally = writer.write(
@@ -65,8 +74,7 @@ def export(
             format,
             columns=job.columns,
             errors=sinks[0] if sinks else None,
-            # A job's number is given once in a database, its birth once in the world.
-            seed=f"{job.id} {job.created_at.isoformat()}",
+            seed=targets.seed_of(job),
         )
         if out is not None:
             out.flush()

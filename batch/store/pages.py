@@ -75,6 +75,18 @@ def page(
     )
 
 
+def standing(connection: AnyConnection, job: Job, custom_id: str) -> AnyLine | None:
+    """Return `attempts` and `finished_at` of one request as an export has them."""
+    return sql.row(
+        connection,
+        "SELECT attempts, finished_at FROM requests LEFT OUTER JOIN results "
+        "ON request_id = coalesce(same_as, requests.id) "
+        "WHERE job_id = :job_id AND custom_id = :custom_id",
+        job_id=job.id,
+        custom_id=custom_id,
+    )
+
+
 def last_errors(
     connection: AnyConnection, request_ids: Sequence[int]
 ) -> dict[int, AnyLine]:

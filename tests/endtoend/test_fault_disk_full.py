@@ -208,7 +208,7 @@ def test_an_export_to_a_full_disk_leaves_what_was_there(stage: Stage):
         out.write_text("what was there\n")
         fill(disk, but=50_000)
 
-        done = stage.quick("export", job, "-o", out)
+        done = stage.quick("export", job, "--force", "-o", out)
 
         assert "No space left on device" in plain(done)
         assert out.read_text() == "what was there\n"

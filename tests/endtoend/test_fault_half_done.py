@@ -146,7 +146,7 @@ def exported(stage: Stage) -> str:
     return whole.out
 
 
-EXPORT = ("export", 1, "-o", "out.jsonl")
+EXPORT = ("export", 1, "--force", "-o", "out.jsonl")
 
 
 @pytest.mark.fault(50)

@@ -137,9 +137,8 @@ def test_flags_that_do_not_go_together_are_refused_and_nothing_is_written(stage:
         assert done.code == 2, flags
         assert says in done.err
         assert len(done.err.splitlines()) == 1
-    missing = stage.quick(
-        "export", 1, *OUTPUT, "-o", "out.jsonl", "--errors", "no/such/folder/e.jsonl"
-    )
+    words = ("export", 1, *OUTPUT, "--force", "-o", "out.jsonl")
+    missing = stage.quick(*words, "--errors", "no/such/folder/e.jsonl")
     assert missing.code == 1
     assert "cannot write no/such/folder/e.jsonl" in missing.err
     assert (stage.folder / "out.jsonl").read_text() == "what was there\n"

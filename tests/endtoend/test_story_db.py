@@ -308,7 +308,7 @@ def test_what_cannot_be_is_one_line_that_says_what_to_do(stage: Stage):
         (2, "source and target in one", ["db", "copy", file, file]),
         (1, "not a quotabatch database", ["db", "copy", file, foreign]),
         (1, "not a quotabatch database", ["db", "copy", foreign, folder / "x.db"]),
-        (2, "is the database itself", ["db", "backup", file, "--force"]),
+        (2, "a file of quotabatch's own", ["db", "backup", file, "--force"]),
         (1, "exists already", ["db", "backup", foreign]),
         (1, "not a quotabatch database", ["db", "upgrade", "--db", foreign]),
         (2, "there is no database", ["db", "check", "--db", folder / "no.db"]),

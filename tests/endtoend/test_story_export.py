@@ -178,7 +178,7 @@ def test_a_file_is_replaced_as_a_whole_or_stays_as_it_was(stage: Stage):
     assert stage.quick("export", job, "--format", "xml", "-o", target).code == 2
     assert target.read_text() == "what was there\n"
 
-    assert stage.quick("export", job, "-o", link).code == 0
+    assert stage.quick("export", job, "--force", "-o", link).code == 0
     assert link.is_symlink()
     assert stat.S_IMODE(target.stat().st_mode) == 0o640
     assert json.loads(target.read_text())["input"] == {"prompt": "eins"}

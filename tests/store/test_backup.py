@@ -125,16 +125,16 @@ def test_the_database_is_never_its_own_backup(file: Path, tmp_path):
     link = tmp_path / "link.db"
     link.symlink_to(file)
     for to in (file, link):
-        with pytest.raises(UsageError, match="is the database itself"):
+        with pytest.raises(UsageError, match="is a file of quotabatch's own"):
             back_up(file, to, force=True)
-    with closing(Database.open(file)) as database:
+    other = tmp_path / "other.db"
+    shutil.copy(file, other)
+    with closing(Database.open(other)) as database:
         with database.transaction() as connection:
             connection.execute(text("UPDATE jobs SET name = 'x'"))
-        other = tmp_path / "other.db"
-        shutil.copy(file, other)
         # Another database, which somebody has open.
         with pytest.raises(StoreError, match="seems to be in use"):
-            back_up(other, file, force=True)
+            back_up(file, other, force=True)
 
 
 def test_where_nothing_can_be_written_nothing_is_left(file: Path, tmp_path):
