@@ -6,6 +6,7 @@ try again, and nothing but the attempt stands inside it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result
 
+from batch.checking import fault_soon
 from batch.clock import Clock
 from batch.core import retry
 from batch.core.expected import OnInvalid
@@ -34,6 +36,8 @@ from batch.providers.base import CancelledUnsentError, Endpoint, OnText
 USE_WITHIN = timedelta(minutes=5)
 
 
+#: Of an answer that came when the run was ended.
+UNCHECKED = "not checked: the run was ended"
 UNSENT = Failure(code="unsent", message="the call was not made", sent=False)
 
 
@@ -145,7 +149,14 @@ class Worker:
         self._desk.begin(claim)
         reply = await self._endpoint.call(claim, self._listener(claim))
         if isinstance(reply, Completion) and claim.expected is not None:
-            reason = claim.expected.fault(reply.text)
+            try:
+                reason = await fault_soon(claim.expected, reply.text)
+            except asyncio.CancelledError:
+                # It was paid for: it is kept, whoever will check it.
+                reply = replace(reply, valid=False, invalid=UNCHECKED)
+                trial.take(reply, self._desk.judge(claim, reply))
+                self._desk.settle(trial.outcome())
+                raise
             reply = replace(reply, valid=reason is None, invalid=reason)
         trial.take(reply, self._desk.judge(claim, reply))
 

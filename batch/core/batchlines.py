@@ -7,14 +7,13 @@ have no `method` and no `url`.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from batch.core.messages import kind_of
 from batch.errors import RowError
 
-_CHAT_URL = re.compile(r"/chat/completions/?(\?.*)?$")
+_CHAT_PATH = "/chat/completions"
 #: Fields of a body that are no parameters, or that the profile decides.
 NO_PARAMETERS = frozenset(
     {"messages", "message", "prompt", "model", "stream", "stream_options"}
@@ -36,9 +35,14 @@ def body_of(row: Mapping[str, Any]) -> dict[str, Any] | None:
     if method is not None and str(method).upper() != "POST":
         raise RowError(f"the method is {str(method)[:40]!r}; only POST is understood")
     url = row.get("url")
-    if url is not None and not _CHAT_URL.search(str(url)):
+    if url is not None and not _is_chat(str(url)):
         raise RowError(f"the url is {str(url)[:80]!r}; only chat completions are asked")
     return body
+
+
+def _is_chat(url: str) -> bool:
+    path, _, _ = url.partition("?")
+    return path.strip().removesuffix("/").endswith(_CHAT_PATH)
 
 
 def params_of(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ jsonschema takes a tenth of a second to import, so it is where it is needed.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -31,7 +30,8 @@ _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 #: Models wrap JSON like this, whatever they are told. Whoever looks for an answer's
 #: value gets what stands inside.
-_FENCE = re.compile(r"```(?:json|JSON)?[ \t]*\r?\n(.*?)\r?\n?[ \t]*```", re.DOTALL)
+_FENCE = "```"
+_LANGUAGES = ("", "json", "JSON")
 
 
 class OnInvalid(StrEnum):
@@ -69,11 +69,19 @@ def value_of(text: str) -> Any:
     text = text.strip()
     if not text:
         raise ValueError("not JSON: the answer is empty")
-    fenced = _FENCE.fullmatch(text)
     try:
-        return orjson.loads(fenced[1] if fenced else text)
+        return orjson.loads(_unfenced(text))
     except orjson.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error}") from None
+
+
+def _unfenced(text: str) -> str:
+    """Take the text out of the fence that may stand around all of it."""
+    first, line_end, rest = text.partition("\n")
+    if not line_end or not first.startswith(_FENCE) or not rest.endswith(_FENCE):
+        return text
+    language = first.removeprefix(_FENCE).removesuffix("\r").rstrip(" \t")
+    return rest.removesuffix(_FENCE) if language in _LANGUAGES else text
 
 
 def check_schema(schema: Any) -> str:

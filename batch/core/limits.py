@@ -39,7 +39,7 @@ _WINDOWS: tuple[tuple[re.Pattern[str], WindowKind | None], ...] = (
 #: As OpenAI and Groq write it: "tokens per day (TPD): Limit 200000".
 _BRACKETED = re.compile(r"\(([RT]P[MHD])\)")
 #: As OpenRouter does: "free-models-per-day-high-balance".
-_HYPHENED = re.compile(r"\b\w+(?:-\w+)*-per-(?:min|minute|hour|day|week|month)\b")
+_HYPHENED = re.compile(r"(?<=\w)-per-(?:min|minute|hour|day|week|month)\b")
 _TOKENS = _compiled(r"\bTP[MHD]\b|\btokens? ?(?:per|/)|\btokens? limit")
 _LIMIT_OF_NOUGHT = re.compile(r"\blimit:? 0(?![.,]?\d)", re.IGNORECASE)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 import orjson
@@ -13,7 +14,9 @@ from batch.core.model import NamedLimit
 from batch.core.statements import number
 
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>([^<]*)</title>", re.IGNORECASE)
+#: What is looked through for a page's title, characters.
+_TITLE_WITHIN = 4000
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 #: What may stand before a page: an XML declaration, comments.
 _PREFACES = (("<?xml", "?>"), ("<!--", "-->"))
 #: Blanks of every kind, those without width included.
@@ -60,8 +63,13 @@ def _after_blanks(text: str, start: int) -> int:
 
 def html_title(text: str) -> str:
     """The page's title, to tell a person which page it was."""
-    found = _TITLE.search(text)
-    return found[1].strip() if found else ""
+    head = text[:_TITLE_WITHIN]
+    # Of ASCII alone: of other letters, some change their number.
+    lower = head.translate(_LOWER)
+    start = lower.find("<title")
+    start = lower.find(">", start) + 1 if start >= 0 else 0
+    end = lower.find("</title>", start) if start else -1
+    return head[start:end].strip() if end >= 0 else ""
 
 
 def parsed(text: str) -> Any:

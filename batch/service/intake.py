@@ -9,6 +9,7 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import Connection
 
+from batch.checking import fault
 from batch.core import asked
 from batch.core.model import Job
 from batch.core.rendering import Rendered, Renderer
@@ -123,7 +124,7 @@ class Intake:
         found: dict[bytes, AnyRow] = {}
         expected = self._order.expected
         for row in earlier.find(connection, [one.asked for one in drafted]):
-            if row.asked not in found and not (expected and expected.fault(row.text)):
+            if row.asked not in found and not (expected and fault(expected, row.text)):
                 found[row.asked] = row
         return found
 

@@ -67,8 +67,8 @@ _REFUSALS = [
     (re.compile(pattern), state)
     for pattern, state in (
         (r"authentication failed|no password supplied|no pg_hba\.conf entry", "28P01"),
-        (r'role ".*" does not exist|is not permitted to log in', "28000"),
-        (r'database ".*" does not exist', "3D000"),
+        (r'role "[^"]*" does not exist|is not permitted to log in', "28000"),
+        (r'database "[^"]*" does not exist', "3D000"),
         (r"invalid connection option|invalid (\w+ value|integer value|port)", MISUSED),
     )
 ]

@@ -95,6 +95,31 @@ def test_a_schema_says_what_is_wrong_and_where(answer, reason):
     assert Expected(schema=check_schema(CAR)).fault(answer) == reason
 
 
+@pytest.mark.parametrize("inside", [" " * 200_000, "`" * 200_000, "\n" * 200_000])
+@pytest.mark.parametrize("end", ["\n```", "```", "\n", ""])
+def test_a_fence_is_found_in_one_look(inside, end):
+    """By a look per character inside, each of these takes a minute."""
+    text = f"```json\n[1{inside}]{end}"
+    fault = Expected().fault(text)
+    assert (fault is None) is (end.endswith("`") and "`" not in inside)
+
+
+@pytest.mark.parametrize(
+    "fence",
+    ["``` \n{}\n```", "```JSON\t\r\n{} ```", "```json\n{}```", "```\n{}\r\n  ```"],
+)
+def test_a_fence_is_a_fence_however_it_is_written(fence):
+    assert value_of(fence.replace("{}", '{"a": 1}')) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "fence", ["```python\n1\n```", "```json 1```", "``` json\n1```"]
+)
+def test_another_fence_is_none(fence):
+    with pytest.raises(ValueError, match="not JSON"):
+        value_of(fence)
+
+
 def test_what_is_told_of_a_long_answer_is_short():
     schema = check_schema({"type": "object"})
     reason = Expected(schema=schema).fault(json.dumps("x" * 9000))

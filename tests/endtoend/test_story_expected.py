@@ -71,6 +71,27 @@ def test_what_is_not_as_expected_is_kept_and_flagged(stage: Stage):
     assert rows[2]["invalid"] == prose["invalid"]
 
 
+def test_an_answer_that_takes_for_ever_to_check_is_kept_and_flagged(stage: Stage):
+    slow = "a" * 40 + "!"
+    said = {
+        "good": ['"a b"'],
+        "slow": [f'"{slow}"'],
+        "long": [f"```json\n[{' ' * 9**5}"],
+    }
+    served = stage.serve(answer=says(said))
+    schema = stage.write("schema.json", json.dumps({"pattern": r"^([A-Za-z]+\s?)+$"}))
+    job = stage.submit(["good", "slow", "long"], "--schema", schema)
+
+    stage.run("run")
+
+    assert served.count == 3
+    good, late, long = stage.export(job)
+    assert (good["valid"], good["json"]) == (True, "a b")
+    assert (late["completion"], late["valid"]) == (f'"{slow}"', False)
+    assert late["invalid"] == "could not be checked within 1 s"
+    assert long["invalid"].startswith("not JSON: ")
+
+
 @pytest.mark.long
 def test_where_nothing_is_expected_nothing_is_flagged(stage: Stage):
     stage.serve(answer=says(SAID))

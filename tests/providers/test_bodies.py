@@ -131,6 +131,12 @@ def test_the_title_of_a_page(page, title):
     assert html_title(page) == title
 
 
+@pytest.mark.parametrize("piece", ["<title", "<title>", "<", "<title a=b"])
+def test_a_page_is_looked_through_once_for_its_title(piece):
+    """By a look per beginning, a page of this size takes minutes."""
+    assert html_title(piece * 200_000) == ""
+
+
 @pytest.mark.parametrize(
     ("text", "content_type", "expected"),
     [
