@@ -222,7 +222,8 @@ def test_any_body_is_asked_as_it_stands_and_comes_back_answered(stage: Stage):
             assert got == {**want, "stream": True}
             assert json.dumps(got["messages"]) == json.dumps(want["messages"])
 
-        assert stage.quick("export", next(jobs), *OUTPUT, "-o", out).code == 0
+        exported = stage.quick("export", next(jobs), *OUTPUT, "--force", "-o", out)
+        assert exported.code == 0
         found = answers(out)
         assert list(found) == list(asked)
         for answer, want in zip(found.values(), asked.values(), strict=True):
