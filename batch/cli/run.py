@@ -29,7 +29,8 @@ def run(
         int | None, typer.Option(help="Calls in flight at most [default: 4].")
     ] = None,
     max_calls: Annotated[
-        int | None, typer.Option(help="End after so many calls.", min=1)
+        int | None,
+        typer.Option(help="End after so many calls, of all providers.", min=1),
     ] = None,
     keep: Annotated[
         int | None, typer.Option(help="Leave so many credits of every window alone.")

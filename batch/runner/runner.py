@@ -26,6 +26,7 @@ from batch.core.verdict import Rules, Verdict, VerdictKind, judge
 from batch.errors import StoreAwayError, StoreError
 from batch.providers.base import Endpoint
 from batch.runner import endings, waiting
+from batch.runner.budget import CallBudget
 from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
 from batch.runner.pace import Pace
@@ -60,6 +61,7 @@ class Runner:
         options: Options,
         notify: Callable[[str], None],
         show_text: bool = False,
+        budget: CallBudget | None = None,
     ) -> None:
         self.progress = Progress(provider)
         self._trade = trade
@@ -72,6 +74,9 @@ class Runner:
         self._start = clock.start
         self._pace = Pace(options)
         self._tray = Tray()
+        #: Of the whole run, which may have other accounts.
+        self._budget = budget or CallBudget(options.max_calls)
+        self._budget.listen(self._tray.wake.set)
         on_text = self._on_text if show_text else None
         price = None if trade.holder.is_flat else trade.holder.price
         self._worker = Worker(
@@ -213,7 +218,7 @@ class Runner:
         if self._trade.beat_is_due():
             # Also in mid-run: what a dead one holds may be what others wait for.
             await self._take_over()
-        batch = self._tray.take(renewals=self._calls_left(), outcomes=AT_ONCE)
+        batch = self._tray.take(renewals=self._budget.left, outcomes=AT_ONCE)
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.
             self._pace.denied_until = None
@@ -221,14 +226,18 @@ class Runner:
         self._found_nothing = False
         if not (batch or slots or self._trade.beat_is_due()):
             return
+        reserved, used = self._budget.reserve(len(batch.renewals) + slots), 0
         try:
             traded = await self._trade.exchange(
                 batch, slots, self._known(), working=self._working
             )
+            used = traded.calls
         except BaseException:
             # Answers in hand are tried once more on the way out.
             self._tray.put_back(batch)
             raise
+        finally:
+            self._budget.settle(reserved, used)
         self._outage.end()
         for settlement in batch.settlements:
             self._count(settlement)
@@ -287,16 +296,13 @@ class Runner:
                 self._given_up.append(settlement.request_id)
         if settlement.failure and settlement.credit is EntryState.RELEASED:
             progress.calls -= 1
+            self._budget.give_back(1)
 
     def _slots(self, renewals: int) -> int:
         if self._ending is not None:
             return 0
         slots = self._pace.slots(len(self._working), self._clock.now())
-        return max(0, min(slots, self._calls_left() - renewals))
-
-    def _calls_left(self) -> int:
-        most = self._options.max_calls
-        return 1 << 60 if most is None else max(0, most - self.progress.calls)
+        return max(0, min(slots, self._budget.left - renewals))
 
     def _until_next_chance(self) -> float:
         """Seconds until something may be claimed that may not now."""
@@ -311,8 +317,12 @@ class Runner:
             return None
         if self._ending is not None:
             return self._ending
-        if self._calls_left() == 0:
-            return Ending(exit_code=75, message="Stopped at --max-calls")
+        if self._budget.left == 0:
+            if self._budget.is_spent:
+                return Ending(exit_code=75, message="Stopped at --max-calls")
+            # Another account's transaction may give some back.
+            await self._nap(HEARTBEAT)
+            return None
         now = self._clock.now()
         chance = self._pace.next_chance(now)
         if chance is None:
@@ -340,6 +350,9 @@ class Runner:
     async def _sleep_until(self, moment: datetime) -> None:
         self.progress.sleeping_until = moment
         while self._ending is None and (now := self._clock.now()) < moment:
+            if self._budget.is_spent:
+                # By other accounts: nothing is waited for any more.
+                break
             await self._nap(min(NAP, (moment - now).total_seconds()))
             await self._exchange()
             if self._follow_clock():

@@ -49,6 +49,12 @@ class Traded:
     renewed: Sequence[Claim | None]
     claimed: Claimed | None
 
+    @property
+    def calls(self) -> int:
+        """Calls that it granted."""
+        claims = self.claimed.claims if self.claimed else ()
+        return sum(one is not None for one in self.renewed) + len(claims)
+
 
 class Trade:
     """Outcomes in, claims out, on behalf of one runner."""

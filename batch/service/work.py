@@ -17,6 +17,7 @@ from batch.core.model import Counts, Job
 from batch.errors import UsageError
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
+from batch.runner.budget import CallBudget
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options
@@ -72,6 +73,7 @@ async def run(
         service.database.read(audit.refuse_damage, path)
     usable, skipped = readiness.sort_out(service, chosen, keep)
     begin(service, chosen, handle)
+    budget = CallBudget(options.max_calls)
     async with AsyncExitStack() as stack:
         for profile in usable:
             mine = tuple(job.id for job in chosen if job.provider == profile.name)
@@ -85,6 +87,7 @@ async def run(
                     separate_ledger=separate_ledger,
                     notify=notify,
                     show_text=show_text,
+                    budget=budget,
                 )
             except readiness.OF_ONE_PROVIDER as error:
                 skipped[profile.name] = readiness.skip(error)
@@ -177,6 +180,7 @@ async def _runner(
     separate_ledger: bool,
     notify: Callable[[str], None],
     show_text: bool,
+    budget: CallBudget,
 ) -> Runner:
     key = readiness.check_way(service, profile)
     if warning := service.keyring.warning():
@@ -214,6 +218,7 @@ async def _runner(
         options=options,
         notify=notify,
         show_text=show_text,
+        budget=budget,
     )
 
 

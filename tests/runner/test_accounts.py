@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import timedelta
 
+import pytest
 from world import KEY, a_world
 
 from batch.service import work
@@ -137,3 +140,100 @@ async def test_a_run_that_waits_for_days_says_at_once_whom_it_skips(tmp_path):
         world.submit(["b1"], provider="other")
         await world.run(wait=True)
         assert any(one.startswith("Skipped: no key for other") for one in world.notes)
+
+
+ROOMY = TWO_PROFILES.replace("limit = 3", "limit = 90").replace(
+    "limit = 4", "limit = 80"
+)
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 8])
+async def test_the_accounts_of_a_run_share_the_calls_that_it_may_make(tmp_path, most):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path, limit=None, config_toml=ROOMY, environ=environ
+    ) as world:
+        world.submit([f"a{n}" for n in range(9)])
+        world.submit([f"b{n}" for n in range(9)], provider="other")
+        outcome = await world.run(max_calls=most)
+        world.check()
+        assert len(world.calls) == most
+        assert outcome.exit_code == 75
+        told = [ending.message for ending in outcome.endings.values()]
+        assert told == ["Stopped at --max-calls"] * 2
+
+
+async def test_further_attempts_are_of_the_calls_that_all_accounts_share(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path, limit=None, always="cut", config_toml=ROOMY, environ=environ
+    ) as world:
+        world.submit([f"a{n}" for n in range(9)])
+        world.submit([f"b{n}" for n in range(9)], provider="other")
+        outcome = await world.run(max_calls=5, concurrency=4)
+        assert len(world.calls) == 5
+        assert outcome.exit_code == 75
+
+
+async def test_one_account_makes_the_calls_that_another_does_not_need(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path, limit=None, config_toml=ROOMY, environ=environ
+    ) as world:
+        a = world.submit(["a1"])
+        b = world.submit([f"b{n}" for n in range(9)], provider="other")
+        outcome = await world.run(max_calls=6, concurrency=4)
+        world.check()
+        assert len(world.calls) == 6
+        assert world.statuses(a) == {"completed": 1}
+        assert world.statuses(b) == {"completed": 5, "pending": 4}
+        assert outcome.exit_code == 75
+
+
+async def test_what_was_never_sent_is_given_back_to_all_accounts(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path, limit=None, config_toml=ROOMY, environ=environ
+    ) as world:
+        connect = world.service.connect
+        assert connect is not None
+
+        def refused(profile, *more):
+            # Nobody listens at this port.
+            url = "http://127.0.0.1:9" if profile.name == "other" else profile.base_url
+            return connect(replace(profile, base_url=url), *more)
+
+        world.service.connect = refused
+        a = world.submit([f"a{n}" for n in range(9)])
+        world.submit([f"b{n}" for n in range(9)], provider="other")
+        await world.run(max_calls=5)
+        assert len(world.calls) == 5
+        assert world.statuses(a) == {"completed": 5, "pending": 4}
+
+
+async def test_no_account_waits_for_a_reset_when_others_made_the_last_call(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    text = ROOMY.replace("limit = 90", "limit = 1")
+    async with a_world(
+        tmp_path, limit=None, config_toml=text, environ=environ
+    ) as world:
+        world.submit([f"a{n}" for n in range(9)])
+        world.submit([f"b{n}" for n in range(9)], provider="other")
+        begun = world.clock.now()
+        outcome = await world.run(max_calls=5, wait=True)
+        assert len(world.calls) == 5
+        assert outcome.exit_code == 75
+        assert world.clock.now() - begun < timedelta(hours=1)
+
+
+async def test_every_account_leaves_alone_what_is_to_be_kept(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path, limit=None, config_toml=TWO_PROFILES, environ=environ
+    ) as world:
+        a = world.submit([f"a{n}" for n in range(9)])
+        b = world.submit([f"b{n}" for n in range(9)], provider="other")
+        outcome = await world.run(keep=2)
+        assert outcome.exit_code == 75
+        assert world.statuses(a) == {"completed": 1, "pending": 8}
+        assert world.statuses(b) == {"completed": 2, "pending": 7}

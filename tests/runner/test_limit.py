@@ -11,8 +11,6 @@ from clockwork import NOON
 from happenings import OPENS
 from world import a_world
 
-from batch.errors import UsageError
-
 
 async def test_it_makes_exactly_as_many_calls_as_the_limit(tmp_path):
     async with a_world(tmp_path, limit=7) as world:
@@ -92,8 +90,10 @@ async def test_credits_that_are_kept_stay(tmp_path):
 async def test_keeping_all_that_there_is_is_a_mistake(tmp_path, keep):
     async with a_world(tmp_path, limit=3) as world:
         world.submit(5)
-        with pytest.raises(UsageError, match=f"--keep {keep} leaves nothing of espai"):
-            await world.run(keep=keep)
+        outcome = await world.run(keep=keep)
+        assert outcome.exit_code == 2
+        told = outcome.skipped["espai"].message
+        assert told.startswith(f"--keep {keep} leaves nothing of espai")
         assert world.calls == []
         assert world.entries() == {}
 
