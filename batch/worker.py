@@ -284,6 +284,7 @@ class _Trial:
 
     def _answered(self, done: Completion, state: RequestState) -> Settlement:
         return Settlement(
+            entry_id=self.claim.entry_id,
             request_id=self.claim.request_id,
             state=state,
             credit=EntryState.SPENT,
@@ -296,6 +297,7 @@ class _Trial:
     def _failed(self, state: RequestState) -> Settlement:
         assert isinstance(self._reply, Failure)
         return Settlement(
+            entry_id=self.claim.entry_id,
             request_id=self.claim.request_id,
             state=state,
             credit=EntryState.SPENT if self._reply.sent else EntryState.RELEASED,
@@ -309,6 +311,7 @@ class _Trial:
 def _idle(claim: Claim) -> Settlement:
     """Back to the queue, with every attempt accounted for already."""
     return Settlement(
+        entry_id=claim.entry_id,
         request_id=claim.request_id,
         state=RequestState.PENDING,
         credit=EntryState.RELEASED,

@@ -40,6 +40,7 @@ def take(path: Path, batches: int) -> dict[str, float]:
         assert len(claims) == BATCH
         settlements = [
             Settlement(
+                entry_id=one.entry_id,
                 request_id=one.request_id,
                 state=RequestState.COMPLETED,
                 credit=EntryState.SPENT,

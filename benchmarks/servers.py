@@ -105,6 +105,7 @@ def exchange(
 
 def _answered(claim: Claim) -> Settlement:
     return Settlement(
+        entry_id=claim.entry_id,
         request_id=claim.request_id,
         state=RequestState.COMPLETED,
         credit=EntryState.SPENT,

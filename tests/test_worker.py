@@ -27,6 +27,7 @@ async def test_an_answer_at_once_spends_the_claims_own_credit():
     assert trial.log == ["call", "judge", settled("completed", "spent")]
     assert trial.desk.begun == trial.endpoint.claims
     assert last == Settlement(
+        entry_id=70,
         request_id=7,
         state=RequestState.COMPLETED,
         credit=EntryState.SPENT,
@@ -97,6 +98,7 @@ async def test_a_failed_attempt_is_on_disk_before_the_next_one():
     trial = Trial(CUT, GOOD)
     await trial.work()
     assert trial.desk.settled[0] == Settlement(
+        entry_id=70,
         request_id=7,
         state=RequestState.RUNNING,
         credit=EntryState.SPENT,
@@ -174,6 +176,7 @@ async def test_what_would_fail_again_is_not_tried_again(
     last = await trial.work()
     assert trial.log == ["call", "judge", settled(state, "spent")]
     assert last == Settlement(
+        entry_id=70,
         request_id=7,
         state=state,
         credit=EntryState.SPENT,

@@ -37,7 +37,10 @@ async def test_running_out_in_mid_retry_gives_the_request_back():
     ]
     # The failed attempt has been accounted for: this settles no credit.
     assert last == Settlement(
-        request_id=7, state=RequestState.PENDING, credit=EntryState.RELEASED
+        entry_id=70,
+        request_id=7,
+        state=RequestState.PENDING,
+        credit=EntryState.RELEASED,
     )
 
 

@@ -119,6 +119,7 @@ class Trial:
     async def work(self, **fields: Any) -> Settlement:
         """Work on a claim; the last of its settlements."""
         claim: dict[str, Any] = {
+            "entry_id": 70,
             "request_id": 7,
             "job_id": 1,
             "custom_id": "seven",

@@ -174,12 +174,16 @@ class Claim:
     expected: Expected | None = None
     #: The digest of what is asked, see core.asked.
     asked: bytes = b""
+    #: The ledger's entry of its next call; 0 until that is written.
+    entry_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
     """What came of one attempt: the request's next state and its credit's."""
 
+    #: The ledger's entry of the call: an outcome changes nothing but what is its own.
+    entry_id: int
     request_id: int
     state: RequestState
     credit: EntryState

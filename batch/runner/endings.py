@@ -114,3 +114,12 @@ def in_doubt(whose: str, orphans: Sequence[Orphan], *, hold: bool) -> str:
         f"{whose} ended with {calls} in flight, whose outcome is unknown: credits "
         f"counted, {fate}: {named}{more}"
     )
+
+
+def dropped(outcomes: int) -> str:
+    """The notice about outcomes of calls whose job was deleted meanwhile."""
+    calls = f"{outcomes} call{'s' if outcomes > 1 else ''}"
+    return (
+        f"The outcome of {calls} was dropped: the job was deleted before it was here. "
+        "The credits count."
+    )

@@ -239,6 +239,7 @@ class Runner:
         finally:
             self._budget.settle(reserved, used)
         self._outage.end()
+        self._tell_dropped(len(traded.settled.ownerless))
         for settlement in batch.settlements:
             self._count(settlement)
         renewed = [claim.request_id for claim in traded.renewed if claim is not None]
@@ -417,13 +418,18 @@ class Runner:
         tries = self._outage.last_tries
         while True:
             try:
-                orphans = await self._trade.leave(batch, given_up, self._calling)
+                left = await self._trade.leave(batch, given_up, self._calling)
                 break
             except StoreError as error:
                 tries -= 1
                 if tries == 0 or not isinstance(error, StoreAwayError):
                     raise self._trade.keep(batch.settlements, claims, error) from None
             await self._clock.sleep(RECONNECT)
-        if orphans:
+        self._tell_dropped(len(left.settled.ownerless))
+        if left.orphans:
             hold = self._options.hold
-            self._notify(endings.in_doubt("This run", orphans, hold=hold))
+            self._notify(endings.in_doubt("This run", left.orphans, hold=hold))
+
+    def _tell_dropped(self, outcomes: int) -> None:
+        if outcomes:
+            self._notify(endings.dropped(outcomes))

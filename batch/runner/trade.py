@@ -30,6 +30,7 @@ from batch.store import (
 )
 from batch.store.engine import Database, Of
 from batch.store.evidence import Decision
+from batch.store.outcomes import Settled
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.runners import Orphan
@@ -48,12 +49,21 @@ class Traded:
 
     renewed: Sequence[Claim | None]
     claimed: Claimed | None
+    settled: Settled
 
     @property
     def calls(self) -> int:
         """Calls that it granted."""
         claims = self.claimed.claims if self.claimed else ()
         return sum(one is not None for one in self.renewed) + len(claims)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What the last transaction of a runner brought."""
+
+    orphans: Sequence[Orphan]
+    settled: Settled
 
 
 class Trade:
@@ -122,7 +132,7 @@ class Trade:
 
     async def leave(
         self, batch: Batch, given_up: Sequence[int], calling: Collection[int]
-    ) -> list[Orphan]:
+    ) -> Left:
         """Record the last outcomes, and let go of everything else.
 
         `calling`: the requests whose calls were given up; no other was made.
@@ -186,19 +196,20 @@ class Trade:
         if self.beat_is_due():
             self._beat_at = self._clock.monotonic()
             runners.beat(connection, holder.runner_id, now)
-        self._record(connection, batch, now)
+        settled = self._record(connection, batch, now)
         if known is not None:
             self._let_go(connection, known, now)
         renewed = queue.renew(connection, holder, batch.claims, now)
         if not slots:
-            return Traded(renewed, None)
+            return Traded(renewed, None, settled)
         ready = jobs.listed(
             connection,
             ids=self._options.job_ids,
             provider=self._provider,
             active=True,
         )
-        return Traded(renewed, queue.claim(connection, holder, ready, slots, now))
+        claimed = queue.claim(connection, holder, ready, slots, now)
+        return Traded(renewed, claimed, settled)
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> None:
         """Where it was taken for dead meanwhile: go on with what is still its own."""
@@ -238,10 +249,10 @@ class Trade:
         self._dated_by = start
         clocks.date_by(connection, boot_id, start, confirmed=confirmed)
 
-    def _record(self, connection: Connection, batch: Batch, now: datetime) -> None:
+    def _record(self, connection: Connection, batch: Batch, now: datetime) -> Settled:
         """What came of calls, and what the endpoint said of its count."""
         holder = self.holder
-        outcomes.settle(connection, holder, batch.settlements, now)
+        settled = outcomes.settle(connection, holder, batch.settlements, now)
         for refusal in batch.refusals:
             verdict = refusal.verdict
             closures.close(
@@ -257,6 +268,7 @@ class Trade:
                 because=verdict.because,
             )
         self._take_over_statements(connection, batch.statements, now)
+        return settled
 
     def _take_over_statements(
         self, connection: Connection, statements: Sequence[Statement], now: datetime
@@ -280,13 +292,13 @@ class Trade:
         batch: Batch,
         given_up: Sequence[int],
         calling: Collection[int],
-    ) -> list[Orphan]:
+    ) -> Left:
         self._date(connection)
         now = self._clock.now()
-        self._record(connection, batch, now)
+        settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
         outcomes.put_back(connection, given_up)
-        return self._reap(connection, self.holder.runner_id)
+        return Left(self._reap(connection, self.holder.runner_id), settled)
 
     def _let_go(
         self, connection: Connection, known: Collection[int], now: datetime
@@ -294,7 +306,11 @@ class Trade:
         """Give back what was claimed by a transaction whose reply was lost."""
         holder = self.holder
         held = ledger.unsettled(connection, holder.account_id, holder.runner_id)
-        uncalled = [_uncalled(one) for one in held if one not in known]
+        uncalled = [
+            _uncalled(one.id, one.request_id)
+            for one in held
+            if one.request_id not in known
+        ]
         outcomes.settle(connection, holder, uncalled, now)
 
     def _reap(self, connection: Connection, runner_id: int) -> list[Orphan]:
@@ -303,9 +319,10 @@ class Trade:
         )
 
 
-def _uncalled(request_id: int) -> Settlement:
+def _uncalled(entry_id: int, request_id: int) -> Settlement:
     """Its credit was reserved, and its call never made."""
     return Settlement(
+        entry_id=entry_id,
         request_id=request_id,
         state=RequestState.PENDING,
         credit=EntryState.RELEASED,

@@ -10,7 +10,7 @@ from batch.errors import UsageError
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
-from batch.store import closures, estimates, jobs, ledger, states, submitting, wishes
+from batch.store import closures, estimates, jobs, ledger, submitting, wishes
 
 
 def retry(
@@ -99,13 +99,12 @@ def change(
 def delete(service: Service, wanted: str) -> Job:
     """Remove the job with its answers; the ledger keeps what was spent on it."""
     job = service.job(wanted)
-    counts = service.database.read(states.counts, job)
-    if counts.running:
+    running = service.database.write(submitting.withdraw, job.id)
+    if running:
         raise UsageError(
-            f"job {job.id} has {counts.running} calls in flight: stop its run first"
+            f"job {job.id} has {running} calls in flight: stop its run first"
         )
     # Whoever comes upon it half deleted finishes the work.
-    service.database.write(submitting.withdraw, job.id)
     while not service.database.write(submitting.discard, job.id, PIECE):
         pass
     return job

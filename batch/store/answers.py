@@ -28,6 +28,8 @@ from batch.store.schema import PROVISIONAL, requests, results
 
 #: The code of a request whose run ended while it was being asked.
 IN_DOUBT = "in_doubt"
+#: The verdicts on calls whose outcome is not known; the answer to one may yet come.
+DOUBTS = (IN_DOUBT, f"{IN_DOUBT}, retried")
 _OPEN: list[ColumnElement[str]] = [
     literal_column(f"'{state}'") for state in ("running", "pending")
 ]
@@ -106,6 +108,22 @@ def _still_wanted(
         )
     )
     return [one for one in settlements if one.request_id in done]
+
+
+def stored(connection: Connection, settlements: Sequence[Settlement]) -> frozenset[int]:
+    """Those of these answers that their requests have now, by their calls' entries."""
+    sent = {one.entry_id: one.request_id for one in settlements if one.completion}
+    if not sent:
+        return frozenset()
+    rows = connection.execute(_STORED, {"ids": list(sent.values())})
+    return frozenset(
+        row.entry_id for row in rows if sent.get(row.entry_id) == row.request_id
+    )
+
+
+_STORED = select(results.c.request_id, results.c.entry_id).where(
+    among(results.c.request_id), results.c.entry_id.is_not(None)
+)
 
 
 def has_answer(connection: Connection, request_id: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from batch.core.model import Completion, EntryState, RequestState, Settlement
 from batch.store import answers, asking, kept
@@ -50,10 +50,12 @@ def _take_in(connection: Connection, answer: Answer, now: datetime) -> bool:
         )
         .values(state=EntryState.SPENT, settled_at=entries.c.reserved_at)
     )
+    entry = select(func.max(entries.c.id)).where(entries.c.request_id == request_id)
     answers.complete(
         connection,
         [
             Settlement(
+                entry_id=connection.scalar(entry) or 0,
                 request_id=request_id,
                 state=RequestState.COMPLETED,
                 credit=EntryState.SPENT,

@@ -28,6 +28,7 @@ from batch.store.many import among
 from batch.store.opening import open_windows
 from batch.store.schema import (
     RESERVED,
+    AnyRow,
     Id,
     Moment,
     accounts,
@@ -58,13 +59,17 @@ def enter(
     runner_id: int,
     calls: Sequence[tuple[int, str, Cost]],
     now: datetime,
-) -> None:
-    """Write an entry for each attempt about to be made: request, model, estimate."""
+) -> dict[int, int]:
+    """Write an entry for each attempt about to be made: request, model, estimate.
+
+    The entries' ids, by request.
+    """
     alike: dict[tuple[str, Cost], list[int]] = {}
+    made: dict[int, int] = {}
     for request_id, model, cost in calls:
         alike.setdefault((model, cost), []).append(request_id)
     for (model, cost), ids in alike.items():
-        connection.execute(
+        rows = connection.execute(
             _ENTER,
             {
                 "ids": ids,
@@ -77,32 +82,38 @@ def enter(
                 "now": now,
             },
         )
+        made.update((row.request_id, row.id) for row in rows)
+    return made
 
 
 #: The same entry for each of many requests.
-_ENTER = insert(entries).from_select(
-    [
-        "account_id",
-        "request_id",
-        "runner_id",
-        "model",
-        "calls",
-        "credits",
-        "tokens",
-        "state",
-        "reserved_at",
-    ],
-    select(
-        bindparam("account_id", type_=Id),
-        requests.c.id,
-        bindparam("runner_id", type_=Id),
-        bindparam("model", type_=Text()),
-        bindparam("calls", type_=BigInteger()),
-        bindparam("credits", type_=BigInteger()),
-        bindparam("tokens", type_=BigInteger()),
-        literal(str(EntryState.RESERVED), Text()),
-        bindparam("now", type_=Moment()),
-    ).where(among(requests.c.id)),
+_ENTER = (
+    insert(entries)
+    .from_select(
+        [
+            "account_id",
+            "request_id",
+            "runner_id",
+            "model",
+            "calls",
+            "credits",
+            "tokens",
+            "state",
+            "reserved_at",
+        ],
+        select(
+            bindparam("account_id", type_=Id),
+            requests.c.id,
+            bindparam("runner_id", type_=Id),
+            bindparam("model", type_=Text()),
+            bindparam("calls", type_=BigInteger()),
+            bindparam("credits", type_=BigInteger()),
+            bindparam("tokens", type_=BigInteger()),
+            literal(str(EntryState.RESERVED), Text()),
+            bindparam("now", type_=Moment()),
+        ).where(among(requests.c.id)),
+    )
+    .returning(entries.c.id, entries.c.request_id)
 )
 
 
@@ -157,12 +168,18 @@ def book(
     )
 
 
-def unsettled(connection: Connection, account_id: int, runner_id: int) -> Sequence[int]:
-    """The requests that this runner holds credits for."""
-    return connection.scalars(
-        select(entries.c.request_id).where(
+def unsettled(
+    connection: Connection, account_id: int, runner_id: int
+) -> Sequence[AnyRow]:
+    """The calls that this runner holds credits for: `id` and `request_id` of each.
+
+    Not those of deleted jobs, of which nobody can tell whether they were made.
+    """
+    return connection.execute(
+        select(entries.c.id, entries.c.request_id).where(
             entries.c.account_id == account_id,
             RESERVED,
             entries.c.runner_id == runner_id,
+            entries.c.request_id.is_not(None),
         )
     ).all()

@@ -1,34 +1,48 @@
 """What came of attempts: results, states and credits, all at once.
 
-Every transition names the state that it expects, and whose request it is.
+Every outcome names the ledger's entry of its call, and touches nothing but the request
+that this call was made for. Every transition names the state that it expects, and whose
+request it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import (
-    Connection,
-    bindparam,
-    case,
-    insert,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, case, exists, insert, select, update
 
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
 from batch.store import answers, closures, estimates, taking, wishes
+from batch.store.answers import IN_DOUBT
 from batch.store.closures import Ended
 from batch.store.many import among
 from batch.store.purse import Holder, Purpose
 from batch.store.queue import tally
-from batch.store.schema import Moment, entries, errors, jobs, requests, results
+from batch.store.schema import (
+    AnyRow,
+    Moment,
+    entries,
+    errors,
+    jobs,
+    requests,
+    results,
+)
 
 #: What the text of a failed attempt is cut to.
 PARTIAL_KEPT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The effect of outcomes on the queue, by the entries of their calls."""
+
+    #: Answers that their requests have now.
+    stored: frozenset[int] = field(default_factory=frozenset)
+    #: Outcomes whose call is unknown or whose job was deleted: they changed no request.
+    ownerless: frozenset[int] = field(default_factory=frozenset)
 
 
 def settle(
@@ -36,32 +50,86 @@ def settle(
     holder: Holder,
     settlements: Sequence[Settlement],
     now: datetime,
-) -> None:
-    """Record what came of these attempts: results, states and credits at once."""
-    good = [one for one in settlements if one.state is RequestState.COMPLETED]
-    bad = [one for one in settlements if one.state is not RequestState.COMPLETED]
+) -> Settled:
+    """Record what came of these attempts: results, states and credits at once.
+
+    What is recorded already, as after a commit whose reply was lost, changes nothing.
+    """
     if not settlements:
-        return
-    ended = _ended(connection, holder, settlements)
-    if good:
-        answers.complete(connection, good, now)
-        if holder.is_flat and not holder.has_refills:
-            ids = [one.request_id for one in good]
-            runner = {"b_runner": holder.runner_id, "now": now}
-            connection.execute(_SPEND, {"ids": ids, **runner})
+        return Settled()
+    calls = _calls(connection, holder, settlements)
+    owned, ownerless = [], []
+    for one in settlements:
+        call = calls.get(one.entry_id)
+        if call is not None and call.request_id == one.request_id and _is_there(call):
+            owned.append(one)
         else:
-            for one in good:
-                _settle_credit(connection, holder, one, now)
+            ownerless.append(one)
+    open_calls = [call for call in calls.values() if _is_reserved(call)]
+    ended = _ended(connection, holder, settlements, open_calls)
+    good = [one for one in owned if one.state is RequestState.COMPLETED]
+    bad = [one for one in owned if one.state is not RequestState.COMPLETED]
+    _settle_answers(connection, holder, good, calls, now)
     for one in bad:
-        _note_failure(connection, holder.runner_id, one)
-        first = _settle_credit(connection, holder, one, now)
-        # After a commit whose reply was lost, it is all recorded once more.
-        counts = one.counts and first
-        _move(connection, holder.runner_id, one, now, counts=counts)
-        if one.completion is not None:
-            answers.hold(connection, one, now)
+        _settle_other(connection, holder, one, calls[one.entry_id], now)
+    for one in ownerless:
+        call = calls.get(one.entry_id)
+        # Its call was made, or was not, whatever became of the job.
+        if call is not None and call.request_id is None and _is_reserved(call):
+            _settle_credit(connection, holder, one, call, now)
     if ended is not None:
         closures.prove(connection, holder.account_id, holder.quotas, ended, now)
+    return Settled(
+        answers.stored(connection, owned),
+        frozenset(one.entry_id for one in ownerless),
+    )
+
+
+def _settle_answers(
+    connection: Connection,
+    holder: Holder,
+    settlements: Sequence[Settlement],
+    calls: Mapping[int, AnyRow],
+    now: datetime,
+) -> None:
+    """Record answers that end their requests."""
+    fresh = [one for one in settlements if _is_open(calls[one.entry_id])]
+    if not fresh:
+        return
+    answers.complete(connection, fresh, now)
+    alike = holder.is_flat and not holder.has_refills
+    for one in fresh:
+        call = calls[one.entry_id]
+        if not _is_reserved(call):
+            _resolve_doubt(connection, holder, one, call, now)
+        elif not alike:
+            _settle_credit(connection, holder, one, call, now)
+    if alike:
+        ids = [one.entry_id for one in fresh]
+        connection.execute(_SPEND, {"ids": ids, "now": now})
+
+
+def _settle_other(
+    connection: Connection,
+    holder: Holder,
+    one: Settlement,
+    call: AnyRow,
+    now: datetime,
+) -> None:
+    """Record a failure, an answer that stands for now, or a request given back."""
+    reserved = _is_reserved(call)
+    if reserved:
+        _note_failure(connection, one)
+        _settle_credit(connection, holder, one, call, now)
+    # Given back with nothing at stake, its last call is settled already.
+    idle = one.failure is None and one.completion is None
+    if not (idle or _is_open(call)):
+        return
+    _move(connection, call.runner_id, one, now, counts=one.counts and reserved)
+    if one.completion is not None:
+        answers.hold(connection, one, now)
+        if not reserved:
+            _resolve_doubt(connection, holder, one, call, now)
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
@@ -90,11 +158,7 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
 _NOW = bindparam("now", type_=Moment())
 _SPEND = (
     update(entries)
-    .where(
-        among(entries.c.request_id),
-        entries.c.runner_id == bindparam("b_runner"),
-        entries.c.state == EntryState.RESERVED,
-    )
+    .where(among(entries.c.id), entries.c.state == EntryState.RESERVED)
     .values(
         state=EntryState.SPENT,
         # Never before it was made, though the clock be corrected meanwhile.
@@ -103,124 +167,187 @@ _SPEND = (
         ),
     )
 )
-_ERROR_COLUMNS = [
-    "entry_id",
-    "code",
-    "message",
-    "status",
-    "endpoint_code",
-    "verdict",
-    "because",
-    "partial",
-]
+_CALLS = (
+    select(
+        entries.c.id,
+        entries.c.account_id,
+        entries.c.request_id,
+        entries.c.runner_id,
+        entries.c.model,
+        entries.c.calls,
+        entries.c.credits,
+        entries.c.tokens,
+        entries.c.state,
+        entries.c.reserved_at,
+        errors.c.verdict,
+        requests.c.job_id,
+        jobs.c.daily_cap,
+        jobs.c.submission,
+    )
+    .outerjoin(errors, errors.c.entry_id == entries.c.id)
+    .outerjoin(requests, requests.c.id == entries.c.request_id)
+    .outerjoin(jobs, jobs.c.id == requests.c.job_id)
+    .where(among(entries.c.id))
+)
 
 
-def _note_failure(connection: Connection, runner_id: int, one: Settlement) -> None:
+def _calls(
+    connection: Connection, holder: Holder, settlements: Sequence[Settlement]
+) -> dict[int, AnyRow]:
+    """The calls that these outcomes came of, by their entries."""
+    rows = connection.execute(_CALLS, {"ids": [one.entry_id for one in settlements]})
+    # Not a condition of the query: SQLite would go through all of the account's.
+    return {row.id: row for row in rows if row.account_id == holder.account_id}
+
+
+def _is_there(call: AnyRow) -> bool:
+    """Whether its request exists, in a job that is not being deleted."""
+    return call.job_id is not None and call.submission is None
+
+
+def _is_reserved(call: AnyRow) -> bool:
+    return bool(call.state == EntryState.RESERVED)
+
+
+def _is_open(call: AnyRow) -> bool:
+    """Whether its outcome is not on record yet: reserved, or given up in doubt."""
+    return _is_reserved(call) or call.verdict in answers.DOUBTS
+
+
+def _note_failure(connection: Connection, one: Settlement) -> None:
     failure = one.failure
     if failure is None:
         return
     connection.execute(
-        insert(errors).from_select(
-            _ERROR_COLUMNS,
-            select(
-                entries.c.id,
-                literal(failure.code),
-                literal(failure.message),
-                literal(failure.status),
-                literal(failure.endpoint_code),
-                literal(one.verdict),
-                literal(one.because or None),
-                literal(failure.partial[:PARTIAL_KEPT] or None),
-            ).where(
-                entries.c.request_id == one.request_id,
-                entries.c.runner_id == runner_id,
-                entries.c.state == EntryState.RESERVED,
-            ),
+        insert(errors).values(
+            entry_id=one.entry_id,
+            code=failure.code,
+            message=failure.message,
+            status=failure.status,
+            endpoint_code=failure.endpoint_code,
+            verdict=one.verdict,
+            because=one.because or None,
+            partial=failure.partial[:PARTIAL_KEPT] or None,
         )
     )
 
 
 def _settle_credit(
-    connection: Connection, holder: Holder, one: Settlement, now: datetime
-) -> bool:
-    """Whether there was a credit to settle: not where that was done before."""
-    entry = connection.execute(
-        select(entries, requests.c.job_id)
-        .join(requests, requests.c.id == entries.c.request_id)
-        .where(
-            entries.c.request_id == one.request_id,
-            entries.c.state == EntryState.RESERVED,
-            entries.c.runner_id == holder.runner_id,
-        )
-    ).first()
-    if entry is None:
-        return False
-    estimate = Cost(entry.calls, entry.credits, entry.tokens)
+    connection: Connection,
+    holder: Holder,
+    one: Settlement,
+    call: AnyRow,
+    now: datetime,
+) -> None:
+    """Settle the credits that were reserved for a call."""
+    estimate = Cost(call.calls, call.credits, call.tokens)
     released = one.credit is EntryState.RELEASED
     cost = estimate if released or one.cost is None else one.cost
     connection.execute(
         update(entries)
-        .where(entries.c.id == entry.id)
+        .where(entries.c.id == call.id)
         .values(
             state=one.credit,
-            settled_at=max(now, entry.reserved_at),
+            settled_at=max(now, call.reserved_at),
             credits=cost.credits,
             tokens=cost.tokens,
         )
     )
     spent = Cost(0, 0, 0) if released else cost
-    unspent = estimate.less(spent)
-    if unspent != Cost(0, 0, 0):
-        job = requests.c.id == one.request_id
-        cap = connection.scalar(
-            select(jobs.c.daily_cap)
-            .join(requests, requests.c.job_id == jobs.c.id)
-            .where(job)
-        )
-        purpose = Purpose(entry.job_id, cap, entry.model or "")
-        quotas = holder.quotas_of(purpose)
-        at, account_id = entry.reserved_at, holder.account_id
-        taking.give_back(connection, account_id, quotas, at, unspent)
-        tally(connection, entry.job_id, -unspent.calls, -unspent.credits)
+    _correct(connection, holder, call, estimate.less(spent))
     if released:
         connection.execute(
             update(requests)
-            .where(requests.c.id == one.request_id)
+            .where(requests.c.id == call.request_id)
             .values(attempts=requests.c.attempts - 1)
         )
-        return True
+        return
     if holder.has_refills:
-        model, job_id = entry.model, entry.job_id
+        model, job_id = call.model, call.job_id
         taking.fill(
             connection, holder.account_id, cost, now, model=model, job_id=job_id
         )
-    if one.size is not None and entry.model is not None:
+    _learn(connection, holder, one, call, cost)
+
+
+def _resolve_doubt(
+    connection: Connection,
+    holder: Holder,
+    one: Settlement,
+    call: AnyRow,
+    now: datetime,
+) -> None:
+    """Settle a call that had been given up as in doubt by what it really cost."""
+    connection.execute(
+        update(errors)
+        .where(errors.c.entry_id == call.id)
+        .values(verdict=f"{IN_DOUBT}, answered")
+    )
+    if one.cost is None:
+        return
+    counted = Cost(call.calls, call.credits, call.tokens)
+    connection.execute(
+        update(entries)
+        .where(entries.c.id == call.id)
+        .values(credits=one.cost.credits, tokens=one.cost.tokens)
+    )
+    unspent = counted.less(one.cost)
+    _correct(connection, holder, call, unspent)
+    if holder.has_refills:
+        more = Cost(-unspent.calls, -unspent.credits, -unspent.tokens)
+        model, job_id = call.model, call.job_id
+        taking.fill(
+            connection, holder.account_id, more, now, model=model, job_id=job_id
+        )
+    _learn(connection, holder, one, call, one.cost)
+
+
+def _correct(
+    connection: Connection, holder: Holder, call: AnyRow, unspent: Cost
+) -> None:
+    """Give back what a call did not take; negative: take what it took beyond that."""
+    if unspent == Cost(0, 0, 0):
+        return
+    purpose = Purpose(call.job_id or 0, call.daily_cap, call.model or "")
+    taking.give_back(
+        connection,
+        holder.account_id,
+        holder.quotas_of(purpose),
+        call.reserved_at,
+        unspent,
+    )
+    if call.job_id is not None:
+        tally(connection, call.job_id, -unspent.calls, -unspent.credits)
+
+
+def _learn(
+    connection: Connection, holder: Holder, one: Settlement, call: AnyRow, cost: Cost
+) -> None:
+    if one.size is not None and call.model is not None:
         estimates.learn(
             connection,
             holder.account_id,
-            entry.model,
-            estimate=estimate,
+            call.model,
+            estimate=Cost(call.calls, call.credits, call.tokens),
             cost=cost,
             size=one.size,
         )
-    return True
 
 
 def _ended(
-    connection: Connection, holder: Holder, settlements: Sequence[Settlement]
+    connection: Connection,
+    holder: Holder,
+    settlements: Sequence[Settlement],
+    calls: Sequence[AnyRow],
 ) -> list[Ended] | None:
     """The calls that these settle; None where nothing depends on them."""
     if not closures.in_question(connection, holder.account_id):
         return None
-    answered = {one.request_id: one.completion is not None for one in settlements}
-    rows = connection.execute(
-        select(entries.c.request_id, entries.c.reserved_at, entries.c.model).where(
-            entries.c.request_id.in_(answered),
-            entries.c.runner_id == holder.runner_id,
-            entries.c.state == EntryState.RESERVED,
-        )
-    )
-    return [Ended(row.reserved_at, row.model, answered[row.request_id]) for row in rows]
+    answered = {one.entry_id: one.completion is not None for one in settlements}
+    return [Ended(row.reserved_at, row.model, answered[row.id]) for row in calls]
+
+
+_later = entries.alias("later")
 
 
 def _move(
@@ -232,12 +359,17 @@ def _move(
     counts: bool,
 ) -> None:
     stays = one.state is RequestState.RUNNING
+    # A call that was followed by another one has no say any more.
+    newer = exists().where(
+        _later.c.request_id == one.request_id, _later.c.id > one.entry_id
+    )
     moved = connection.execute(
         update(requests)
         .where(
             requests.c.id == one.request_id,
             requests.c.state == RequestState.RUNNING,
             requests.c.runner_id == runner_id,
+            ~newer,
         )
         .values(
             state=one.state,

@@ -53,7 +53,7 @@ def claim(
         most = slots - len(claims)
         claims += _claim(connection, holder, purse, job, most, now, denials)
     if claims:
-        _pay(connection, holder, purse, claims, now)
+        claims = _pay(connection, holder, purse, claims, now)
     short = len(claims) < slots and denials
     return Claimed(
         claims=claims,
@@ -90,9 +90,10 @@ def renew(
             purse.take(purpose, cost)
         granted.append(replace(one, reserved_at=now, cost=cost) if held else None)
     renewed = [one for one in granted if one is not None]
-    if renewed:
-        _pay(connection, holder, purse, renewed, now)
-    return granted
+    if not renewed:
+        return granted
+    paid = iter(_pay(connection, holder, purse, renewed, now))
+    return [None if one is None else next(paid) for one in granted]
 
 
 _TALLY = (
@@ -255,10 +256,12 @@ def _pay(
     purse: Purse,
     claims: Sequence[Claim],
     now: datetime,
-) -> None:
+) -> list[Claim]:
+    """Take the credits of these claims; each with the entry of its call."""
     purse.pay()
     calls = [(one.request_id, one.model, one.cost) for one in claims]
-    ledger.enter(connection, holder.account_id, holder.runner_id, calls, now)
+    account_id, runner_id = holder.account_id, holder.runner_id
+    made = ledger.enter(connection, account_id, runner_id, calls, now)
     attempts: Counter[int] = Counter()
     credits: Counter[int] = Counter()
     for one in claims:
@@ -266,3 +269,4 @@ def _pay(
         credits[one.job_id] += one.cost.credits
     for job_id, number in attempts.items():
         tally(connection, job_id, number, credits[job_id])
+    return [replace(one, entry_id=made[one.request_id]) for one in claims]

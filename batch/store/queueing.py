@@ -10,13 +10,14 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from batch.core.model import RequestState
 from batch.store.many import among
-from batch.store.schema import requests, results
+from batch.store.schema import counters, requests, results
 
 #: Requests that one statement queues, at most as many as may have their values in one
 #: (32,766). Each statement waits for the interpreter's lock, which rendering wants too.
 AT_ONCE = 4000
 #: The same, where three values are enough for each.
 ALIKE_AT_ONCE = 10_000
+_DELETED = counters.c.name == "requests"
 _QUEUED = "job_id, attempts, failures, state, id, number, custom_id, input, messages"
 
 
@@ -32,9 +33,24 @@ class Draft(NamedTuple):
 
 
 def next_request_id(connection: Connection) -> int:
-    """The id of the next request, good for as long as this transaction writes."""
+    """The id of the next request, good for as long as this transaction writes.
+
+    It was never another's, not even one's that was deleted.
+    """
     last = connection.scalar(select(func.max(requests.c.id)))
-    return (last or 0) + 1
+    deleted = connection.scalar(select(counters.c.value).where(_DELETED))
+    return max(last or 0, deleted or 0) + 1
+
+
+def never_again(connection: Connection, ids: Sequence[int]) -> None:
+    """Note, of requests about to be deleted, that their ids were given."""
+    highest = max(ids)
+    known = connection.scalar(select(counters.c.value).where(_DELETED))
+    if known is None:
+        row = {"name": "requests", "value": highest}
+        connection.execute(insert(counters), row)
+    elif known < highest:
+        connection.execute(update(counters).where(_DELETED).values(value=highest))
 
 
 def enqueue(
@@ -102,12 +118,13 @@ def enqueue_alike(
         drafts = map(Draft, numbers, names, rows, repeat(messages), nothing, nothing)
         enqueue(connection, job_id, first_id, list(drafts))
         return
-    # SQLite gives the ids from `first_id` on, in this order.
-    each = f"(?1, {job_id}, 0, 0, '{RequestState.PENDING.value}', ?, ?, ?)"
+    # SQLite gives the ids that follow the first one, in this order.
+    rest = f"?1, {job_id}, 0, 0, '{RequestState.PENDING.value}', ?, ?, ?)"
+    each = [f"({first_id}, {rest}", *[f"(NULL, {rest}"] * (len(names) - 1)]
     connection.exec_driver_sql(
         "INSERT INTO requests "
-        "(messages, job_id, attempts, failures, state, number, custom_id, input) "
-        f"VALUES {', '.join([each] * len(names))}",
+        "(id, messages, job_id, attempts, failures, state, number, custom_id, input) "
+        f"VALUES {', '.join(each)}",
         (messages, *chain.from_iterable(zip(numbers, names, rows, strict=True))),
     )
 

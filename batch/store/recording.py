@@ -126,6 +126,7 @@ _GIVEN = (
     "provisional",
     "valid",
     "invalid",
+    "entry_id",
 )
 _RESULTS = _results()
 
@@ -169,6 +170,7 @@ def _packed(settlements: Sequence[Settlement], now: datetime) -> dict[str, Any]:
                 one.state is not RequestState.COMPLETED,
                 done.valid,
                 done.invalid,
+                one.entry_id,
                 bool(one.asked),
             )
         )
@@ -196,4 +198,5 @@ def _row(one: Settlement, now: datetime) -> dict[str, Any]:
         "invalid": done.invalid,
         "asked": one.asked or None,
         "reused": None,
+        "entry_id": one.entry_id,
     }

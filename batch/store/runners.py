@@ -165,17 +165,19 @@ def reap(
     ).all()
     orphans = []
     for row in held:
-        in_doubt = row.id in doubtful
-        lost = in_doubt and (hold or _doubts(connection, row.id) >= MOST_DOUBTS)
+        entry_id = doubtful.get(row.id)
+        lost = entry_id is not None and (
+            hold or _doubts(connection, row.id) >= MOST_DOUBTS
+        )
         state = RequestState.FAILED if lost else RequestState.PENDING
         connection.execute(
             update(requests)
             .where(requests.c.id == row.id, requests.c.runner_id == runner_id)
             .values(state=state, runner_id=None)
         )
-        if lost:
-            answers.fail(connection, row.id, _lost(row.id), now)
-        if in_doubt:
+        if entry_id is not None and lost:
+            answers.fail(connection, row.id, _lost(entry_id, row.id), now)
+        if entry_id is not None:
             orphans.append(
                 Orphan(
                     request_id=row.id,
@@ -190,8 +192,8 @@ def reap(
 
 def _settle_entries(
     connection: Connection, runner_id: int, now: datetime
-) -> frozenset[int]:
-    """Count as spent what the dead runner had reserved; the requests concerned."""
+) -> dict[int, int]:
+    """Count as spent what the dead runner had reserved; its entries, by request."""
     rows = connection.execute(
         select(entries, requests.c.job_id)
         .join(runners, runners.c.account_id == entries.c.account_id)
@@ -213,7 +215,7 @@ def _settle_entries(
                 ),
             )
         )
-        failure = _lost(row.request_id).failure
+        failure = _lost(row.id, row.request_id).failure
         assert failure is not None
         taking.fill(
             connection,
@@ -234,7 +236,7 @@ def _settle_entries(
     if rows:
         ended = [Ended(row.reserved_at, row.model, answered=False) for row in rows]
         closures.prove(connection, rows[0].account_id, [], ended, now)
-    return frozenset(row.request_id for row in rows)
+    return {row.request_id: row.id for row in rows}
 
 
 def _doubts(connection: Connection, request_id: int) -> int:
@@ -248,8 +250,9 @@ def _doubts(connection: Connection, request_id: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def _lost(request_id: int) -> Settlement:
+def _lost(entry_id: int, request_id: int) -> Settlement:
     return Settlement(
+        entry_id=entry_id,
         request_id=request_id,
         state=RequestState.FAILED,
         credit=EntryState.SPENT,

@@ -195,6 +195,8 @@ results = Table(
     Column("asked", LargeBinary),
     # The request whose answer it was first: JOB:CUSTOM_ID.
     Column("reused", Text),
+    # The entry of the call that brought the answer; null where it is not known.
+    Column("entry_id", Id),
 )
 PROVISIONAL = results.c.provisional == true()
 INVALID = results.c.valid == false()
@@ -371,6 +373,15 @@ clocks = Table(
     # When this boot was, by the wall clock; wall time less time since boot.
     Column("booted_at", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
+)
+
+#: Numbers that must outlive the rows they came from: "requests" is the highest id of
+#: any request that was deleted.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Id, nullable=False),
 )
 
 #: When each boot was, by the wall clock that its entries are dated by, and whether an

@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from batch.core.expected import Expected
+from batch.core.model import RequestState
 from batch.core.template import Template
-from batch.store.schema import entries, jobs, requests, results
+from batch.store import queueing
+from batch.store.schema import ASIDE, entries, jobs, requests, results
 
 #: In the place of a submission's lock: the job was there, and is being deleted.
 WITHDRAWN = "withdrawn"
@@ -117,11 +119,26 @@ def is_published(connection: Connection, job_id: int) -> bool:
     return connection.scalar(query) is not None
 
 
-def withdraw(connection: Connection, job_id: int) -> None:
-    """The job is seen by nobody any more, like one that is not whole yet."""
-    connection.execute(
-        update(jobs).where(jobs.c.id == job_id).values(submission=WITHDRAWN)
+def withdraw(connection: Connection, job_id: int) -> int:
+    """Hide the job, like one that is not whole yet, unless calls are in flight.
+
+    How many of its requests are running; it is hidden only where none is.
+    """
+    running = (
+        select(func.count())
+        .select_from(requests)
+        .where(
+            requests.c.job_id == job_id,
+            ASIDE,
+            requests.c.state == RequestState.RUNNING,
+        )
     )
+    found = connection.scalar(running) or 0
+    if not found:
+        connection.execute(
+            update(jobs).where(jobs.c.id == job_id).values(submission=WITHDRAWN)
+        )
+    return found
 
 
 def discard(
@@ -141,6 +158,7 @@ def discard(
         select(requests.c.id).where(requests.c.job_id == job_id).limit(most)
     ).all()
     if ids:
+        queueing.never_again(connection, ids)
         of_these = entries.c.request_id.in_(ids)
         connection.execute(update(entries).where(of_these).values(request_id=None))
         connection.execute(delete(results).where(results.c.request_id.in_(ids)))

@@ -129,6 +129,7 @@ class Process:
                 price = self.holder.price
                 cost = actual(price, claim.messages, text, None)
                 return Settlement(
+                    entry_id=claim.entry_id,
                     request_id=request_id,
                     state=RequestState.COMPLETED,
                     credit=EntryState.SPENT,
@@ -139,6 +140,7 @@ class Process:
             case "failed":
                 again = RequestState.RUNNING if call["again"] else RequestState.PENDING
                 return Settlement(
+                    entry_id=claim.entry_id,
                     request_id=request_id,
                     state=again,
                     credit=EntryState.SPENT,
@@ -150,6 +152,7 @@ class Process:
             case "unsent":
                 again = RequestState.RUNNING if call["again"] else RequestState.PENDING
                 return Settlement(
+                    entry_id=claim.entry_id,
                     request_id=request_id,
                     state=again,
                     credit=EntryState.RELEASED,
@@ -158,6 +161,7 @@ class Process:
                 )
             case "given back":
                 return Settlement(
+                    entry_id=claim.entry_id,
                     request_id=request_id,
                     state=RequestState.PENDING,
                     credit=EntryState.RELEASED,

@@ -32,7 +32,10 @@ def claim(number: int) -> Claim:
 
 def settlement(number: int) -> Settlement:
     return Settlement(
-        request_id=number, state=RequestState.PENDING, credit=EntryState.SPENT
+        entry_id=number,
+        request_id=number,
+        state=RequestState.PENDING,
+        credit=EntryState.SPENT,
     )
 
 

@@ -31,16 +31,20 @@ def reserves_after_the_call(patch: Patch) -> None:
     owed: dict[tuple[int, int], Claim] = {}
     settle = outcomes.settle
 
-    def owe(_: Any, holder: Any, __: Any, claims: Sequence[Claim], *___: Any) -> None:
+    def owe(
+        _: Any, holder: Any, __: Any, claims: Sequence[Claim], *___: Any
+    ) -> list[Claim]:
         for claim in claims:
             owed[holder.runner_id, claim.request_id] = claim
+        return list(claims)
 
     def pay_and_settle(
         connection: Connection,
         holder: Any,
         settlements: Sequence[Settlement],
         now: datetime,
-    ) -> None:
+    ) -> outcomes.Settled:
+        made: dict[int, int] = {}
         for one in settlements:
             claim = owed.pop((holder.runner_id, one.request_id), None)
             if claim is None:
@@ -49,7 +53,7 @@ def reserves_after_the_call(patch: Patch) -> None:
             purse.take(Purpose(claim.job_id, None, claim.model), claim.cost)
             purse.pay()
             call = (one.request_id, claim.model, claim.cost)
-            ledger.enter(
+            made |= ledger.enter(
                 connection,
                 holder.account_id,
                 holder.runner_id,
@@ -57,7 +61,11 @@ def reserves_after_the_call(patch: Patch) -> None:
                 claim.reserved_at,
             )
             queue.tally(connection, claim.job_id, 1, claim.cost.credits)
-        settle(connection, holder, settlements, now)
+        named = [
+            replace(one, entry_id=made.get(one.request_id, one.entry_id))
+            for one in settlements
+        ]
+        return settle(connection, holder, named, now)
 
     patch.setattr(queue, "_pay", owe)
     patch.setattr(outcomes, "settle", pay_and_settle)

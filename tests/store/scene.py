@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from batch.core.model import (
     Completion,
@@ -38,6 +39,7 @@ from batch.store import (
     windows,
 )
 from batch.store.engine import Database
+from batch.store.outcomes import Settled
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.queueing import Draft
@@ -82,6 +84,7 @@ def by_minute(limit: int) -> Quota:
 
 def answered(request_id: int, text: str = "an answer") -> Settlement:
     return Settlement(
+        entry_id=0,
         request_id=request_id,
         state=COMPLETED,
         credit=SPENT,
@@ -98,6 +101,7 @@ def failed(
 ) -> Settlement:
     """A call that was made, and brought nothing."""
     return Settlement(
+        entry_id=0,
         request_id=request_id,
         state=state,
         credit=SPENT,
@@ -110,6 +114,7 @@ def failed(
 def unsent(request_id: int, state: RequestState = PENDING) -> Settlement:
     """A call of which it is proven that it never reached the endpoint."""
     return Settlement(
+        entry_id=0,
         request_id=request_id,
         state=state,
         credit=RELEASED,
@@ -120,7 +125,7 @@ def unsent(request_id: int, state: RequestState = PENDING) -> Settlement:
 
 def idle(request_id: int) -> Settlement:
     """Back to the queue; every attempt is accounted for already."""
-    return Settlement(request_id=request_id, state=PENDING, credit=RELEASED)
+    return Settlement(entry_id=0, request_id=request_id, state=PENDING, credit=RELEASED)
 
 
 class _Undone(Exception):
@@ -281,8 +286,24 @@ class Scene:
         *settlements: Settlement,
         now: datetime = NOON,
         holder: Holder | None = None,
-    ) -> None:
-        outcomes.settle(self.connection, holder or self.holder, settlements, now)
+    ) -> Settled:
+        """Record these; one that names no entry is of the holder's newest call."""
+        holder = holder or self.holder
+        named = [
+            one
+            if one.entry_id
+            else replace(one, entry_id=self.call_of(one.request_id, holder))
+            for one in settlements
+        ]
+        return outcomes.settle(self.connection, holder, named, now)
+
+    def call_of(self, request_id: int, holder: Holder | None = None) -> int:
+        """The entry of the newest call that this runner made for a request; 0: none."""
+        newest = select(func.max(schema.entries.c.id)).where(
+            schema.entries.c.request_id == request_id,
+            schema.entries.c.runner_id == (holder or self.holder).runner_id,
+        )
+        return self.connection.scalar(newest) or 0
 
     def crash(
         self, holder: Holder | None = None, *, hold: bool = False, now: datetime = NOON

@@ -270,7 +270,8 @@ def test_killed_when_the_ledgers_have_moved_it_goes_on(
     with pytest.raises(StoreError, match="unfinished copy"):
         Database.open(target)
     moved = places.move(source, target)
-    assert moved.earlier == moved.rows - len(NAMES) * 2
+    # Those of tables without numbers are written anew, the counter's among them.
+    assert moved.earlier == moved.rows - len(NAMES) * 2 - 1
     assert contents(target) == contents(source)
 
 

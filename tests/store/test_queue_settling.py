@@ -129,7 +129,8 @@ def test_a_request_stays_with_its_runner_between_two_attempts(scene: Scene):
     later = NOON + 5 * SECOND
     (renewed,) = queue.renew(scene.connection, scene.holder, [claim], later)
     # It is the same request, with a credit of a later time.
-    assert renewed == replace(claim, reserved_at=later)
+    entry_id = scene.call_of(one)
+    assert renewed == replace(claim, reserved_at=later, entry_id=entry_id)
     assert scene.used() == 2
     assert scene.request(one).attempts == 2
     assert [row.state for row in scene.entries(one)] == [SPENT, EntryState.RESERVED]
@@ -156,7 +157,8 @@ def test_renewals_are_granted_as_far_as_there_are_credits(scene: Scene):
     scene.settle(*(failed(one.request_id, RUNNING) for one in claims))
     # 4 of 5 are spent: one more.
     granted = queue.renew(scene.connection, scene.holder, claims, NOON)
-    assert granted == [claims[0], None, None, None]
+    entry_id = scene.call_of(claims[0].request_id)
+    assert granted == [replace(claims[0], entry_id=entry_id), None, None, None]
     assert scene.used() == 5
     scene.check()
 

@@ -15,6 +15,7 @@ from batch.store import room
 def answers(*texts: str, thought: str | None = None) -> Sequence[Settlement]:
     return [
         Settlement(
+            entry_id=number,
             request_id=number,
             state=RequestState.COMPLETED,
             credit=EntryState.SPENT,
@@ -52,7 +53,7 @@ def test_what_a_model_thought_takes_room_as_well():
 def test_what_brought_no_answer_does_not_count():
     seen = room.Answers()
     refused = Settlement(
-        request_id=1, state=RequestState.PENDING, credit=EntryState.SPENT
+        entry_id=1, request_id=1, state=RequestState.PENDING, credit=EntryState.SPENT
     )
     seen.see([refused])
     assert seen.wanted(1000) == room.LOW

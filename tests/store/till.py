@@ -112,6 +112,7 @@ def answer(
     """An answer of so many characters, settled by what it cost."""
     text = "a" * size
     return Settlement(
+        entry_id=claim.entry_id,
         request_id=claim.request_id,
         state=COMPLETED,
         credit=SPENT,
@@ -124,6 +125,7 @@ def answer(
 def refused(request_id: int) -> Settlement:
     """A call that the endpoint did not answer, for want of credits."""
     return Settlement(
+        entry_id=0,
         request_id=request_id,
         state=PENDING,
         credit=SPENT,
