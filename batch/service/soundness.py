@@ -131,7 +131,7 @@ def books(service: Service) -> Iterator[Finding]:
         for account in spending.accounts_of(connection):
             profile = service.settings.profiles.get(account.provider)
             quotas = profile.quotas if profile else ()
-            wrong += audit.undercounted(connection, account.id, quotas, now)
+            wrong += audit.miscounted(connection, account.id, quotas, now)
         calls = audit.orphans(connection)
         alive = living.at_work(connection, service)
     advice = "export what is answered, and submit the rest into a new database (--db)"

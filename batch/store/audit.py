@@ -32,7 +32,7 @@ from batch.store.schema import (
     runners,
     windows,
 )
-from batch.store.windows import standings
+from batch.store.windows import scoped, standings
 
 #: Examples that a finding names.
 NAMED = 3
@@ -110,19 +110,20 @@ def findings(connection: Connection) -> list[str]:
     return [finding for finding in _findings(connection) if finding]
 
 
-def undercounted(
+def miscounted(
     connection: Connection, account_id: int, quotas: Sequence[Quota], now: datetime
 ) -> list[str]:
-    """The windows that count less than the entries of their calls."""
+    """The windows whose counters are not the sums of their entries."""
     found = []
-    for standing in standings(connection, account_id, quotas, now):
+    bound = scoped(connection, account_id, quotas)
+    for standing in standings(connection, account_id, bound, now):
         quota = standing.quota
         if quota.kind not in FIXED:
             # They are counted from their entries each time.
             continue
         window = Window(standing.starts_at, standing.resets_at)
         taken = counting.touching(connection, account_id, quota, window)
-        if standing.used < taken:
+        if standing.used != taken:
             found.append(
                 f"window {quota.name!r} from {window.starts_at:%Y-%m-%d %H:%M} UTC "
                 f"counts {standing.used:,}, its entries {taken:,}"

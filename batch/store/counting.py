@@ -30,14 +30,14 @@ def touching(
     connection: AnyConnection, account_id: int, quota: Quota, window: Window
 ) -> int:
     """What the calls so far took that may count in this window."""
-    by_now, until = "reserved_at <= :until", window.resets_at + quota.guard
+    by_now, until = "reserved_at < :until", window.resets_at + quota.guard
     # Two questions, since one of "ended or not" would read every entry there is. What
     # is reserved counts however old it is: a machine that slept may send it yet.
     ended = _sum(
         connection,
         account_id,
         quota,
-        f"{_TAKEN} AND {by_now} AND settled_at > :after AND reserved_at > :recently",
+        f"{_TAKEN} AND {by_now} AND settled_at >= :after AND reserved_at > :recently",
         until=until,
         after=window.starts_at - quota.guard,
         recently=window.starts_at - LONGEST_CALL,

@@ -18,12 +18,11 @@ from sqlalchemy import (
     insert,
     literal,
     select,
-    update,
 )
 
 from batch.core.model import EntryState
 from batch.core.price import Cost
-from batch.core.quota import FIXED, Quota, Unit
+from batch.core.quota import Quota
 from batch.store.many import among
 from batch.store.opening import open_windows
 from batch.store.schema import (
@@ -34,9 +33,9 @@ from batch.store.schema import (
     accounts,
     entries,
     requests,
-    windows,
 )
-from batch.store.taking import fill
+from batch.store.taking import add, fill
+from batch.store.windows import scoped
 
 
 def account(connection: Connection, provider: str, fingerprint: str) -> int:
@@ -130,13 +129,10 @@ def record(
     They stand for as many calls, and for no tokens: those are not known.
     """
     cost = Cost(calls=credits, credits=credits)
-    for standing in open_windows(connection, account_id, quotas, now):
-        if standing.quota.kind in FIXED and standing.quota.unit is not Unit.TOKENS:
-            connection.execute(
-                update(windows)
-                .where(windows.c.id == standing.window_id)
-                .values(used=windows.c.used + credits)
-            )
+    bound = scoped(connection, account_id, quotas)
+    # Of the models that have no windows yet, theirs count the entry as they open.
+    open_windows(connection, account_id, bound, now)
+    add(connection, account_id, bound, cost, now)
     fill(connection, account_id, cost, now)
     book(connection, account_id, cost, note, now)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from batch.core.price import ONE_CREDIT_A_CALL, Cost, Learned, Price, estimate
 from batch.core.quota import TRICKLING, Quota, Unit, WindowKind, daily_cap
 from batch.core.standing import Standing
-from batch.store import counting, estimates, opening, spending, taking
+from batch.store import counting, estimates, opening, taking, windows
 from batch.store.schema import accounts
 
 
@@ -184,10 +184,8 @@ class Purse:
         known = connection.scalar(_TERMS, {"account_id": holder.account_id})
         if known == holder.terms:
             return
-        models = spending.models_of(connection, holder.account_id)
-        bound = [quota.of(model) for quota in holder.quotas for model in [*models, ""]]
-        unique = list(dict.fromkeys(bound))
-        opening.recount(connection, holder.account_id, unique, self._now)
+        bound = windows.scoped(connection, holder.account_id, holder.quotas)
+        opening.recount(connection, holder.account_id, bound, self._now)
         same = accounts.c.id == holder.account_id
         connection.execute(update(accounts).where(same).values(quotas=holder.terms))
 

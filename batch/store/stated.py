@@ -19,7 +19,7 @@ from batch.store import ledger
 from batch.store.evidence import Decision, note
 from batch.store.opening import open_windows
 from batch.store.schema import windows
-from batch.store.taking import fill
+from batch.store.taking import add, fill
 
 
 def take_over(
@@ -116,17 +116,8 @@ def _book(
     model = name if whose == "model" else None
     told = f"spent elsewhere, as the {said.source} stated"
     ledger.book(connection, account_id, cost, told, now, quota=quota.name, model=model)
-    for standing in open_windows(connection, account_id, [quota], now):
-        if standing.quota.kind in (WindowKind.ROLLING, WindowKind.FIRST_CALL):
-            continue
-        if standing.quota.kind is WindowKind.REFILL:
-            fill(connection, account_id, cost, now, model=model, quota=quota.name)
-            continue
-        connection.execute(
-            update(windows)
-            .where(windows.c.id == standing.window_id)
-            .values(used=windows.c.used + more)
-        )
+    add(connection, account_id, [quota], cost, now)
+    fill(connection, account_id, cost, now, model=model, quota=quota.name)
 
 
 def _of_one_window(standing: Standing, said: Statement, now: datetime) -> bool:

@@ -98,6 +98,32 @@ def give_back(
         )
 
 
+def add(
+    connection: Connection,
+    account_id: int,
+    quotas: Sequence[Quota],
+    cost: Cost,
+    now: datetime,
+) -> None:
+    """Count, beyond the limit if need be, what was spent elsewhere by now.
+
+    In the calendar windows that exist; those that open later count its entry.
+    """
+    for quota in resets.in_force(connection, account_id, quotas):
+        amount = cost.of(quota.unit)
+        if quota.kind not in FIXED or amount == 0:
+            continue
+        connection.execute(
+            update(windows)
+            .where(
+                *of(account_id, quota),
+                windows.c.resets_at > now - quota.guard,
+                windows.c.starts_at <= now + quota.guard,
+            )
+            .values(used=windows.c.used + amount)
+        )
+
+
 def fill(
     connection: Connection,
     account_id: int,

@@ -23,7 +23,7 @@ from batch.core.quota import (
 )
 from batch.core.standing import Standing, drained
 from batch.core.windows import Window, windows_touched
-from batch.store import counting, first_call, resets, sql
+from batch.store import counting, first_call, resets, spending, sql
 from batch.store.first_call import OF, of
 from batch.store.sql import AnyConnection, AnyLine
 
@@ -48,6 +48,22 @@ def standings(
         for row in [*fresh, *rows]:
             found.append(brought_up(connection, account_id, quota, row, now))
     return found
+
+
+def scoped(
+    connection: AnyConnection, account_id: int, quotas: Sequence[Quota]
+) -> list[Quota]:
+    """The quotas of the account, and those of each of its models that has windows."""
+    models = spending.models_of(connection, account_id)
+    return list(
+        dict.fromkeys(
+            one
+            for quota in quotas
+            for one in (
+                [quota] if quota.of("") is quota else [quota.of(m) for m in models]
+            )
+        )
+    )
 
 
 def look(
