@@ -153,6 +153,16 @@ class Quota:
             case _:
                 return self.kind is kind
 
+    @property
+    def terms(self) -> str:
+        """All that decides what a window has counted, in one line of text."""
+        said = (
+            f"{self.name} {self.kind} {self.per} {self.unit} {self.period} "
+            f"{self.zone} {self.reset} {self.since} {self.guard}"
+        )
+        # A refill comes back as fast as its limit says.
+        return f"{said} {self.limit}" if self.kind is WindowKind.REFILL else said
+
     def of(self, model: str) -> Quota:
         """This quota as it binds calls of a model."""
         if self.per is Per.MODEL and not self.scope:

@@ -16,8 +16,8 @@ from batch.core.standing import Standing
 from batch.store import counting, resets
 from batch.store.counting import LONGEST_CALL
 from batch.store.evidence import Decision, note
-from batch.store.opening import open_windows
-from batch.store.schema import UNPROVEN, AnyRow, accounts, windows
+from batch.store.opening import count_anew, open_windows
+from batch.store.schema import UNPROVEN, AnyRow, windows
 
 #: How long a "used up" is believed that may be wrong, doubling with every refusal.
 FIRST_PROBE = timedelta(minutes=15)
@@ -143,10 +143,7 @@ def forget(connection: Connection, account_id: int) -> None:
         )
     )
     resets.forget(connection, account_id)
-    # Their windows are counted anew.
-    connection.execute(
-        update(accounts).where(accounts.c.id == account_id).values(quotas=None)
-    )
+    count_anew(connection, account_id)
 
 
 def _meant(
@@ -216,6 +213,7 @@ def _learn_reset(
             continue
         if not counting.answered(connection, account_id, quota, row.starts_at, now):
             resets.learn(connection, account_id, quota, row.refused_at, answered_at)
+            count_anew(connection, account_id)
 
 
 def _was_probe(row: AnyRow, one: Ended) -> bool:

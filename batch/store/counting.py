@@ -9,14 +9,14 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from batch.core.quota import Quota, Unit, WindowKind
-from batch.core.standing import Standing, drained
+from batch.core.standing import Standing
 from batch.core.windows import Window
 from batch.store import sql
 from batch.store.sql import AnyConnection, AnyLine
 
 #: No call lasts longer than this, from its reservation (which is used within minutes)
-#: to its end: one that is older belongs to a process that died, and touches no later
-#: window.
+#: to its end, while its machine is awake: of a process that died, later windows count
+#: nothing.
 LONGEST_CALL = timedelta(minutes=70)
 
 _AMOUNT = {Unit.CREDITS: "credits", Unit.CALLS: "calls", Unit.TOKENS: "tokens"}
@@ -37,10 +37,9 @@ def touching(
         connection,
         account_id,
         quota,
-        f"{_TAKEN} AND {by_now} AND settled_at >= :after AND reserved_at > :recently",
+        f"{_TAKEN} AND {by_now} AND settled_at >= :after",
         until=until,
         after=window.starts_at - quota.guard,
-        recently=window.starts_at - LONGEST_CALL,
     )
     return ended + _sum(
         connection, account_id, quota, f"{_RESERVED} AND {by_now}", until=until
@@ -95,13 +94,28 @@ def grants_at(
 def level(
     connection: AnyConnection, account_id: int, quota: Quota, limit: int, now: datetime
 ) -> float:
-    """The level of a refill, from the entries of its last periods."""
-    start = now - 3 * quota.period
-    found, at = 0.0, start
-    for row in _ended(connection, account_id, quota, start):
-        found = drained(found, limit, quota.period, row.settled_at - at)
-        found, at = found + row.amount, row.settled_at
-    return drained(found, limit, quota.period, now - at)
+    """The level of a refill, from all its entries.
+
+    None of them is too old: a refill that is used as fast as it comes back never has
+    its first level behind it. It is the most that the entries since any of them have
+    risen above what came back since.
+    """
+    mine, whose = _of(account_id, quota)
+    amount = _AMOUNT[quota.unit]
+    rate = limit / quota.period.total_seconds() / 1000
+    # A sum over the newest first: what was spent since, the entry itself included.
+    most = sql.scalar(
+        connection,
+        "SELECT max(risen - :rate * CASE WHEN at < :now THEN :now - at ELSE 0 END) "
+        "AS most FROM ("
+        f"SELECT settled_at AS at, sum({amount}) OVER (ORDER BY settled_at DESC "
+        "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS risen "
+        f"FROM entries WHERE {mine} AND {_TAKEN} AND settled_at IS NOT NULL) AS ended",
+        now=sql.to_stored(now),
+        rate=rate,
+        **whose,
+    )
+    return max(0.0, float(most or 0.0))
 
 
 def first_call_began_by(

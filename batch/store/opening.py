@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, insert, select, update
 from batch.core.quota import FIXED, PERIODIC, Quota, WindowKind
 from batch.core.standing import Standing
 from batch.store import counting, resets
-from batch.store.schema import AnyRow, windows
+from batch.store.schema import AnyRow, accounts, windows
 from batch.store.windows import binding, brought_up, look, milliseconds
 
 
@@ -44,14 +44,18 @@ def recount(
             continue
         for window, row in binding(connection, account_id, quota, now).items():
             taken = counting.touching(connection, account_id, quota, window)
-            if row.unit == quota.unit:
-                # What was counted on both sides of a reset may stand here alone.
-                taken = max(taken, row.used)
             connection.execute(
                 update(windows)
                 .where(windows.c.id == row.id)
                 .values(used=taken, unit=quota.unit)
             )
+
+
+def count_anew(connection: Connection, account_id: int) -> None:
+    """Have the next claim, and every report before it, count the windows anew."""
+    connection.execute(
+        update(accounts).where(accounts.c.id == account_id).values(quotas=None)
+    )
 
 
 def of(account_id: int, quota: Quota) -> list[ColumnElement[bool]]:

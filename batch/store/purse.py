@@ -45,12 +45,8 @@ class Holder:
 
     @property
     def terms(self) -> str:
-        """What its quotas count, in one text."""
-        return "; ".join(
-            f"{one.name} {one.kind} {one.per} {one.unit} {one.period} {one.zone} "
-            f"{one.reset} {one.since}"
-            for one in self.quotas
-        )
+        """What its quotas count, a line for each."""
+        return "\n".join(one.terms for one in self.quotas)
 
     def quotas_of(self, purpose: Purpose) -> list[Quota]:
         """The quotas that bind a call for this."""
@@ -184,7 +180,9 @@ class Purse:
         known = connection.scalar(_TERMS, {"account_id": holder.account_id})
         if known == holder.terms:
             return
-        bound = windows.scoped(connection, holder.account_id, holder.quotas)
+        counted = (known or "").split("\n")
+        anew = [quota for quota in holder.quotas if quota.terms not in counted]
+        bound = windows.scoped(connection, holder.account_id, anew)
         opening.recount(connection, holder.account_id, bound, self._now)
         same = accounts.c.id == holder.account_id
         connection.execute(update(accounts).where(same).values(quotas=holder.terms))

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, case, func, insert, select, update
 
 from batch.core.model import EntryState, Failure, RequestState, Settlement
 from batch.core.price import Cost
-from batch.store import answers, closures, taking
+from batch.store import answers, closures, opening, taking
 from batch.store.answers import IN_DOUBT
 from batch.store.closures import Ended
 from batch.store.counting import LONGEST_CALL
@@ -233,6 +233,9 @@ def _settle_entries(
                 verdict=IN_DOUBT,
             )
         )
+    if any(row.reserved_at + LONGEST_CALL < now for row in rows):
+        # They ended long ago: windows that opened meanwhile have counted them.
+        opening.count_anew(connection, rows[0].account_id)
     if rows:
         ended = [Ended(row.reserved_at, row.model, answered=False) for row in rows]
         closures.prove(connection, rows[0].account_id, [], ended, now)

@@ -42,12 +42,34 @@ def standings(
 ) -> list[Standing]:
     """Every window that a call made now would count in, those that are missing too."""
     found = []
-    for quota in resets.in_force(connection, account_id, quotas):
+    counted = _counted(connection, account_id)
+    in_force = resets.in_force(connection, account_id, quotas)
+    for said, quota in zip(quotas, in_force, strict=True):
+        anew = not said.scope.startswith("job:") and said.terms not in counted
         rows, missing = look(connection, account_id, quota, now)
         fresh = [SimpleNamespace(id=0, **values) for values in missing]
         for row in [*fresh, *rows]:
-            found.append(brought_up(connection, account_id, quota, row, now))
+            one = _recounted(connection, account_id, quota, row) if anew else row
+            found.append(brought_up(connection, account_id, quota, one, now))
     return found
+
+
+def _counted(connection: AnyConnection, account_id: int) -> list[str]:
+    """The terms of the quotas whose windows are kept up to date by every claim."""
+    query = "SELECT quotas FROM accounts WHERE id = :account_id"
+    return (sql.scalar(connection, query, account_id=account_id) or "").split("\n")
+
+
+def _recounted(
+    connection: AnyConnection, account_id: int, quota: Quota, row: Any
+) -> Any:
+    """This window's row as the next claim will count it, which goes by other quotas."""
+    values = row._asdict() if hasattr(row, "_asdict") else vars(row)
+    if quota.kind in FIXED:
+        window = Window(row.starts_at, row.resets_at)
+        taken = counting.touching(connection, account_id, quota, window)
+        values = {**values, "used": taken}
+    return SimpleNamespace(**{**values, "level_at": None})
 
 
 def scoped(
