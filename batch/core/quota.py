@@ -13,6 +13,9 @@ FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 #: The limit of a quota whose number nobody knows: calls are only counted.
 NO_LIMIT = 10**15
 
+#: The name of a job's own quota.
+CAP = "cap"
+
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -163,6 +166,12 @@ class Quota:
         # A refill comes back as fast as its limit says.
         return f"{said} {self.limit}" if self.kind is WindowKind.REFILL else said
 
+    @property
+    def job_id(self) -> int | None:
+        """The job whose own quota it is, whichever accounts its calls are made on."""
+        whose, _, name = self.scope.partition(":")
+        return int(name) if whose == "job" else None
+
     def of(self, model: str) -> Quota:
         """This quota as it binds calls of a model."""
         if self.per is Per.MODEL and not self.scope:
@@ -204,7 +213,7 @@ def daily_cap(job_id: int, limit: int, quotas: tuple[Quota, ...]) -> Quota:
     days = [one for one in quotas if one.kind is WindowKind.DAY]
     day = days[0] if days else None
     return Quota(
-        name="cap",
+        name=CAP,
         limit=limit,
         kind=WindowKind.DAY,
         zone=day.zone if day else UTC,

@@ -8,11 +8,21 @@ from pathlib import Path
 from batch.address import Server
 from batch.config import DEFAULT
 from batch.core.plain import plain
+from batch.core.quota import daily_cap
 from batch.errors import QuotabatchError
 from batch.service import living
 from batch.service.context import Service
 from batch.service.findings import Finding, State, guarded, is_open
-from batch.store import audit, copying, inspection, kept, room, servers, spending
+from batch.store import (
+    audit,
+    copying,
+    inspection,
+    jobs,
+    kept,
+    room,
+    servers,
+    spending,
+)
 from batch.store.revisions import REVISION
 from batch.timekeeper import AGREEMENT
 
@@ -132,6 +142,11 @@ def books(service: Service) -> Iterator[Finding]:
             profile = service.settings.profiles.get(account.provider)
             quotas = profile.quotas if profile else ()
             wrong += audit.miscounted(connection, account.id, quotas, now)
+        for job in jobs.listed(connection):
+            profile = service.settings.profiles.get(job.provider)
+            if profile and job.daily_cap is not None:
+                cap = daily_cap(job.id, job.daily_cap, profile.quotas)
+                wrong += audit.miscounted(connection, 0, [cap], now)
         calls = audit.orphans(connection)
         alive = living.at_work(connection, service)
     advice = "export what is answered, and submit the rest into a new database (--db)"

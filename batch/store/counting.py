@@ -218,9 +218,17 @@ def _sum(
     return int(sql.scalar(connection, query, **values, **whose))
 
 
+def account_of(quota: Quota) -> str:
+    """The condition on the account of a quota's windows, and of its entries."""
+    if quota.job_id is None:
+        return "account_id = :account_id"
+    # Of any: they are named all the same, since each index begins with the account.
+    return "account_id IN (SELECT id FROM accounts)"
+
+
 def _of(account_id: int, quota: Quota) -> tuple[str, dict[str, object]]:
     """The entries that this quota counts: a condition, and its parameters."""
-    condition = "account_id = :account_id AND (quota IS NULL OR quota = :quota)"
+    condition = f"{account_of(quota)} AND (quota IS NULL OR quota = :quota)"
     values: dict[str, object] = {"account_id": account_id, "quota": quota.name}
     whose, _, name = quota.scope.partition(":")
     if whose == "model":

@@ -17,8 +17,8 @@ from batch.store.sql import AnyConnection, AnyLine
 
 INSTANT = timedelta(milliseconds=1)
 
-#: The rows of a quota.
-OF = "account_id = :account_id AND quota = :quota AND scope = :scope AND kind = :kind"
+#: The rows of a quota, whose accounts are left to be said; see `whose`.
+_OF = "AND quota = :quota AND scope = :scope AND kind = :kind"
 
 
 def newest(
@@ -27,7 +27,7 @@ def newest(
     """The row of the window that binds now; None: the window that is to be opened."""
     row = sql.row(
         connection,
-        f"SELECT * FROM windows WHERE {OF} ORDER BY starts_at DESC LIMIT 1",
+        f"SELECT * FROM windows WHERE {whose(quota)} ORDER BY starts_at DESC LIMIT 1",
         **of(account_id, quota),
     )
     if row is None:
@@ -86,8 +86,16 @@ def ends_by(
     return FOREVER if taken else None
 
 
+def whose(quota: Quota) -> str:
+    """The condition that finds the windows of a quota; its parameters are `of`.
+
+    Those of a job's own are the same for all accounts.
+    """
+    return f"{counting.account_of(quota)} {_OF}"
+
+
 def of(account_id: int, quota: Quota) -> dict[str, object]:
-    """Whose rows, for `OF`."""
+    """Whose rows, for `whose`."""
     return {
         "account_id": account_id,
         "quota": quota.name,

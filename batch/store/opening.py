@@ -6,16 +6,16 @@ the rows of all the windows that it counts in (store.taking).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from batch.core.quota import FIXED, PERIODIC, Quota, WindowKind
+from batch.core.quota import CAP, FIXED, PERIODIC, Quota, WindowKind
 from batch.core.standing import Standing
 from batch.store import counting, resets
-from batch.store.schema import AnyRow, accounts, windows
+from batch.store.schema import AnyRow, accounts, jobs, windows
 from batch.store.windows import binding, brought_up, look, milliseconds
 
 
@@ -58,19 +58,45 @@ def count_anew(connection: Connection, account_id: int) -> None:
     )
 
 
+def drop_caps(connection: Connection, job_ids: Collection[int | None]) -> None:
+    """Remove the windows of these jobs' own quotas: the next claim counts them anew."""
+    scopes = [f"job:{one}" for one in job_ids if one is not None]
+    connection.execute(
+        delete(windows).where(
+            windows.c.account_id.in_(select(accounts.c.id)),
+            windows.c.quota == CAP,
+            windows.c.scope.in_(scopes),
+        )
+    )
+
+
 def of(account_id: int, quota: Quota) -> list[ColumnElement[bool]]:
     """The rows of this quota."""
+    whose = windows.c.account_id == account_id
+    if quota.job_id is not None:
+        whose = windows.c.account_id.in_(select(accounts.c.id))
     return [
-        windows.c.account_id == account_id,
+        whose,
         windows.c.quota == quota.name,
         windows.c.scope == quota.scope,
         windows.c.kind == quota.kind,
     ]
 
 
+def take_turn(connection: Connection, quota: Quota) -> None:
+    """Have nobody else write a job's own windows before this transaction ends.
+
+    On a server the runners of other accounts go on beside it.
+    """
+    if quota.job_id is not None:
+        row = select(jobs.c.id).where(jobs.c.id == quota.job_id)
+        connection.execute(row.with_for_update())
+
+
 def _open(
     connection: Connection, account_id: int, quota: Quota, now: datetime
 ) -> list[Standing]:
+    take_turn(connection, quota)
     rows, missing = look(connection, account_id, quota, now)
     for values in missing:
         made = connection.execute(insert(windows).values(**values))

@@ -235,6 +235,7 @@ windows = Table(
     "windows",
     metadata,
     Column("id", Id, primary_key=True),
+    # Of a job's own: that which opened it; calls on any account count in it.
     Column("account_id", Id, ForeignKey("accounts.id"), nullable=False),
     Column("quota", Text, nullable=False),
     # Of whom, where it is not the whole account: "model:…" or "job:…".

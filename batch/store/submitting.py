@@ -13,6 +13,7 @@ from batch.core.expected import Expected
 from batch.core.model import RequestState
 from batch.core.template import Template
 from batch.store import queueing
+from batch.store.opening import drop_caps
 from batch.store.schema import ASIDE, entries, jobs, requests, results
 
 #: In the place of a submission's lock: the job was there, and is being deleted.
@@ -166,6 +167,7 @@ def discard(
         return False
     withdrawn = connection.scalar(select(jobs.c.submission).where(jobs.c.id == job_id))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
+    drop_caps(connection, [job_id])
     if withdrawn != WITHDRAWN:
         take_back_number(connection, job_id)
     return True

@@ -15,7 +15,7 @@ from batch.core.quota import FIXED, FOREVER, Quota, Unit, WindowKind
 from batch.core.standing import Standing
 from batch.store import resets
 from batch.store.counting import LONGEST_CALL
-from batch.store.opening import of
+from batch.store.opening import of, take_turn
 from batch.store.schema import Moment, windows
 from batch.store.windows import drained_by
 
@@ -86,6 +86,7 @@ def give_back(
         amount = cost.of(quota.unit)
         if quota.kind not in FIXED or amount == 0:
             continue
+        take_turn(connection, quota)
         used = windows.c.used
         connection.execute(
             update(windows)

@@ -24,17 +24,15 @@ from batch.core.quota import (
 from batch.core.standing import Standing, drained
 from batch.core.windows import Window, windows_touched
 from batch.store import counting, first_call, resets, spending, sql
-from batch.store.first_call import OF, of
+from batch.store.first_call import of, whose
 from batch.store.sql import AnyConnection, AnyLine
 
 #: Windows of a quota that are looked at when another one is opened.
 RECENT = 4
 
 #: Also windows that lie ahead: a clock that was set back opens nothing anew.
-_BINDING = (
-    f"SELECT * FROM windows WHERE {OF} AND resets_at > :over_by ORDER BY starts_at"
-)
-_RECENT = f"SELECT * FROM windows WHERE {OF} ORDER BY resets_at DESC LIMIT {RECENT}"
+_BINDING = "AND resets_at > :over_by ORDER BY starts_at"
+_RECENT = f"ORDER BY resets_at DESC LIMIT {RECENT}"
 
 
 def standings(
@@ -45,7 +43,7 @@ def standings(
     counted = _counted(connection, account_id)
     in_force = resets.in_force(connection, account_id, quotas)
     for said, quota in zip(quotas, in_force, strict=True):
-        anew = not said.scope.startswith("job:") and said.terms not in counted
+        anew = said.job_id is None and said.terms not in counted
         rows, missing = look(connection, account_id, quota, now)
         fresh = [SimpleNamespace(id=0, **values) for values in missing]
         for row in [*fresh, *rows]:
@@ -115,7 +113,10 @@ def binding(
     """The rows of the windows of this quota that are not over."""
     given = Window(quota.since, FOREVER)
     rows = sql.rows(
-        connection, _BINDING, over_by=now - quota.guard, **of(account_id, quota)
+        connection,
+        f"SELECT * FROM windows WHERE {whose(quota)} {_BINDING}",
+        over_by=now - quota.guard,
+        **of(account_id, quota),
     )
     found = {Window(row.starts_at, row.resets_at): row for row in rows}
     if quota.kind is WindowKind.GRANT:
@@ -190,7 +191,11 @@ def _fresh(
     now: datetime,
 ) -> dict[str, Any]:
     """The row of a window that is not there yet."""
-    recent = sql.rows(connection, _RECENT, **of(account_id, quota))
+    recent = sql.rows(
+        connection,
+        f"SELECT * FROM windows WHERE {whose(quota)} {_RECENT}",
+        **of(account_id, quota),
+    )
     # The endpoint may have named a time that lies beyond its window's reset.
     ahead = [row for row in recent if row.closed_until and row.closed_until > now]
     closed = max(ahead, key=lambda row: row.closed_until, default=None)

@@ -20,6 +20,7 @@ from sqlalchemy import (
 
 from batch.core.model import Job, RequestState
 from batch.store.answers import ANSWERED_BEFORE, IN_DOUBT
+from batch.store.opening import drop_caps
 from batch.store.schema import (
     ASIDE,
     INVALID,
@@ -29,7 +30,6 @@ from batch.store.schema import (
     jobs,
     requests,
     results,
-    windows,
 )
 
 
@@ -155,7 +155,7 @@ def amend(connection: Connection, job_id: int, values: Mapping[str, Any]) -> Non
     if "daily_cap" in values:
         # They know nothing of calls that were made while there was no cap: the next
         # claim opens them anew, and counts the entries.
-        connection.execute(delete(windows).where(windows.c.scope == f"job:{job_id}"))
+        drop_caps(connection, [job_id])
 
 
 def _reopen(connection: Connection, ids: Sequence[int]) -> None:

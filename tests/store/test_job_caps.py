@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from dealings import every_kind, grants_first_at, some, spend
+from recounting import mismatches
 from scene import (
     DAY,
     GUARD,
@@ -21,7 +24,17 @@ from scene import (
 from till import a_job, claims, denial, holding, room, would_get
 
 from batch.core.model import Job
-from batch.store import ledger, queue, wishes
+from batch.core.quota import daily_cap
+from batch.store import (
+    audit,
+    ledger,
+    queue,
+    runners,
+    schema,
+    submitting,
+    wishes,
+)
+from batch.store.purse import Holder
 
 
 def test_a_job_takes_no_more_of_a_day_than_its_cap(scene: Scene):
@@ -129,3 +142,69 @@ def test_a_cap_that_was_lifted_for_a_while_counts_what_was_spent_then(scene: Sce
     spend(scene, holder, 3, NOON)
     change(scene, job, 6)
     assert room(scene, NOON, holder) == 1
+
+
+def on_another_account(scene: Scene, name: str) -> Holder:
+    """A runner with another key, of the same provider."""
+    account_id = ledger.account(scene.connection, "espai", name)
+    runner_id = runners.begin(
+        scene.connection, account_id, host="here", pid=1, lock="runner-1", now=NOON
+    )
+    return Holder(runner_id=runner_id, account_id=account_id, quotas=(daily(50),))
+
+
+def check_cap(scene: Scene, job: Job, now: datetime) -> None:
+    cap = daily_cap(job.id, job.daily_cap or 0, (daily(50),))
+    assert mismatches(scene.connection, scene.account_id, [cap], now) == []
+    assert audit.miscounted(scene.connection, 0, [cap], now) == []
+
+
+def test_a_cap_is_the_jobs_own_whichever_accounts_it_runs_on(scene: Scene):
+    job = a_job(scene, 20, cap=3)
+    first, second = holding(scene, daily(50)), on_another_account(scene, "second")
+    assert len(claims(scene, 1, NOON, first)) == 1
+    got = claims(scene, 9, NOON, second)
+    assert len(got) == 2
+    assert claims(scene, 9, NOON, first) == []
+    check_cap(scene, job, NOON)
+    # What one gives back, the other may take.
+    scene.settle(unsent(got[0].request_id), holder=second)
+    check_cap(scene, job, NOON)
+    assert len(claims(scene, 9, NOON, first)) == 1
+    assert claims(scene, 9, NOON, second) == []
+    # In flight over midnight, all three count in the new day too.
+    assert claims(scene, 9, MIDNIGHT + HOUR, second) == []
+    check_cap(scene, job, MIDNIGHT + HOUR)
+    assert denial(scene, MIDNIGHT + HOUR, first) >= MIDNIGHT + DAY
+
+
+def test_a_cap_counts_what_an_earlier_version_counted_by_account(scene: Scene):
+    """Its windows go with the upgrade; the entries stay."""
+    job = a_job(scene, 20, cap=3)
+    spend(scene, on_another_account(scene, "second"), 2, NOON)
+    scene.connection.execute(schema.windows.delete())
+    assert room(scene, NOON, holding(scene, daily(50))) == 1
+    check_cap(scene, job, NOON)
+
+
+def test_a_cap_counts_calls_in_flight_of_a_process_that_died_long_ago(scene: Scene):
+    job = a_job(scene, 20, cap=3)
+    dead, other = holding(scene, daily(50)), on_another_account(scene, "second")
+    assert len(claims(scene, 2, MIDNIGHT - 3 * HOUR, dead)) == 2
+    morning = MIDNIGHT + 8 * HOUR
+    assert len(claims(scene, 1, morning, other)) == 1
+    check_cap(scene, job, morning)
+    scene.crash(dead, now=morning)
+    check_cap(scene, job, morning)
+    assert len(claims(scene, 9, morning, other)) == 2
+    check_cap(scene, job, morning)
+
+
+def test_a_deleted_job_leaves_no_window_of_its_cap(scene: Scene):
+    job = a_job(scene, 5, cap=3)
+    spend(scene, holding(scene, daily(50)), 2, NOON)
+    submitting.withdraw(scene.connection, job.id)
+    while not submitting.discard(scene.connection, job.id, 100):
+        pass
+    assert scene.windows("cap") == {}
+    assert scene.used(NOON, daily(50)) == 2
