@@ -50,6 +50,8 @@ class Traded:
     renewed: Sequence[Claim | None]
     claimed: Claimed | None
     settled: Settled
+    #: When it gave a sign of life, if it did.
+    heard_at: datetime | None = None
 
     @property
     def calls(self) -> int:
@@ -76,15 +78,19 @@ class Trade:
         provider: str,
         options: Options,
         clock: Timekeeper,
-        dead_runners: Callable[[Connection], Sequence[int]],
+        has_dead: Callable[[Connection, Sequence[datetime]], bool],
+        dead_runners: Callable[[Connection, Sequence[datetime]], Sequence[int]],
     ) -> None:
         self._database = database
         self.holder = holder
         self._provider = provider
         self._options = options
         self._clock = clock
+        self._has_dead = has_dead
         self._dead_runners = dead_runners
         self._beat_at = float("-inf")
+        #: The last two heartbeats that were committed; the first came with the row.
+        self._heard: tuple[datetime, ...] = (clock.now(),)
         self._answers = room.Answers()
         #: The machine's start that entries were dated by when it was last looked at.
         self._dated_by: datetime | None = None
@@ -115,10 +121,22 @@ class Trade:
             calls = len(batch.outcomes) + len(working) + slots
             room.check(self._database.path, self._answers.wanted(calls))
         exchange = Of(self.holder.account_id, self._exchange)
-        return await self._database.run(exchange, batch, slots, known, list(working))
+        traded = await self._database.run(exchange, batch, slots, known, list(working))
+        if traded.heard_at is not None:
+            self._beat_at = self._clock.monotonic()
+            self._heard = (*self._heard[-1:], traded.heard_at)
+        return traded
 
     async def take_over(self) -> list[Orphan]:
         """Put back what runners held that died."""
+        if self._database.lease is not None:
+            if len(self._heard) < 2:
+                # Only who was heard itself may judge who was not.
+                beat = Of(self.holder.account_id, self._beat)
+                self._heard += (await self._database.run(beat),)
+            # Few ever die: the turn of the whole database is taken only for those.
+            if not await self._database.ask(self._has_dead, self._heard):
+                return []
         return await self._database.run(self._take_over)
 
     async def others_hold(self) -> bool:
@@ -126,7 +144,7 @@ class Trade:
         if self._database.lease is None:
             return False
         runner_id, job_ids = self.holder.runner_id, self._options.job_ids
-        return await self._database.run(
+        return await self._database.ask(
             leases.others_hold, runner_id, self._provider, job_ids
         )
 
@@ -165,12 +183,14 @@ class Trade:
 
     async def take_over_balance(self, said: Statement) -> None:
         """Go by the provider's own count, where it is stricter than ours."""
-        await self._database.run(self._take_over_statements, [said], self._clock.now())
+        take_over = Of(self.holder.account_id, self._take_over_statements)
+        await self._database.run(take_over, [said], self._clock.now())
 
     async def note(self, decision: Decision, text: str) -> None:
         """Write down a decision and what it rests on."""
         now, account_id = self._clock.now(), self.holder.account_id
-        await self._database.run(evidence.note, account_id, decision, text, now)
+        note = Of(account_id, evidence.note)
+        await self._database.run(note, account_id, decision, text, now)
 
     async def believe_clock(self, booted_at: datetime) -> None:
         """Remember that the wall clock is believed as it is."""
@@ -193,15 +213,13 @@ class Trade:
         now = self._clock.now()
         holder = self.holder
         self._revive(connection, working)
-        if self.beat_is_due():
-            self._beat_at = self._clock.monotonic()
-            runners.beat(connection, holder.runner_id, now)
+        heard_at = self._beat(connection) if self.beat_is_due() else None
         settled = self._record(connection, batch, now)
         if known is not None:
             self._let_go(connection, known, now)
         renewed = queue.renew(connection, holder, batch.claims, now)
         if not slots:
-            return Traded(renewed, None, settled)
+            return Traded(renewed, None, settled, heard_at)
         ready = jobs.listed(
             connection,
             ids=self._options.job_ids,
@@ -209,7 +227,12 @@ class Trade:
             active=True,
         )
         claimed = queue.claim(connection, holder, ready, slots, now)
-        return Traded(renewed, claimed, settled)
+        return Traded(renewed, claimed, settled, heard_at)
+
+    def _beat(self, connection: Connection) -> datetime:
+        now = self._clock.now()
+        runners.beat(connection, self.holder.runner_id, now)
+        return now
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> None:
         """Where it was taken for dead meanwhile: go on with what is still its own."""
@@ -282,7 +305,7 @@ class Trade:
     def _take_over(self, connection: Connection) -> list[Orphan]:
         self._date(connection)
         orphans: list[Orphan] = []
-        for runner_id in self._dead_runners(connection):
+        for runner_id in self._dead_runners(connection, self._heard):
             orphans += self._reap(connection, runner_id)
         return orphans
 

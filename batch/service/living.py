@@ -6,6 +6,9 @@ share a database, its server tells of those elsewhere: by signs of life, and lea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from sqlalchemy import Connection
 
 from batch import presence
@@ -14,12 +17,26 @@ from batch.store import leases, runners
 from batch.store.schema import AnyRow
 
 
-def dead_runners(connection: Connection, service: Service) -> list[int]:
-    """Runners that can do nothing more, and hold what others may take over."""
-    dead = _dead(connection, service)
+def dead_runners(
+    connection: Connection,
+    service: Service,
+    heard: Sequence[datetime] | None = None,
+) -> list[int]:
+    """Runners that can do nothing more, and hold what others may take over.
+
+    `heard`: the last two heartbeats of the runner that asks.
+    """
+    dead = _dead(connection, service, heard)
     for row in dead:
         presence.forget(service.locks, row.lock)
     return [row.id for row in dead]
+
+
+def has_dead(
+    connection: Connection, service: Service, heard: Sequence[datetime]
+) -> bool:
+    """Tell whether there are dead runners, without a turn to take over from them."""
+    return bool(_dead(connection, service, heard))
 
 
 def at_work(connection: Connection, service: Service) -> list[str]:
@@ -32,12 +49,16 @@ def at_work(connection: Connection, service: Service) -> list[str]:
     ]
 
 
-def _dead(connection: Connection, service: Service) -> list[AnyRow]:
+def _dead(
+    connection: Connection,
+    service: Service,
+    heard: Sequence[datetime] | None = None,
+) -> list[AnyRow]:
     rows = runners.live(connection)
     lease = service.database.lease
     silent = frozenset(row.id for row in rows)
     if lease is not None:
-        silent = leases.lapsed(connection, lease, service.time.now())
+        silent = leases.lapsed(connection, lease, service.time.now(), heard)
     return [row for row in rows if not _lives(service, row, silent)]
 
 

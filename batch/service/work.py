@@ -206,7 +206,8 @@ async def _runner(
         profile.name,
         options,
         service.time,
-        lambda connection: living.dead_runners(connection, service),
+        lambda connection, heard: living.has_dead(connection, service, heard),
+        lambda connection, heard: living.dead_runners(connection, service, heard),
     )
     return Runner(
         trade=trade,

@@ -234,14 +234,23 @@ class Database:
         **kwargs: P.kwargs,
     ) -> T:
         """Like `write`, by the writer; cancelling does not cut it short."""
+        return await self._aside(lambda: self.write(function, *args, **kwargs))
+
+    async def ask(
+        self,
+        function: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Like `read`, by the same thread: no turn is taken."""
+        return await self._aside(lambda: self.read(function, *args, **kwargs))
+
+    async def _aside(self, function: Callable[[], T]) -> T:
         # Loaded by whoever runs a loop; who only looks has none.
         import asyncio
 
         loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(
-            self._writer, lambda: self.write(function, *args, **kwargs)
-        )
-        return await asyncio.shield(call)
+        return await asyncio.shield(loop.run_in_executor(self._writer, function))
 
 
 def _again(

@@ -15,12 +15,25 @@ from batch.store import postgres
 from batch.store.schema import ASIDE, jobs, requests, runners
 
 
-def lapsed(connection: Connection, lease: timedelta, now: datetime) -> frozenset[int]:
-    """The runners whose leases are over: silent, though they could have been heard."""
+def lapsed(
+    connection: Connection,
+    lease: timedelta,
+    now: datetime,
+    heard: Sequence[datetime] | None = None,
+) -> frozenset[int]:
+    """The runners whose leases are over: silent, though they could have been heard.
+
+    `heard`: the last two heartbeats of the runner that asks, None where no runner asks.
+    Where its own could not be written either, it may judge nobody: the whole database
+    was blocked. The others then have as much time as passes between two of its own.
+    """
+    if heard is not None and (len(heard) < 2 or now - heard[-1] > lease):
+        return frozenset()
     # After a restart of the server all have as much time as after a sign of life.
     if now - postgres.up_since(connection) <= lease:
         return frozenset()
-    silent = runners.c.heartbeat_at < now - lease
+    since = min([now - lease, *(heard or ())])
+    silent = runners.c.heartbeat_at < since
     return frozenset(
         connection.scalars(
             select(runners.c.id).where(runners.c.ended_at.is_(None), silent)

@@ -14,6 +14,15 @@ pytestmark = pytest.mark.usefixtures("database")
 async def die(world: World, calls: int) -> None:
     """What a run does that is killed with so many calls in flight."""
     service = world.service
+    hold(world, calls)
+    if service.database.lease is not None:
+        # No lock tells that it died: its silence does.
+        world.clock.time += 2 * service.database.lease
+
+
+def hold(world: World, calls: int) -> int:
+    """Begin a runner with so many calls in flight; its id."""
+    service = world.service
     profile, now = service.settings.profile(), world.clock.now()
     with service.database.transaction() as connection:
         for runner_id in living.dead_runners(connection, service):
@@ -21,9 +30,7 @@ async def die(world: World, calls: int) -> None:
         fingerprint = service.fingerprint(profile)
         holder = work._begin(connection, service, profile, fingerprint, "killed", 0)
         queue.claim(connection, holder, jobs.listed(connection), calls, now)
-    if service.database.lease is not None:
-        # No lock tells that it died: its silence does.
-        world.clock.time += 2 * service.database.lease
+    return holder.runner_id
 
 
 async def test_the_calls_of_a_run_that_was_killed_are_counted_and_asked_again(tmp_path):

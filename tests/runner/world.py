@@ -303,3 +303,10 @@ def _let_time_stand_still(database: Database, clock: ManualClock) -> None:
             return await run(*args, **kwargs)
 
     database.run = watched  # type: ignore[method-assign]
+    ask = database.ask
+
+    async def watched_too(*args: Any, **kwargs: Any) -> Any:
+        with clock.busy():
+            return await ask(*args, **kwargs)
+
+    database.ask = watched_too  # type: ignore[method-assign]
