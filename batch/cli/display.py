@@ -81,6 +81,8 @@ def picture(handle: Run, clock: Clock) -> RenderableType:
     done = _answered(handle)
     failed = handle.counts.failed + sum(p.failed for p in handle.progress)
     told = f"{done:,} of {total:,} answered"
+    if invalid := _invalid(handle):
+        told += f", [yellow]{invalid:,} invalid[/]"
     if failed:
         told += f", [red]{failed:,} failed[/]"
     bars.add_row("requests", _bar(done + failed, total), told)
@@ -120,6 +122,8 @@ def _now(progress: Progress, clock: Clock) -> Text:
 def _line(handle: Run, progress: Progress, clock: Clock) -> str:
     total = handle.counts.total - handle.counts.cancelled
     parts = [f"{_answered(handle):,} of {total:,} answered"]
+    if progress.invalid:
+        parts.append(f"{progress.invalid:,} invalid")
     if progress.failed:
         parts.append(f"{progress.failed:,} failed")
     if progress.standings:
@@ -132,6 +136,10 @@ def _line(handle: Run, progress: Progress, clock: Clock) -> str:
 
 def _answered(handle: Run) -> int:
     return handle.counts.completed + sum(p.completed for p in handle.progress)
+
+
+def _invalid(handle: Run) -> int:
+    return handle.counts.invalid + sum(p.invalid for p in handle.progress)
 
 
 def _rate(progress: Progress, clock: Clock) -> float:

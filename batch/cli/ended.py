@@ -26,6 +26,8 @@ def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None
             words.number(progress.completed, "answer"),
             words.number(progress.calls, "call"),
         ]
+        if progress.invalid:
+            did.append(f"{progress.invalid:,} invalid")
         if progress.failed:
             did.append(f"{progress.failed:,} failed")
         took = words.stretch(outcome.seconds)
@@ -35,9 +37,19 @@ def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None
         _tell_reset(service, provider, ending, outcome)
     for message in dict.fromkeys(one.message for one in outcome.skipped.values()):
         console.error(message)
-    for job, counts in outcome.jobs:
-        if not quiet or counts.failed:
-            console.note(_standing(job, counts))
+    tell_jobs(
+        [
+            (job, counts)
+            for job, counts in outcome.jobs
+            if not quiet or counts.failed or counts.invalid
+        ]
+    )
+
+
+def tell_jobs(standings: "Sequence[tuple[Job, Counts]]") -> None:
+    """Say where these jobs stand, in a line each."""
+    for job, counts in standings:
+        console.note(_standing(job, counts))
 
 
 def _tell_reset(
@@ -117,12 +129,18 @@ def _what_is_back(standing: "Standing", now: datetime) -> str:
 
 def _standing(job: "Job", counts: "Counts") -> str:
     parts = [f"{counts.completed:,} of {counts.total:,} answered"]
-    if counts.failed:
-        parts.append(
-            f"{counts.failed:,} failed (`quotabatch status {job.id}` says why)"
-        )
+    wrong = [
+        f"{number:,} {what}"
+        for number, what in ((counts.invalid, "invalid"), (counts.failed, "failed"))
+        if number
+    ]
+    if wrong:
+        wrong[-1] += f" (`quotabatch status {job.id}` says why)"
+    parts += wrong
     if counts.left:
         parts.append(f"{counts.left:,} waiting")
+    if counts.left and job.paused_at is not None:
+        parts.append(f"paused (`quotabatch resume {job.id}` goes on)")
     if counts.cancelled:
         parts.append(f"{counts.cancelled:,} cancelled")
     done = "" if counts.left else f"; `quotabatch export {job.id}` writes them out"

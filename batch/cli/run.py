@@ -113,13 +113,18 @@ def run(
         in_doubt=in_doubt,
         timeout=timeout,
     ) as service:
-        from batch.service import deadlines, limits, work
+        from batch.service import deadlines, limits, runs, work
 
         chosen = work.chosen_jobs(service, wanted or [])
         if not chosen:
+            standings = work.standings(service, work.paused_jobs(service))
+            if not quiet and not standings:
+                console.note(
+                    "No pending requests. `quotabatch status` shows what there is."
+                )
             if not quiet:
-                console.note("Nothing waits. `quotabatch status` shows what there is.")
-            return
+                ended.tell_jobs(standings)
+            raise typer.Exit(runs.standing_code([counts for _, counts in standings]))
         if trust_clock:
             work.trust_clock(service)
         for warning in deadlines.late(service, chosen):

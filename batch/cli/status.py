@@ -51,7 +51,7 @@ def status_lines(
     job, counts = report.job, report.counts
     lines = [f"{job.id}  {job.name}  {report.status}  {job.model} on {job.provider}"]
     told = [f"{counts.completed:,} of {counts.total:,} answered"]
-    for name in ("failed", "running", "pending", "cancelled"):
+    for name in ("invalid", "failed", "running", "pending", "cancelled"):
         value = getattr(counts, name)
         if value:
             told.append(f"{value:,} {name}")

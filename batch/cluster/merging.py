@@ -26,6 +26,7 @@ def merge(
     everything = [*past, *glances]
     progress.calls = sum(one.calls for one in everything)
     progress.failed = sum(one.failed for one in everything)
+    progress.invalid = sum(one.invalid for one in everything)
     progress.in_flight = sum(one.in_flight for one in glances)
     for _ in range(sum(one.completed for one in everything) - progress.completed):
         progress.answer(now)

@@ -97,6 +97,7 @@ class Seat:
                 calls=before.calls + calls,
                 completed=before.completed + completed,
                 failed=before.failed + now.failed,
+                invalid=before.invalid + now.invalid,
             )
         self.deaths = 1 if answered else self.deaths + 1
         self.facts, self.glances, self.heard = None, (), 0

@@ -71,6 +71,7 @@ class Glance:
     calls: int = 0
     completed: int = 0
     failed: int = 0
+    invalid: int = 0
     in_flight: int = 0
     standings: tuple[Standing, ...] = ()
     sleeping_until: datetime | None = None
@@ -113,6 +114,7 @@ def glance(progress: Progress) -> Glance:
         calls=progress.calls,
         completed=progress.completed,
         failed=progress.failed,
+        invalid=progress.invalid,
         in_flight=progress.in_flight,
         standings=tuple(progress.standings),
         sleeping_until=progress.sleeping_until,

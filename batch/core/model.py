@@ -213,6 +213,8 @@ class Counts:
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    #: Of those completed: answers that are not what the job expects.
+    invalid: int = 0
 
     @property
     def left(self) -> int:

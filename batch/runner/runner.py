@@ -291,6 +291,8 @@ class Runner:
         self._unwritten.pop(settlement.request_id, None)
         if settlement.state is RequestState.COMPLETED:
             progress.answer(self._clock.monotonic())
+            done = settlement.completion
+            progress.invalid += done is not None and done.valid is False
         elif settlement.state is RequestState.FAILED:
             progress.failed += 1
             if settlement.verdict == VerdictKind.RETRY:

@@ -74,6 +74,8 @@ class Progress:
     calls: int = 0
     completed: int = 0
     failed: int = 0
+    #: Of those completed: answers that are not what their job expects.
+    invalid: int = 0
     in_flight: int = 0
     standings: Sequence[Standing] = ()
     sleeping_until: datetime | None = None

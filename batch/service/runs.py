@@ -47,7 +47,13 @@ class Run:
         now = self.count()
         done = sum(one.completed for one in self.progress)
         failed = sum(one.failed for one in self.progress)
-        return replace(now, completed=now.completed - done, failed=now.failed - failed)
+        invalid = sum(one.invalid for one in self.progress)
+        return replace(
+            now,
+            completed=now.completed - done,
+            failed=now.failed - failed,
+            invalid=now.invalid - invalid,
+        )
 
     def interrupt(self, exit_code: int) -> bool:
         """Drain at the first word, abort at the second; whether it is the first."""
@@ -61,12 +67,17 @@ class Run:
 
 
 def exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:
-    """What a run leaves with whose accounts ended so, and whose jobs stand so."""
-    codes = {ending.exit_code for ending in endings}
-    if not any(one.left for one in counts):
-        # The last credit of a window, or of --max-calls, may have been the last call.
-        codes.discard(75)
-    for code in GRAVITY:
-        if code in codes:
-            return code
-    return 1 if any(one.failed for one in counts) else 0
+    """Return what a run leaves with whose accounts ended so, and whose jobs stand so.
+
+    Whether work remains is told by the jobs alone: the last credit may have been for
+    the last call, and of a job that was paused no account says anything.
+    """
+    codes = {one.exit_code for one in endings} - {75}
+    return next((code for code in GRAVITY if code in codes), standing_code(counts))
+
+
+def standing_code(counts: Sequence[Counts]) -> int:
+    """Return the exit code that the standing of jobs amounts to."""
+    if any(one.left for one in counts):
+        return 75
+    return 1 if any(one.failed or one.invalid for one in counts) else 0

@@ -46,6 +46,12 @@ def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
     return [job for job in found if service.database.look(states.has_left, job)]
 
 
+def paused_jobs(service: Service) -> list[Job]:
+    """List the paused jobs with work left, which a run of all jobs leaves alone."""
+    paused = [job for job in service.database.look(jobs.listed) if job.paused_at]
+    return [job for job in paused if service.database.look(states.has_left, job)]
+
+
 async def run(
     service: Service,
     chosen: Sequence[Job],
@@ -124,8 +130,11 @@ def concluded(
 ) -> Outcome:
     """What came of a run whose accounts, in the order of `progress`, ended so."""
     names = [progress.provider for progress in handle.progress]
-    since = [] if narrowed else _since(service, handle.known, names)
-    counted = _count_each(service, [*chosen, *since])
+    others = [] if narrowed else _since(service, handle.known, names)
+    if not narrowed:
+        known = {job.id for job in [*chosen, *others]}
+        others += [job for job in paused_jobs(service) if job.id not in known]
+    counted = standings(service, [*chosen, *others])
     return Outcome(
         exit_code=exit_code(
             [*endings, *skipped.values()], [counts for _, counts in counted]
@@ -250,10 +259,11 @@ def _begin(
 
 
 def _counts(service: Service, chosen: Sequence[Job]) -> Counts:
-    return sum((counts for _, counts in _count_each(service, chosen)), Counts())
+    return sum((counts for _, counts in standings(service, chosen)), Counts())
 
 
-def _count_each(service: Service, chosen: Sequence[Job]) -> list[tuple[Job, Counts]]:
+def standings(service: Service, chosen: Sequence[Job]) -> list[tuple[Job, Counts]]:
+    """Count where the requests of these jobs stand now."""
     ids = [job.id for job in chosen]
 
     def counted(connection: AnyConnection) -> list[tuple[Job, Counts]]:

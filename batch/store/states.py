@@ -37,6 +37,7 @@ def counts(connection: AnyConnection, job: Job) -> Counts:
         completed=job.total - pending - running - failed - cancelled,
         failed=failed,
         cancelled=cancelled,
+        invalid=_invalid(connection, job) if job.expected else 0,
     )
 
 
@@ -77,14 +78,6 @@ def failures(connection: AnyConnection, job: Job) -> list[tuple[str, str, int]]:
 def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
     """Answers that are not what the job expects: how many, and an example of why."""
     is_flagged = f"valid = {sql.false(connection)}"
-    flagged = f"SELECT request_id FROM results WHERE {is_flagged}"
-    number = 0
-    for answer_of in ("id", "same_as"):
-        query = (
-            "SELECT count(*) FROM requests "
-            f"WHERE {answer_of} IN ({flagged}) AND {_ANSWERED}"
-        )
-        number += int(sql.scalar(connection, query, job_id=job.id))
     example = sql.scalar(
         connection,
         "SELECT results.invalid FROM results "
@@ -92,7 +85,20 @@ def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
         f"WHERE {is_flagged} AND {_ANSWERED} LIMIT 1",
         job_id=job.id,
     )
-    return number, example or ""
+    return _invalid(connection, job), example or ""
+
+
+def _invalid(connection: AnyConnection, job: Job) -> int:
+    """Count the requests whose answer is not what the job expects."""
+    flagged = f"SELECT request_id FROM results WHERE valid = {sql.false(connection)}"
+    number = 0
+    for answer_of in ("id", "same_as"):
+        query = (
+            "SELECT count(*) FROM requests "
+            f"WHERE {answer_of} IN ({flagged}) AND {_ANSWERED}"
+        )
+        number += int(sql.scalar(connection, query, job_id=job.id))
+    return number
 
 
 def _pending(connection: AnyConnection, job: Job) -> int:

@@ -41,7 +41,7 @@ def test_what_is_not_as_expected_is_kept_and_flagged(stage: Stage):
     served = stage.serve(answer=says(SAID))
     job = submitted(stage, "good", "fenced", "prose")
 
-    assert stage.run("run").code == 0
+    assert stage.run("run").code == 1
 
     assert served.count == 3
     good, fenced, prose = stage.export(job)
@@ -92,6 +92,28 @@ def test_an_answer_that_takes_for_ever_to_check_is_kept_and_flagged(stage: Stage
     assert long["invalid"].startswith("not JSON: ")
 
 
+def test_invalid_answers_are_no_success_and_every_report_counts_them(stage: Stage):
+    stage.serve(answer=says(SAID))
+    job = submitted(stage, "good", "prose", "prose")
+
+    done = stage.run("run")
+
+    assert done.code == 1
+    # Of two calls; two of three requests share an answer.
+    assert "espai: 2 answers, 2 calls, 1 invalid, in" in done.err
+    last = done.err.splitlines()[-1]
+    assert "3 of 3 answered, 2 invalid (`quotabatch status 1` says why)" in last
+    status = stage.quick("status", job)
+    assert "   3 of 3 answered, 2 invalid\n" in status.out
+    told = stage.quick("status", job, "--json").json()
+    assert (told["counts"]["invalid"], told["invalid"]) == (2, 2)
+    # Nothing waits, so the next run has nothing to be ashamed of.
+    assert stage.run("run").code == 0
+    stage.quick("retry", job, "--invalid")
+    quiet = stage.run("run", "--quiet")
+    assert (quiet.code, "2 invalid" in quiet.err) == (1, True)
+
+
 @pytest.mark.long
 def test_where_nothing_is_expected_nothing_is_flagged(stage: Stage):
     stage.serve(answer=says(SAID))
@@ -137,7 +159,7 @@ def test_when_attempts_are_used_up_the_last_answer_is_kept_and_flagged(
     config.write_text('on_invalid = "retry"\n' + config.read_text())
     job = submitted(stage, "prose", flags=flags)
 
-    assert stage.run("run").code == 0
+    assert stage.run("run").code == 1
 
     assert served.count == 2
     (one,) = stage.export(job)
@@ -184,7 +206,7 @@ def test_a_limit_between_two_attempts_leaves_the_answer_and_the_wish(stage: Stag
 def test_those_that_are_flagged_are_asked_again(stage: Stage):
     served = stage.serve(answer=says({**SAID, "late": ["no.", '{"name": "Anna"}']}))
     job = submitted(stage, "good", "late", "late")
-    assert stage.run("run").code == 0
+    assert stage.run("run").code == 1
     assert stage.quick("status", job, "--json").json()["invalid"] == 2
 
     done = stage.quick("retry", job, "--invalid")
@@ -211,7 +233,7 @@ def test_a_job_file_says_what_it_expects_beside_it(stage: Stage):
     assert stage.quick("submit", job_file).code == 0
     # The job has its own copy.
     schema.write_text("[]")
-    assert stage.run("run").code == 0
+    assert stage.run("run").code == 1
     assert [one["valid"] for one in stage.export()] == [False, True]
 
 
@@ -219,7 +241,7 @@ def test_a_job_file_says_what_it_expects_beside_it(stage: Stage):
 def test_any_json_is_enough_where_no_schema_is_given(stage: Stage):
     stage.serve(answer=says({"list": ["[1, 2]"], "prose": SAID["prose"]}))
     job = stage.submit(["list", "prose"], "--expect-json")
-    assert stage.run("run").code == 0
+    assert stage.run("run").code == 1
     assert [one["valid"] for one in stage.export(job)] == [True, False]
 
 

@@ -208,7 +208,7 @@ def test_cancelled_requests_are_left_alone_until_they_are_taken_back(stage: Stag
     assert "2 requests cancelled" in done.err
     idle = stage.quick("run")
     assert idle.code == 0
-    assert "Nothing waits" in idle.err
+    assert "No pending requests" in idle.err
     assert served.count == 1
     assert [one["status"] for one in stage.export(job)] == [
         "completed",

@@ -281,7 +281,7 @@ def test_a_submission_under_way_is_seen_by_nobody_until_it_is_whole(stage: Stage
     run = stage.quick("run")
 
     assert run.code == 0
-    assert "Nothing waits" in run.err
+    assert "No pending requests" in run.err
     assert served.count == 0
     done = submitting.end()
     assert done.code == 0, done.err
