@@ -55,6 +55,7 @@ def test_status_as_json_has_the_documented_fields(stage: Stage):
         "completed": 1,
         "failed": 1,
         "cancelled": 0,
+        "invalid": 0,
     }
     assert (one["attempts"], one["credits"]) == (2, 2)
     # Three are left: two tomorrow, one the day after.
@@ -228,13 +229,37 @@ def test_a_paused_job_waits_while_the_others_go_on(stage: Stage):
     assert stage.quick("pause", first).code == 0
     assert stage.quick("status", first, "--json").json()["status"] == "paused"
 
-    assert stage.quick("run").code == 0
+    waits = (
+        "Job 1 (prompts): 0 of 1 answered, 1 waiting, paused (`quotabatch resume 1` "
+        "goes on)."
+    )
+    for _ in range(2):
+        # The second time nothing else is left.
+        done = stage.quick("run")
+        assert done.code == 75
+        assert waits in done.err
     assert served.prompts == ["zwei"]
     assert stage.counts(second) == {"total": 1, "completed": 1}
+    # Of a run that is about another job it is no concern.
+    assert stage.quick("run", second).code == 0
 
     assert stage.quick("resume", first).code == 0
     assert stage.quick("run").code == 0
     assert served.prompts == ["zwei", "eins"]
+
+
+def test_a_job_that_is_paused_beside_a_run_is_work_that_remains(stage: Stage):
+    served = stage.serve(latency=1, clock=GateClock(1))
+    stage.submit(["eins", "zwei", "drei"])
+    running = stage.start("run", "--concurrency", 1)
+    wait_until(lambda: served.count == 2, "the second call")
+    assert stage.quick("pause", 1).code == 0
+    served.open_gate()
+    done = running.end()
+    assert done.code == 75
+    assert "2 of 3 answered, 1 waiting, paused (`quotabatch resume 1`" in done.err
+    assert stage.quick("resume", 1).code == 0
+    assert stage.quick("run").code == 0
 
 
 def test_delete_asks_first_and_leaves_the_ledger(stage: Stage):

@@ -48,8 +48,9 @@ async def test_a_job_that_is_paused_in_mid_run_is_left_alone_from_then_on(tmp_pa
     async with a_world(tmp_path) as world:
         world.submit(6, name="a")
         world.on_call[2] = lambda: upkeep.pause(world.service, "a")
-        await world.run(concurrency=1)
+        outcome = await world.run(concurrency=1)
         world.check()
+        assert outcome.exit_code == 75
         assert len(world.calls) == 2
         assert world.statuses() == {"completed": 2, "pending": 4}
 
