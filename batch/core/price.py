@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from batch.core.counts import believed
 from batch.core.quota import Unit
 
 #: What is expected of an answer of which nothing is known yet.
@@ -169,18 +170,16 @@ def actual(
 ) -> Cost:
     """What a call cost that was answered so."""
     prompt = prompt_text(messages)
-    total = (usage or {}).get("total_tokens")
-    if isinstance(total, bool) or not isinstance(total, int) or total < 0:
+    total = believed((usage or {}).get("total_tokens"))
+    if total is None:
         total = guessed_tokens(prompt) + guessed_tokens(text)
     return _cost(price, len(prompt), len(text), total)
 
 
 def answer_tokens(text: str, usage: Mapping[str, Any] | None) -> int:
     """The tokens of an answer, as stated or as guessed."""
-    stated = (usage or {}).get("completion_tokens")
-    if isinstance(stated, bool) or not isinstance(stated, int) or stated < 0:
-        return guessed_tokens(text)
-    return stated
+    stated = believed((usage or {}).get("completion_tokens"))
+    return guessed_tokens(text) if stated is None else stated
 
 
 def _cost(price: Price, prompt: int, answer: int, tokens: int) -> Cost:

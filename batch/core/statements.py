@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from batch.core.counts import MOST
 from batch.core.model import NamedLimit
 from batch.core.quota import Quota, Unit, WindowKind
 from batch.core.waits import parse_wait
@@ -84,6 +85,8 @@ def in_refusal(
     """The limits that a refusal states, where it is told whose they are."""
     found = []
     for one in _by_id(limits) or _limits(message):
+        if one.limit > MOST or (one.used or 0) > MOST:
+            continue
         kind = one.kind or named
         meant = [
             quota
@@ -147,8 +150,8 @@ def number(text: object) -> int | None:
     """A count as headers and bodies have it; None for what is none."""
     if isinstance(text, bool):
         return None
-    if isinstance(text, int | float):
-        return int(text) if 0 <= text < 1e15 else None
-    if not isinstance(text, str) or not _NUMBER.fullmatch(text.strip()):
+    if isinstance(text, str) and _NUMBER.fullmatch(text.strip()):
+        text = float(text)
+    if not isinstance(text, int | float):
         return None
-    return int(float(text))
+    return int(text) if 0 <= text <= MOST else None

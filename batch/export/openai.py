@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from batch.core.counts import believed
 from batch.export.results import CHUNK, Result, Sink, Tally
 
 #: The reasons that the format knows, and what others call them.
@@ -173,7 +174,7 @@ def _usage(text: str | None) -> dict[str, Any]:
 
 
 def _are_counts(values: Iterable[Any]) -> bool:
-    return all(type(value) is int for value in values)
+    return all(believed(value) is not None for value in values)
 
 
 def _are_details(value: Any) -> bool:

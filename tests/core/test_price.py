@@ -155,6 +155,10 @@ def test_tokens_are_paid_for_as_the_endpoint_states_them(total, credits):
         {"total_tokens": True},
         {"total_tokens": 12.5},
         {"total_tokens": [12]},
+        {"total_tokens": 10**9 + 1},
+        {"total_tokens": 2**62},
+        {"total_tokens": 2**63 - 1},
+        {"total_tokens": 2**64 - 1},
     ],
 )
 def test_tokens_that_are_not_stated_are_guessed(usage):
@@ -164,7 +168,14 @@ def test_tokens_that_are_not_stated_are_guessed(usage):
 
 
 @pytest.mark.parametrize(
-    "usage", [None, {}, {"completion_tokens": -3}, {"completion_tokens": True}]
+    "usage",
+    [
+        None,
+        {},
+        {"completion_tokens": -3},
+        {"completion_tokens": True},
+        {"completion_tokens": 2**64 - 1},
+    ],
 )
 def test_the_tokens_of_an_answer_are_stated_or_guessed(usage):
     assert answer_tokens("x" * 40, {"completion_tokens": 7}) == 7

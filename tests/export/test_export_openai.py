@@ -186,6 +186,7 @@ def test_a_reason_is_one_of_the_formats_and_an_other_is_kept_beside_it(own, reas
         ({"prompt_tokens": 1.5, "completion_tokens": 2, "total_tokens": 3}, None),
         ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": "3"}, None),
         ({"total_tokens": 3}, None),
+        ({"prompt_tokens": 2**63, "completion_tokens": 2**63}, None),
     ],
 )
 def test_a_usage_has_its_three_counts_or_is_none(usage, kept):

@@ -20,8 +20,8 @@ from scene import (
 from shopping import ESPAI, FIRST, check, every_kind, learned, one_claim, settle, some
 from till import a_job, claims, denial, holding, spent, would_get
 
-from batch.core.price import Cost
-from batch.core.quota import Per
+from batch.core.price import Cost, Price
+from batch.core.quota import Per, Unit
 from batch.store import queue
 
 # Reserved by an estimate, settled by what it was
@@ -37,6 +37,22 @@ def test_a_cheaper_answer_gives_back_what_it_did_not_take(scene: Scene, kind):
     settle(scene, holder, claim, 150)
     assert (spent(scene, "credits"), scene.again(job.id).credits) == (2, 2)
     assert scene.used(NOON, one) == 2
+    check(scene, one)
+
+
+@every_kind
+@pytest.mark.parametrize("stated", [10**9 + 1, 2**62, 2**63 - 1, 2**64 - 1])
+def test_a_count_that_cannot_be_true_is_not_stated(scene: Scene, kind, stated):
+    a_job(scene)
+    one = replace(some(kind, 5000), unit=Unit.TOKENS)
+    dear = Price(tokens=1)
+    holder = holding(scene, one, price=dear)
+    usage = {"total_tokens": stated, "completion_tokens": stated}
+    for _ in range(3):
+        settle(scene, holder, one_claim(scene, holder), 400, usage=usage)
+    assert spent(scene, "tokens") == scene.used(NOON, one) == 3 * 101
+    assert spent(scene, "credits") == 3 * 102
+    assert learned(scene).tokens == 100
     check(scene, one)
 
 

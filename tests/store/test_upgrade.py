@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -13,9 +14,9 @@ from alembic.config import Config
 from scene import HOUR, MIDNIGHT, NOON, Scene, daily
 from sqlalchemy import create_engine
 
-from batch.core.quota import Quota, WindowKind
+from batch.core.quota import FOREVER, Quota, Unit, WindowKind
 from batch.places import carried
-from batch.store import pages, states, wishes
+from batch.store import pages, spending, states, wishes
 from batch.store.engine import Database
 from batch.store.migrate import APPLICATION_ID
 
@@ -50,6 +51,63 @@ def first_version(tmp_path: Path) -> Path:
         connection.exec_driver_sql(ENTRIES, (spent_at,) * 4)
     engine.dispose()
     return path
+
+
+POISONED_CALLS = (
+    "INSERT INTO entries (account_id, request_id, model, credits, tokens, state, "
+    "reserved_at, settled_at) VALUES (1, 7, 'm', ?, ?, 'spent', ?, ?), "
+    "(1, 8, 'm', 2, 120, 'spent', ?, ?), (1, 9, 'm', ?, ?, 'spent', ?, ?)"
+)
+POISONED_WINDOWS = (
+    "INSERT INTO windows (account_id, quota, kind, unit, period, starts_at, resets_at, "
+    '"limit", used, level, level_at, refusals) '
+    "VALUES (1, 'daily', ?, 'tokens', ?, ?, ?, 1000, ?, ?, ?, 0)"
+)
+LEARNED = "INSERT INTO estimates VALUES (1, 'qwen2.5:7b', 9, 1, 1, 1e18, 1, 1, 1)"
+
+
+@pytest.fixture
+def poisoned(tmp_path: Path) -> Path:
+    """A database whose endpoint stated counts that only an unsigned 64 bits hold."""
+    path = tmp_path / "old.db"
+    engine = create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", str(carried("migrations")))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0008")
+        connection.exec_driver_sql(
+            "INSERT INTO accounts (id, provider, fingerprint) "
+            "VALUES (1, 'espai', 'fingerprint')"
+        )
+        at, most = _ms(NOON - HOUR), 2**63 - 1
+        row = (most, most, at, at, at, at, 10**10, 2**62, at, at)
+        connection.exec_driver_sql(POISONED_CALLS, row)
+        day = ("day", None, _ms(TODAY), _ms(MIDNIGHT), 1.4e19, 0, None)
+        connection.exec_driver_sql(POISONED_WINDOWS, day)
+        refill = ("refill", 86_400_000, 0, _ms(FOREVER), 0, 1.4e19, at)
+        connection.exec_driver_sql(POISONED_WINDOWS, refill)
+        connection.exec_driver_sql(LEARNED)
+    engine.dispose()
+    return path
+
+
+@pytest.mark.parametrize("kind", sorted(WindowKind))
+def test_counts_that_cannot_be_true_are_replaced_by_estimates(poisoned: Path, kind):
+    one = replace(daily(2400), kind=kind, unit=Unit.TOKENS)
+    # As the newest count that can be true has it, three times; 100 an hour come back.
+    expected = {WindowKind.MINUTE: 0, WindowKind.REFILL: 260}.get(kind, 360)
+    with (
+        closing(Database.open(poisoned)) as database,
+        database.transaction() as connection,
+    ):
+        scene = Scene(connection, one)
+        scene.job(9)
+        assert [s.used for s in scene.standings(NOON)][-1] == expected
+        assert spending.spent_between(connection, 1, TODAY, NOON).credits == 6
+        assert len(scene.claimed(1)) == 1
 
 
 def _ms(moment: datetime) -> int:
