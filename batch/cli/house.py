@@ -45,7 +45,11 @@ def opened(*, makes: bool = False, **flags: Any) -> "Service":
     from batch.service.context import Service
 
     given = {name: _plain(value) for name, value in flags.items() if value is not None}
-    return Service(config.load(os.environ, given), makes=makes)
+    return Service(config.load(os.environ, given), makes=makes, tell=_tell)
+
+
+def _tell(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _plain(value: Any) -> Any:

@@ -33,6 +33,7 @@ from batch.runner.pace import Pace
 from batch.runner.trade import HEARTBEAT, SAME, Trade
 from batch.runner.tray import Refusal, Tray
 from batch.runner.values import Ending, Options, Progress
+from batch.store.outcomes import Settled
 from batch.store.queue import Claimed
 from batch.timekeeper import Timekeeper
 from batch.worker import NoMoreAttemptsError, Worker
@@ -241,7 +242,7 @@ class Runner:
         self._outage.end()
         self._tell_dropped(len(traded.settled.ownerless))
         for settlement in batch.settlements:
-            self._count(settlement)
+            self._count(settlement, traded.settled)
         renewed = [claim.request_id for claim in traded.renewed if claim is not None]
         self.progress.calls += len(renewed)
         self._fresh.update(renewed)
@@ -285,16 +286,18 @@ class Runner:
             error = task.exception()
             self._crash = self._crash or error
 
-    def _count(self, settlement: Settlement) -> None:
+    def _count(self, settlement: Settlement, settled: Settled) -> None:
+        """Count what the database took, which may be less than was sent."""
         progress = self.progress
         progress.in_flight = len(self._working)
         self._unwritten.pop(settlement.request_id, None)
-        if settlement.state is RequestState.COMPLETED:
+        taken = settlement.entry_id in settled.stored
+        if settlement.state is RequestState.COMPLETED and taken:
             progress.answer(self._clock.monotonic())
             done = settlement.completion
             progress.invalid += done is not None and done.valid is False
         elif settlement.state is RequestState.FAILED:
-            progress.failed += 1
+            progress.failed += taken
             if settlement.verdict == VerdictKind.RETRY:
                 self._given_up.append(settlement.request_id)
         if settlement.failure and settlement.credit is EntryState.RELEASED:

@@ -165,7 +165,8 @@ class Trade:
     ) -> StoreError:
         """Keep the answers in hand beside the database; the error that says so."""
         try:
-            found = kept.keep(self._database.path, settlements, claims)
+            now = self._clock.now()
+            found = kept.keep(self._database.path, settlements, claims, now)
         except OSError as error:
             lost = sum(one.completion is not None for one in settlements)
             return type(why)(

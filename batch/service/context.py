@@ -48,6 +48,8 @@ class Service:
     connect: Connect | None = None
     #: Who carries out transactions beside an event loop.
     writer: Callable[[], Executor] = one_thread
+    #: Tells the user what opening the database brought about.
+    tell: Callable[[str], None] = lambda _: None
 
     def __enter__(self) -> Self:
         return self
@@ -158,12 +160,8 @@ class Service:
     def _take_in_answers(self, database: Database) -> None:
         """Record the answers that the database could not take at the time."""
         for path in kept.files(database.path):
-            from batch.store import handing_in
+            from batch.service import spooled
 
-            # What belongs nowhere here may belong to a database that is put back
-            # later; doctor tells of it.
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                now = (database.clock or self.clock).now()
-                answers, strangers = database.write(handing_in.take_in, path, now)
-                if strangers < answers:
-                    path.unlink()
+            # One that cannot be read now may be another time; doctor tells of it.
+            with contextlib.suppress(OSError):
+                spooled.take_in(self, database, path)

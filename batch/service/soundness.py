@@ -53,7 +53,8 @@ def database(service: Service) -> Iterator[Finding]:
         yield Finding(
             "database",
             State.WRONG,
-            f"{file} keeps answers to requests that are not in this database",
+            f"{file} keeps answers that this database has not taken: to requests that "
+            "are not in it, or on lines that are damaged",
             "put the database back that they belong to, or delete the file",
         )
 

@@ -28,8 +28,10 @@ from batch.store.schema import PROVISIONAL, requests, results
 
 #: The code of a request whose run ended while it was being asked.
 IN_DOUBT = "in_doubt"
-#: The verdicts on calls whose outcome is not known; the answer to one may yet come.
-DOUBTS = (IN_DOUBT, f"{IN_DOUBT}, retried")
+#: The code, and the verdict, of an answer that the database could not take.
+UNWRITABLE = "unwritable"
+#: The verdicts on calls whose answer may yet come.
+DOUBTS = (IN_DOUBT, f"{IN_DOUBT}, retried", UNWRITABLE)
 _OPEN: list[ColumnElement[str]] = [
     literal_column(f"'{state}'") for state in ("running", "pending")
 ]
@@ -42,7 +44,10 @@ _COMPLETE = (
 )
 _COMPLETE_TWINS = (
     update(requests)
-    .where(among(requests.c.same_as), requests.c.state == RequestState.PENDING)
+    .where(
+        among(requests.c.same_as),
+        requests.c.state.in_([RequestState.PENDING, RequestState.FAILED]),
+    )
     .values(state=RequestState.COMPLETED)
 )
 
@@ -75,17 +80,13 @@ def hold(connection: Connection, one: Settlement, now: datetime) -> None:
 
 
 def _revive(connection: Connection, ids: Sequence[int]) -> None:
-    """Complete those that were cancelled, or failed in doubt, while they were asked.
+    """Complete those that failed or were cancelled while they were asked.
 
-    Their answers were paid for.
+    An answer that was paid for beats every failure.
     """
-    in_doubt = select(results.c.request_id).where(
-        results.c.request_id.in_(ids), results.c.error_code == IN_DOUBT
-    )
-    failed = (requests.c.state == RequestState.FAILED) & requests.c.id.in_(in_doubt)
-    cancelled = requests.c.state == RequestState.CANCELLED
+    closed = requests.c.state.in_([RequestState.FAILED, RequestState.CANCELLED])
     revived = connection.scalars(
-        select(requests.c.id).where(requests.c.id.in_(ids), failed | cancelled)
+        select(requests.c.id).where(requests.c.id.in_(ids), closed)
     ).all()
     connection.execute(results.delete().where(results.c.request_id.in_(revived)))
     connection.execute(
@@ -111,8 +112,8 @@ def _still_wanted(
 
 
 def stored(connection: Connection, settlements: Sequence[Settlement]) -> frozenset[int]:
-    """Those of these answers that their requests have now, by their calls' entries."""
-    sent = {one.entry_id: one.request_id for one in settlements if one.completion}
+    """Those of these that are their requests' results now, by their calls' entries."""
+    sent = {one.entry_id: one.request_id for one in settlements}
     if not sent:
         return frozenset()
     rows = connection.execute(_STORED, {"ids": list(sent.values())})
@@ -124,6 +125,16 @@ def stored(connection: Connection, settlements: Sequence[Settlement]) -> frozens
 _STORED = select(results.c.request_id, results.c.entry_id).where(
     among(results.c.request_id), results.c.entry_id.is_not(None)
 )
+
+
+def is_answered(connection: Connection, request_id: int) -> bool:
+    """Whether it has an answer that no other one will replace."""
+    query = select(results.c.request_id).where(
+        results.c.request_id == request_id,
+        results.c.text.is_not(None),
+        ~PROVISIONAL,
+    )
+    return connection.execute(query).first() is not None
 
 
 def has_answer(connection: Connection, request_id: int) -> bool:
@@ -169,6 +180,7 @@ def fail(
             "error_code": failure.code,
             "error_message": failure.message,
             "finished_at": now,
+            "entry_id": one.entry_id,
         },
     )
     move_twins(connection, request_id, RequestState.PENDING, RequestState.FAILED)

@@ -1,4 +1,4 @@
-"""Answers that the database did not take: kept in files beside it until it does.
+"""Answers that the database did not take: spooled in files beside it until it does.
 
 Each is paid for. A file holds one JSON object a line; whoever opens the database next
 has them recorded, if they are answers to requests of this very database.
@@ -11,14 +11,17 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from batch.core.model import Claim, Completion, Settlement
+from batch.core.price import Cost
+from batch.store.sql import from_stored, to_stored
 
 Answer = dict[str, Any]
 
@@ -29,16 +32,20 @@ def folder(database: Path) -> Path:
 
 
 def keep(
-    database: Path, settlements: Sequence[Settlement], claims: Sequence[Claim]
+    database: Path,
+    settlements: Sequence[Settlement],
+    claims: Sequence[Claim],
+    now: datetime | None = None,
 ) -> tuple[Path, int] | None:
     """Write the answers among these settlements to a new file; the file, and how many.
 
     None where there is no answer among them. Where the database's folder cannot be
     written, the file is made among the machine's temporary ones. OSError: nowhere.
+    `now`: when the calls had ended.
     """
     asked = {claim.request_id: claim for claim in claims}
     found = [
-        _as_answer(asked[one.request_id], one.completion)
+        _as_answer(asked[one.request_id], one, one.completion, now)
         for one in settlements
         if one.completion is not None and one.request_id in asked
     ]
@@ -58,9 +65,33 @@ def files(database: Path) -> list[Path]:
     return []
 
 
-def read(path: Path) -> list[Answer]:
-    """A file's answers; OSError or ValueError where it cannot be read."""
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+def lines(path: Path) -> list[bytes]:
+    """A file's lines; OSError where it cannot be read."""
+    return [line for line in path.read_bytes().split(b"\n") if line.strip()]
+
+
+def parsed(line: bytes) -> Answer | None:
+    """The answer on this line; None where the line is damaged."""
+    try:
+        found = orjson.loads(line)
+        Completion(**found["completion"])
+        bytes.fromhex(found.get("digest", ""))
+        known = all(type(found[name]) is int for name in ("request", "job"))
+        whole = known and all(
+            type(found[name]) is str for name in ("custom_id", "asked")
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return found if whole else None
+
+
+def replace(path: Path, left: Iterable[bytes]) -> None:
+    """Leave only these lines in the file; without any, delete it."""
+    data = b"".join(line + b"\n" for line in left)
+    if data:
+        _put(path, data)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def digest(messages: Sequence[Any]) -> str:
@@ -68,13 +99,33 @@ def digest(messages: Sequence[Any]) -> str:
     return hashlib.sha256(orjson.dumps(messages)).hexdigest()
 
 
-def _as_answer(claim: Claim, done: Completion) -> Answer:
+def cost_of(answer: Answer) -> Cost | None:
+    """What the answer's call cost, where the file states it."""
+    stated = answer.get("cost")
+    return None if stated is None else Cost(*stated)
+
+
+def ended_at(answer: Answer) -> datetime | None:
+    """When the answer's call had ended, where the file states it."""
+    stated = answer.get("ended_at")
+    return None if stated is None else from_stored(stated)
+
+
+def _as_answer(
+    claim: Claim, one: Settlement, done: Completion, now: datetime | None
+) -> Answer:
+    cost = one.cost
     return {
+        "entry": one.entry_id,
         "request": claim.request_id,
         "job": claim.job_id,
         "custom_id": claim.custom_id,
         "asked": digest(claim.messages),
         "digest": claim.asked.hex(),
+        "state": one.state,
+        "cost": None if cost is None else [cost.calls, cost.credits, cost.tokens],
+        "size": one.size,
+        "ended_at": None if now is None else to_stored(now),
         "completion": {**asdict(done), "headers": {}},
     }
 
@@ -82,15 +133,32 @@ def _as_answer(claim: Claim, done: Completion) -> Answer:
 def _write(where: Path, data: bytes) -> Path:
     where.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = where / f"quotabatch-answers-{secrets.token_hex(4)}.jsonl"
+    _put(path, data)
+    return path
+
+
+def _put(path: Path, data: bytes) -> None:
+    """Write a whole file, or none: beside it first, then under its name."""
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with open(
-            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
+            os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
         ) as to:
             to.write(data)
             to.flush()
             os.fsync(to.fileno())
+        os.replace(scratch, path)
     except OSError:
-        # Half a file would be taken for a whole one.
-        path.unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
-    return path
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Have the folder's names on disk; some file systems offer no way to."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

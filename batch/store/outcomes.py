@@ -16,7 +16,6 @@ from sqlalchemy import Connection, bindparam, case, exists, insert, select, upda
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
 from batch.store import answers, closures, estimates, taking, wishes
-from batch.store.answers import IN_DOUBT
 from batch.store.closures import Ended
 from batch.store.many import among
 from batch.store.purse import Holder, Purpose
@@ -39,7 +38,7 @@ PARTIAL_KEPT = 4000
 class Settled:
     """The effect of outcomes on the queue, by the entries of their calls."""
 
-    #: Answers that their requests have now.
+    #: Answers and final errors that are the results of their requests now.
     stored: frozenset[int] = field(default_factory=frozenset)
     #: Outcomes whose call is unknown or whose job was deleted: they changed no request.
     ownerless: frozenset[int] = field(default_factory=frozenset)
@@ -281,7 +280,7 @@ def _resolve_doubt(
     connection.execute(
         update(errors)
         .where(errors.c.entry_id == call.id)
-        .values(verdict=f"{IN_DOUBT}, answered")
+        .values(verdict=f"{call.verdict}, answered")
     )
     if one.cost is None:
         return
@@ -293,12 +292,8 @@ def _resolve_doubt(
     )
     unspent = counted.less(one.cost)
     _correct(connection, holder, call, unspent)
-    if holder.has_refills:
-        more = Cost(-unspent.calls, -unspent.credits, -unspent.tokens)
-        model, job_id = call.model, call.job_id
-        taking.fill(
-            connection, holder.account_id, more, now, model=model, job_id=job_id
-        )
+    # What was counted at an earlier time is not put right by a change of now.
+    taking.count_anew(connection, holder.account_id)
     _learn(connection, holder, one, call, one.cost)
 
 

@@ -140,6 +140,8 @@ def fill(
         windows.c.account_id == account_id,
         windows.c.kind == WindowKind.REFILL,
         windows.c.resets_at == FOREVER,
+        # Others are counted from their entries when they are opened next.
+        windows.c.level_at.is_not(None),
     )
     if quota is not None:
         query = query.where(windows.c.quota == quota)
@@ -156,3 +158,12 @@ def fill(
                 level=drained_by(row, now) + amount, level_at=max(now, row.level_at)
             )
         )
+
+
+def count_anew(connection: Connection, account_id: int) -> None:
+    """Have the levels of the account's refills counted from their entries again."""
+    connection.execute(
+        update(windows)
+        .where(windows.c.account_id == account_id, windows.c.kind == WindowKind.REFILL)
+        .values(level_at=None)
+    )

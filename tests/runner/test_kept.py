@@ -223,3 +223,64 @@ async def test_a_fault_of_our_own_costs_no_answer_that_is_under_way(tmp_path: Pa
         world.check()
         # The one that broke never got out.
         assert world.statuses()["completed"] == len(world.calls) > 0
+
+
+async def test_no_call_over_a_refill_s_limit_is_made_after_answers_are_taken_in(
+    tmp_path: Path,
+):
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    quota = '{ name = "daily", limit = 10, window = "refill", period = "24h" }'
+    text = f"[profiles.espai]\nquotas = [{quota}]\n"
+    async with a_world(tmp_path / "home", config_toml=text, limit=200) as world:
+        world.submit(40)
+        path = database(world)
+
+        def take_away() -> None:
+            for one in path.parent.glob(path.name + "*"):
+                if not one.is_dir():
+                    os.rename(one, aside / one.name)
+
+        after_call(world, 8, take_away)
+        with pytest.raises(StoreError, match="kept in"):
+            await world.run(concurrency=8)
+        for one in aside.iterdir():
+            os.replace(one, path.parent / one.name)
+        told: list[str] = []
+        world.service = reopened(world)
+        world.service.tell = told.append
+        with world.service:
+            await world.run(concurrency=8)
+            world.check()
+        assert len(world.calls) == 10
+        assert len(told) == 1
+        assert "recorded that had been paid for" in told[0]
+
+
+async def test_what_cannot_be_taken_in_stays_in_the_file_and_is_named(tmp_path: Path):
+    async with a_world(tmp_path) as world:
+        world.submit(3)
+        path = database(world)
+        with pytest.MonkeyPatch.context() as patch:
+            store = world.service.database
+            write = store.write
+
+            def failing(function: Any, *args: Any, **kwargs: Any) -> Any:
+                if world.calls:
+                    raise StoreError("disk I/O error")
+                return write(function, *args, **kwargs)
+
+            patch.setattr(store, "write", failing)
+            with pytest.raises(StoreError, match="kept in"):
+                await world.run(concurrency=3)
+        (file,) = kept.files(path)
+        whole = file.read_bytes()
+        damaged = whole.splitlines()[0][:-20]
+        file.write_bytes(damaged + b"\n" + whole)
+        told: list[str] = []
+        world.service = reopened(world)
+        world.service.tell = told.append
+        with world.service:
+            assert world.statuses()["completed"] == len(whole.splitlines())
+        assert file.read_bytes() == damaged + b"\n"
+        assert f"{file} keeps 1 damaged line, which nobody can read." in told

@@ -42,7 +42,6 @@ from scene import (
 from batch.core.model import Claim, Job, RequestState, Settlement
 from batch.core.windows import window_at
 from batch.store import closures, outcomes, queue, wishes
-from batch.store.answers import IN_DOUBT
 from batch.store.engine import Database
 from batch.store.purse import Holder
 
@@ -399,13 +398,10 @@ class Queue(RuleBasedStateMachine):
         return result is not None and result.provisional
 
     def _wants_an_answer(self, request_id: int) -> bool:
-        """Paid answers are taken, but for those to what was answered or refused."""
-        if self.asked_anew(request_id):
-            return True
-        if self.scene.state(request_id) is not FAILED:
-            return self.scene.state(request_id) is not COMPLETED
-        result = self.scene.result(request_id)
-        return result is not None and result.error_code == IN_DOUBT
+        """Paid answers are taken, but for those to what was answered already."""
+        return (
+            self.asked_anew(request_id) or self.scene.state(request_id) is not COMPLETED
+        )
 
     def _end(self, one: Held, *, unsent_: bool = False) -> None:
         assert one.call is not None

@@ -184,3 +184,34 @@ def test_a_late_answer_to_a_cancelled_request_leaves_no_half_result(scene: Scene
         assert (scene.state(one) is COMPLETED) == (scene.result(one) is not None)
     finally:
         wishes.retry(scene.connection, job, cancelled=True)
+
+
+@pytest.mark.parametrize("code", ["http_500", "content_filter"])
+def test_a_late_answer_replaces_the_failure_of_another_call(scene: Scene, code: str):
+    job = scene.job(2, same_as={1: 0}, max_attempts=1)
+    (one,) = scene.claimed()
+    scene.crash()
+    other = scene.runner()
+    scene.settle(failed(*scene.claimed(holder=other), code=code), holder=other)
+    assert scene.states(job) == [FAILED, FAILED]
+    settled = scene.settle(answered(one, "late"))
+    assert settled.stored == {scene.call_of(one)}
+    assert scene.states(job) == [COMPLETED, COMPLETED]
+    result = scene.result(one)
+    assert result is not None
+    assert (result.text, result.error_code) == ("late", None)
+
+
+def test_only_what_the_database_took_counts_as_stored(scene: Scene):
+    scene.job(2)
+    first, second = scene.claimed(2)
+    scene.crash()
+    other = scene.runner()
+    theirs = scene.claimed(2, holder=other)
+    settled = scene.settle(answered(first), failed(second), holder=other)
+    assert settled.stored == {scene.call_of(one, other) for one in theirs}
+    # Once more, as after a commit whose reply was lost.
+    again = scene.settle(answered(first), failed(second), holder=other)
+    assert again.stored == settled.stored
+    late = scene.settle(answered(first, "too late"), failed(second))
+    assert late.stored == late.ownerless == frozenset()

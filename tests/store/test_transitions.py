@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import orjson
 import pytest
 from scene import (
     CANCELLED,
@@ -23,7 +24,17 @@ from scene import (
 from sqlalchemy import select
 
 from batch.core.model import TRANSITIONS, RequestState, Settlement
-from batch.store import audit, outcomes, queue, runners, schema, submitting, wishes
+from batch.store import (
+    audit,
+    handing_in,
+    kept,
+    outcomes,
+    queue,
+    runners,
+    schema,
+    submitting,
+    wishes,
+)
 from batch.store.engine import Database
 from batch.store.purse import Holder
 
@@ -76,6 +87,25 @@ def late(scene: Scene) -> Holder:
     return first
 
 
+def take_in(scene: Scene, one: int) -> None:
+    """The answer to the call that was in flight then, from a file."""
+    request = scene.request(one)
+    entry_id = scene.call_of(one, late(scene))
+    answer = {
+        "entry": entry_id,
+        "request": one,
+        "job": request.job_id,
+        "custom_id": request.custom_id,
+        "asked": kept.digest(orjson.loads(request.messages)),
+        "completion": {"text": "from a file", "finish_reason": "stop"},
+    }
+
+    def holder_of(_: str, runner_id: int, account_id: int) -> Holder:
+        return replace(scene.holder, runner_id=runner_id, account_id=account_id)
+
+    handing_in.take_in(scene.connection, [answer], holder_of, NOON)
+
+
 def delete(scene: Scene, one: int) -> None:
     """Remove the job, as `delete` does; while calls are in flight it stays."""
     job_id = scene.request(one).job_id
@@ -97,6 +127,7 @@ DEEDS: dict[str, Callable[[Scene, int], object]] = {
     "not sent": lambda scene, one: scene.settle(unsent(one)),
     "idle": lambda scene, one: scene.settle(replace(idle(one))),
     "late answer": lambda scene, one: scene.settle(answered(one), holder=late(scene)),
+    "spooled answer": lambda scene, one: take_in(scene, one),
     "late failure": lambda scene, one: scene.settle(failed(one), holder=late(scene)),
     "late unsent": lambda scene, one: scene.settle(unsent(one), holder=late(scene)),
     "late idle": lambda scene, one: scene.settle(idle(one), holder=late(scene)),
@@ -161,6 +192,16 @@ def test_the_table_has_no_step_that_the_store_never_makes(arena):
     for state in RequestState:
         made = set().union(*(becomes(arena, state, deed) for deed in DEEDS))
         assert made - {state} == TRANSITIONS[state]
+
+
+#: However an answer comes that was paid for, its request has one then.
+ANSWERS = ["late answer", "spooled answer"]
+
+
+@pytest.mark.parametrize("state", RequestState)
+@pytest.mark.parametrize("deed", ANSWERS)
+def test_an_answer_that_was_paid_for_beats_everything_else(arena, state, deed):
+    assert becomes(arena, state, deed) == {COMPLETED}
 
 
 #: A repetition goes where its original goes; it never runs itself.

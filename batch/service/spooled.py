@@ -1,0 +1,106 @@
+"""Spooled answers: taken in when their database is opened, file by file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from batch.errors import ConfigError, StoreError
+from batch.service.context import Service
+from batch.store import handing_in, kept
+from batch.store.engine import Database
+from batch.store.handing_in import Fate
+from batch.store.kept import Answer
+from batch.store.purse import Holder
+
+#: What stays in the file, and why.
+_STAYS = {
+    Fate.UNKNOWN: "to requests that are not in this database",
+    Fate.UNWRITABLE: "that the database does not take",
+}
+
+
+def take_in(service: Service, database: Database, path: Path) -> None:
+    """Record a file's answers; what cannot be recorded stays in it, and is named.
+
+    OSError where the file cannot be read or replaced.
+    """
+    lines = kept.lines(path)
+    answers = [kept.parsed(line) for line in lines]
+    whole = [one for one in answers if one is not None]
+    fates = iter(_taken(service, database, whole))
+    left, counted, damaged = [], Counter[Fate](), 0
+    for line, answer in zip(lines, answers, strict=True):
+        if answer is None:
+            damaged += 1
+            left.append(line)
+            continue
+        fate = next(fates)
+        counted[fate] += 1
+        if fate in _STAYS:
+            left.append(line)
+    if len(left) < len(lines) or not lines:
+        kept.replace(path, left)
+    _tell(service, path, counted, damaged)
+
+
+def _taken(
+    service: Service, database: Database, answers: Sequence[Answer]
+) -> list[Fate]:
+    """What became of each; of several, one that cannot be written costs only itself."""
+    now = (database.clock or service.clock).now()
+    holder_of = partial(_holder, service)
+    try:
+        return database.write(handing_in.take_in, answers, holder_of, now)
+    except StoreError:
+        raise
+    except Exception:
+        if len(answers) == 1:
+            return [Fate.UNWRITABLE]
+        half = len(answers) // 2
+        first, second = answers[:half], answers[half:]
+        return _taken(service, database, first) + _taken(service, database, second)
+
+
+def _holder(service: Service, provider: str, runner_id: int, account_id: int) -> Holder:
+    """Who settles a call of this provider."""
+    try:
+        profile = service.settings.profile(provider)
+    except ConfigError:
+        # It is not configured any more: what the calls took of its windows stays.
+        return Holder(runner_id=runner_id, account_id=account_id, quotas=())
+    return Holder(
+        runner_id=runner_id,
+        account_id=account_id,
+        quotas=profile.quotas,
+        price=profile.price,
+    )
+
+
+def _tell(service: Service, path: Path, counted: Counter[Fate], damaged: int) -> None:
+    stored = counted[Fate.STORED]
+    if stored:
+        service.tell(
+            f"{path.name}: {_answers(stored)} recorded that had been paid for."
+        )
+    if superseded := counted[Fate.SUPERSEDED]:
+        service.tell(
+            f"{path.name}: {_answers(superseded)} dropped, whose requests have others."
+        )
+    if deleted := counted[Fate.DELETED]:
+        service.tell(
+            f"{path.name}: {_answers(deleted)} dropped, whose job was deleted."
+        )
+    for fate, which in _STAYS.items():
+        # Of those of another database `doctor` tells; they may be here for long.
+        if counted[fate] and fate is not Fate.UNKNOWN:
+            service.tell(f"{path} keeps {_answers(counted[fate])} {which}.")
+    if damaged:
+        lines = "line" if damaged == 1 else "lines"
+        service.tell(f"{path} keeps {damaged} damaged {lines}, which nobody can read.")
+
+
+def _answers(number: int) -> str:
+    return f"{number} answer{'' if number == 1 else 's'}"
