@@ -7,6 +7,7 @@ request it is.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -132,18 +133,19 @@ def _settle_other(
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
-    """Reopen failed requests, as if nothing had failed; the ledger knows better.
+    """Take back a failure of each request as often as it is named, and reopen it.
 
-    So are those that went back to an earlier answer.
+    What was spent stays in the ledger, and the request behind those that were not
+    tried. One that went back to an earlier answer is asked anew.
     """
-    for request_id in request_ids:
+    for request_id, times in Counter(request_ids).items():
+        mine = requests.c.id == request_id
         if answers.has_answer(connection, request_id):
             wishes.ask_anew(connection, [request_id])
-            continue
         moved = connection.execute(
             update(requests)
-            .where(requests.c.id == request_id, requests.c.state == RequestState.FAILED)
-            .values(state=RequestState.PENDING, failures=0)
+            .where(mine, requests.c.state == RequestState.FAILED)
+            .values(state=RequestState.PENDING)
         ).rowcount
         if moved:
             connection.execute(
@@ -152,6 +154,12 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
             answers.move_twins(
                 connection, request_id, RequestState.FAILED, RequestState.PENDING
             )
+        failures = requests.c.failures
+        connection.execute(
+            update(requests)
+            .where(mine, requests.c.state == RequestState.PENDING)
+            .values(failures=case((failures > times, failures - times), else_=0))
+        )
 
 
 _NOW = bindparam("now", type_=Moment())

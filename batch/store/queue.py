@@ -7,7 +7,7 @@ state that it expects, and whose request it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from batch.store import asking, ledger
 from batch.store.many import among
 from batch.store.purse import Holder, Purpose, Purse
 from batch.store.schema import PENDING, AnyRow, jobs, requests
+from batch.store.selection import ALL, Pass, Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +42,27 @@ def claim(
     jobs: Sequence[Job],
     slots: int,
     now: datetime,
+    selection: Selection = ALL,
 ) -> Claimed:
-    """Take up to `slots` of the oldest pending requests, with credits for each."""
+    """Take up to `slots` pending requests, with credits for each.
+
+    Within a job those without failures come first, then those with the fewest
+    attempts, then the oldest.
+    """
     purse = Purse(connection, holder, now)
     claims: list[Claim] = []
     denials: list[datetime] = []
-    for job in jobs:
+    barred = set(selection.models_aside)
+    searches = [
+        (one, job) for one in selection.passes() for job in selection.ordered(jobs)
+    ]
+    for one, job in searches:
         # Whoever comes later must not take what the first one waits for.
         if len(claims) >= slots or purse.is_short:
             break
+        search = _Search(job, one, selection, barred)
         most = slots - len(claims)
-        claims += _claim(connection, holder, purse, job, most, now, denials)
+        claims += _claim(connection, holder, purse, search, most, now, denials)
     if claims:
         claims = _pay(connection, holder, purse, claims, now)
     short = len(claims) < slots and denials
@@ -120,27 +131,66 @@ def _caps(connection: Connection, claims: Sequence[Claim]) -> dict[int, int | No
     return {row.id: row.daily_cap for row in connection.execute(query)}
 
 
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """A search for requests of one job."""
+
+    job: Job
+    one: Pass
+    selection: Selection
+    #: Models that nothing more is claimed of, by any search of this claim.
+    barred: set[str]
+
+    @property
+    def without(self) -> set[str]:
+        """Models that it leaves out."""
+        return self.barred | self.one.without
+
+    def waiting(
+        self, connection: Connection, shut: Collection[str], most: int
+    ) -> Sequence[AnyRow]:
+        """The first requests that wait, but for those of these models."""
+        without = {*shut, *self.without}
+        rows = _waiting(connection, self.job, without, most, unfailed=self.one.unfailed)
+        return [row for row in rows if self._may_take(row.model or self.job.model)]
+
+    def first(self, connection: Connection) -> Sequence[AnyRow]:
+        """The first request that waits, whether it may be taken now or not."""
+        unfailed = self.one.unfailed
+        return _waiting(connection, self.job, self.without, 1, unfailed=unfailed)
+
+    def _may_take(self, model: str) -> bool:
+        if model in self.barred:
+            return False
+        if not self.selection.is_proven(model):
+            # Its first call goes alone.
+            self.barred.add(model)
+        return True
+
+
 def _claim(
     connection: Connection,
     holder: Holder,
     purse: Purse,
-    job: Job,
+    search: _Search,
     slots: int,
     now: datetime,
     denials: list[datetime],
 ) -> list[Claim]:
     """Up to so many of a job's requests; `denials`: when others may be claimed."""
+    job = search.job
     purposes = {
         model: Purpose(job.id, job.daily_cap, model)
         for model in dict.fromkeys([job.model, *job.models])
+        if model not in search.without
     }
     claims: list[Claim] = []
     denied = len(denials)
     while len(claims) < slots:
         rooms = {model: purse.calls(one) for model, one in purposes.items()}
-        most = min(slots - len(claims), max(rooms.values()))
+        most = min(slots - len(claims), max(rooms.values(), default=0))
         full = [model for model, room in rooms.items() if room == 0]
-        rows = _waiting(connection, job, full, most) if most else []
+        rows = search.waiting(connection, full, most) if most else []
         taken = _take_alike(purse, job, rows, now) if holder.is_flat else []
         for row in rows if not taken else ():
             purpose = Purpose(job.id, job.daily_cap, row.model or job.model)
@@ -161,7 +211,7 @@ def _claim(
     # Of models that have room nothing waits any more.
     shut = [one for one in purposes.values() if purse.calls(one) == 0]
     unasked = shut and denied == len(denials) and len(claims) < slots
-    for row in _waiting(connection, job, [], 1) if unasked else ():
+    for row in search.first(connection) if unasked else ():
         purpose = Purpose(job.id, job.daily_cap, row.model or job.model)
         cost = _as_claim(row, job, purse, purpose, now).cost
         denials.append(min(purse.grants_at(one, cost) for one in shut))
@@ -169,9 +219,14 @@ def _claim(
 
 
 def _waiting(
-    connection: Connection, job: Job, shut: Sequence[str], most: int
+    connection: Connection,
+    job: Job,
+    shut: Collection[str],
+    most: int,
+    *,
+    unfailed: bool,
 ) -> Sequence[AnyRow]:
-    """The oldest of the job's requests that wait, but for those of some models."""
+    """The first of the job's requests that wait, but for those of some models."""
     query = (
         select(
             requests.c.id,
@@ -182,13 +237,21 @@ def _waiting(
             requests.c.failures,
         )
         .where(requests.c.job_id == job.id, PENDING, requests.c.same_as.is_(None))
-        # By id, in the words of the index: PostgreSQL would sort them all by id alone.
-        .order_by(requests.c.same_as, requests.c.id)
+        # In the words of the index: else PostgreSQL would sort them all.
+        .order_by(
+            requests.c.same_as,
+            requests.c.failures,
+            requests.c.attempts,
+            requests.c.id,
+        )
         .limit(most)
         .with_for_update(skip_locked=True)
     )
+    if unfailed:
+        query = query.where(requests.c.failures == 0)
     if shut:
-        query = query.where(func.coalesce(requests.c.model, job.model).not_in(shut))
+        model = func.coalesce(requests.c.model, job.model)
+        query = query.where(model.not_in(sorted(shut)))
     return connection.execute(query).all()
 
 

@@ -151,6 +151,9 @@ Index(
     # In the index only so that it covers a count.
     requests.c.state,
     requests.c.same_as,
+    # The order of claims: those that were never tried come first.
+    requests.c.failures,
+    requests.c.attempts,
     requests.c.id,
     sqlite_where=PENDING,
 )

@@ -46,19 +46,21 @@ async def test_the_calls_of_a_run_that_was_killed_are_counted_and_asked_again(tm
         [note] = world.notes
         assert "An earlier run ended with 2 calls in flight" in note
         assert "to be asked again: p1, p2" in note
-        assert world.asked == ["p1", "p2", "p3"]
+        # Behind those that were not tried yet.
+        assert world.asked == ["p3", "p4", "p5"]
 
 
 async def test_a_prompt_that_kills_every_run_fails_in_the_end(tmp_path):
     async with a_world(tmp_path) as world:
-        world.submit(3)
+        deadly = world.submit(1)
         for _ in range(runners.MOST_DOUBTS):
             await die(world, calls=1)
+        others = world.submit(["p2", "p3"])
         outcome = await world.run()
         world.check()
         assert outcome.exit_code == 1
         assert world.asked == ["p2", "p3"]
-        lost, *answered = world.export()
+        [lost], answered = world.export(deadly), world.export(others)
         assert (lost["custom_id"], lost["attempts"]) == ("p1", runners.MOST_DOUBTS)
         assert lost["error"]["code"] == "in_doubt"
         assert {line["status"] for line in answered} == {"completed"}
