@@ -36,6 +36,8 @@ class Server:
     beside: Path
     #: What must not be seen of the URL.
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    #: Whether a pooler stands between that gives each transaction another connection.
+    is_pooled: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -96,6 +98,7 @@ def _server(rest: str, folder: Path) -> Server:
     host = host.rstrip("/") or host
     port = parameters.pop("port", port)
     database = parameters.pop("dbname", path) or user
+    is_pooled = _is_pooled(parameters)
     if "@" in path:
         raise ValueError("is not a URL: percent-encode a password's / ? # @")
     if port and (not _PORT.fullmatch(port) or not 0 < int(port) < 65536):
@@ -126,7 +129,19 @@ def _server(rest: str, folder: Path) -> Server:
         identity=identity,
         beside=folder / _file_name(identity),
         secrets=tuple(one for one in hidden if one),
+        is_pooled=is_pooled,
     )
+
+
+def _is_pooled(parameters: dict[str, str]) -> bool:
+    """Take from the parameters what the driver does not know of, but others write."""
+    pooler = parameters.pop("pgbouncer", "0").lower()
+    threshold = parameters.pop("prepare_threshold", "").lower()
+    if pooler not in ("0", "1", "false", "true"):
+        raise ValueError("is not a URL: say pgbouncer=1")
+    if threshold not in ("", "none"):
+        raise ValueError("is not a URL: say prepare_threshold=none")
+    return pooler in ("1", "true") or threshold == "none"
 
 
 def _parts(rest: str) -> tuple[str, str, dict[str, str]]:

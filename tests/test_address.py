@@ -131,3 +131,27 @@ def test_the_name_is_an_address_of_the_same_database(user: str, database: str):
 @pytest.mark.parametrize("text", ["jobs.db", "/a/b.db", "a:b", "./postgresql", "C:\\x"])
 def test_a_path_is_no_url(text):
     assert not is_url(text)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_pooled"),
+    [
+        ("pgbouncer=1", True),
+        ("pgbouncer=true", True),
+        ("pgbouncer=0", False),
+        ("prepare_threshold=none", True),
+        ("prepare_threshold=None&sslmode=require", True),
+        ("sslmode=require", False),
+    ],
+)
+def test_a_pooler_is_told_of_in_the_url_and_the_driver_never_sees_it(
+    parameters, is_pooled, tmp_path
+):
+    found = server(f"postgresql://me@db/prompts?{parameters}", tmp_path)
+    assert found.is_pooled is is_pooled
+    assert "pgbouncer" not in found.url
+    assert "prepare_threshold" not in found.url
+    assert ("sslmode=require" in found.url) is ("sslmode" in parameters)
+    for wrong in ("pgbouncer=maybe", "prepare_threshold=7"):
+        with pytest.raises(ValueError, match="say "):
+            server(f"postgresql://me@db/prompts?{wrong}", tmp_path)

@@ -48,6 +48,8 @@ _LINE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
     "application_name": "quotabatch",
+    # Whatever the role or the database has it set to.
+    "client_encoding": "utf8",
 }
 #: The same for the server, which else would keep the turn of a machine that is gone;
 #: and how long to wait for a turn.
@@ -59,6 +61,8 @@ _SESSION = (
     ("lock_timeout", "60s"),
     ("statement_timeout", "0"),
     ("timezone", "UTC"),
+    # The driver reads no other.
+    ("datestyle", "ISO, MDY"),
 )
 #: In place of a SQLSTATE: the URL asks the driver for what there is not.
 MISUSED = "url"
@@ -94,6 +98,7 @@ class Postgres:
         made = cls(server, clock)
         try:
             with made.explained(), made.writing.begin() as connection:
+                refuse_encoding(connection, server)
                 inspection.require(connection, server)
                 made._time.hear(time_of(connection))
         except BaseException:
@@ -144,16 +149,28 @@ class Session:
 
     def __enter__(self) -> Self:
         with explained(self._server):
+            number = _number(self.name)
+            if self._server.is_pooled:
+                self._hold_transaction(number)
+                return self
             engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
             connection = self._stack.enter_context(engine.connect())
             # Its end is the connection's: the pool must not get it back.
             connection.detach()
-            number = _number(self.name)
             connection.execute(select(func.pg_advisory_lock(LOCKS, number)))
             # The server takes its time to notice that a connection has ended.
             unlock = select(func.pg_advisory_unlock(LOCKS, number))
             self._stack.callback(connection.execute, unlock)
         return self
+
+    def _hold_transaction(self, number: int) -> None:
+        # Behind a pooler no session is ours for longer than a transaction.
+        connection = self._stack.enter_context(self._engine.connect())
+        connection.detach()
+        connection.exec_driver_sql(
+            "SELECT set_config('idle_in_transaction_session_timeout', '0', true)"
+        )
+        connection.execute(select(func.pg_advisory_xact_lock(LOCKS, number)))
 
     def __exit__(
         self,
@@ -181,9 +198,13 @@ def up_since(connection: Connection) -> datetime:
 
 def engine(server: Server) -> Engine:
     """Connections to this server, each set up for us."""
+    line = dict[str, Any](_LINE)
+    if server.is_pooled:
+        # A prepared statement stays behind on the connection of one transaction.
+        line["prepare_threshold"] = None
     try:
         made = create_engine(
-            server.url, connect_args=_LINE, pool_pre_ping=True, hide_parameters=True
+            server.url, connect_args=line, pool_pre_ping=True, hide_parameters=True
         )
     except ModuleNotFoundError:
         raise StoreError(
@@ -194,21 +215,50 @@ def engine(server: Server) -> Engine:
             f"{server}: host and port of its URL cannot be used together; say one host"
         ) from None
 
-    @event.listens_for(made, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:
-        connection.autocommit = True
-        settings = ", ".join(
-            f"set_config('{name}', '{value}', false)" for name, value in _SESSION
-        )
-        connection.execute(f"SELECT {settings}")
-        # Less than the server's own disk is no durability.
-        connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) "
-            "WHERE current_setting('synchronous_commit') = 'off'"
-        )
-        connection.autocommit = False
+    if server.is_pooled:
+
+        @event.listens_for(made, "begin")
+        def on_begin(connection: Connection) -> None:
+            for statement in _settings(is_local=True):
+                connection.exec_driver_sql(statement)
+
+    else:
+
+        @event.listens_for(made, "connect")
+        def on_connect(connection: Any, _record: Any) -> None:
+            connection.autocommit = True
+            for statement in _settings(is_local=False):
+                connection.execute(statement)
+            connection.autocommit = False
 
     return made
+
+
+def _settings(*, is_local: bool) -> tuple[str, str]:
+    """Return the statements that set up a session, or one transaction."""
+    local = str(is_local).lower()
+    settings = ", ".join(
+        f"set_config('{name}', '{value}', {local})" for name, value in _SESSION
+    )
+    return (
+        f"SELECT {settings}",
+        # Less than the server's own disk is no durability.
+        f"SELECT set_config('synchronous_commit', 'on', {local}) "
+        "WHERE current_setting('synchronous_commit') = 'off'",
+    )
+
+
+def refuse_encoding(connection: Connection, server: Server) -> None:
+    """Raise StoreError where the database cannot hold every text."""
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if isinstance(encoding, bytes):
+        encoding = encoding.decode()
+    if encoding != "UTF8":
+        raise StoreError(
+            f"{server} is encoded in {encoding}, which cannot hold every answer: "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and name that one; "
+            "pg_dump and pg_restore move what is in this one"
+        )
 
 
 def login(server: Server) -> tuple[str, str | None]:

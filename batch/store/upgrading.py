@@ -25,6 +25,7 @@ def upgrade(server: Server, lives: Callable[[str], bool | None]) -> str | None:
         with postgres.explained(server), engine.begin() as connection:
             # Of two upgrades at once the second finds the work done.
             connection.execute(select(func.pg_advisory_xact_lock(postgres.LOCKS, 0)))
+            postgres.refuse_encoding(connection, server)
             before = revisions.of(connection)
             if before == REVISION:
                 return before
