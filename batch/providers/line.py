@@ -52,15 +52,17 @@ class Line:
         self._kept_headers = frozenset(kept) | {"date"}
         own = {"User-Agent": "quotabatch", "Accept-Encoding": "identity"}
         # A kept connection that the server has closed in the meantime costs a credit
-        # for nothing: profiles with a small quota take a fresh one a call.
-        connector = aiohttp.TCPConnector(limit=0, force_close=not pooled)
+        # for nothing: profiles with a small quota take a fresh one a call. The
+        # connector's own pool does not look whether bytes have come in.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
         connect = min(bounds.connect, bounds.first_byte, bounds.total)
-        self._wire = Wire(connector, {**own, **headers}, connect)
+        self._wire = Wire(connector, {**own, **headers}, connect, pooled=pooled)
         #: For what is asked beside the calls.
         self.aside = Aside(connector, bounds.connect, own)
 
     async def close(self) -> None:
         self._watch.close()
+        self._wire.close()
         await self.aside.close()
 
     async def post(

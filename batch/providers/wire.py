@@ -1,4 +1,4 @@
-"""A POST over a connection of aiohttp's pool, its head and its body in one write.
+"""A POST over a connection of aiohttp's connector, its head and its body in one write.
 
 aiohttp's session takes more time for a call than all that is done with its reply: it
 makes a task and a hundred fields of it. Connections, names, TLS and the reading of
@@ -19,6 +19,8 @@ from aiohttp.http import RawResponseMessage
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
+
+from batch.providers.idle import Idle
 
 #: What would end a header, and let another one begin.
 _LINE_ENDS = frozenset("\r\n\0")
@@ -41,17 +43,17 @@ class Sending:
 class Incoming:
     """A reply whose head is here, and its body as it comes in."""
 
-    __slots__ = ("_connection", "content", "headers", "reason", "status")
+    __slots__ = ("_line", "content", "headers", "reason", "status")
 
     def __init__(
-        self, connection: Connection, head: RawResponseMessage, content: StreamReader
+        self, line: Line, head: RawResponseMessage, content: StreamReader
     ) -> None:
-        self._connection: Connection | None = connection
+        self._line = line
         self.status = head.code
         self.reason = head.reason
         self.headers: CIMultiDictProxy[str] = head.headers
         self.content = content
-        content.on_eof(self._release)
+        content.on_eof(line.let_go)
 
     @property
     def content_type(self) -> str:
@@ -61,19 +63,12 @@ class Incoming:
 
     def close(self) -> None:
         """Nothing more is read: a body that has not ended takes its line with it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        self._line.close()
 
     def give_up(self, error: Exception) -> None:
         """Whoever reads is told this."""
-        if self._connection is not None:
+        if self._line.is_open:
             self.content.set_exception(error)
-
-    def _release(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release()
 
 
 class Wire:
@@ -84,7 +79,11 @@ class Wire:
         connector: aiohttp.TCPConnector,
         headers: Mapping[str, str],
         connect: float,
+        *,
+        pooled: bool,
     ) -> None:
+        """`pooled`: connections are kept for the next call to the same URL."""
+        self._pooled = pooled
         self._connector = connector
         self._headers = headers
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
@@ -94,30 +93,39 @@ class Wire:
         """A connection to say something on: one that is kept, or a new one."""
         target = self._targets.get(url)
         if target is None:
-            closes = self._connector.force_close
-            target = _Target(url, self._headers, closes=closes)
+            target = _Target(url, self._headers, closes=not self._pooled)
             self._targets[url] = target
         if self._connector.closed:
             raise RuntimeError("the endpoint was closed")
+        kept = target.idle.take()
+        if kept is not None:
+            return Line(kept, target)
         try:
             connection = await self._connector.connect(
                 target.request, [], self._timeout
             )
         except TimeoutError as error:
             raise aiohttp.ConnectionTimeoutError from error
-        return Line(connection, target.head)
+        return Line(connection, target)
+
+    def close(self) -> None:
+        """Close the connections that wait for a call."""
+        for target in self._targets.values():
+            target.idle.close()
 
 
 class Line:
     """A connection, for the length of one call."""
 
-    __slots__ = ("_connection", "_head", "protocol")
+    __slots__ = ("_connection", "_target", "is_open", "protocol")
 
-    def __init__(self, connection: Connection, head: bytes) -> None:
+    def __init__(self, connection: Connection, target: _Target) -> None:
         assert connection.protocol is not None
         self._connection = connection
-        self._head = head
+        self._target = target
         self.protocol = connection.protocol
+        #: Whether it is this call's yet.
+        self.is_open = True
 
     def send(self, body: bytes, sending: Sending) -> None:
         """Send the whole request at once."""
@@ -128,18 +136,28 @@ class Line:
             raise aiohttp.ClientConnectionResetError("the connection was closed")
         # From here on it may have been received.
         sending.begun = True
-        transport.write(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        transport.write(b"%b%d\r\n\r\n%b" % (self._target.head, len(body), body))
 
     async def receive(self) -> Incoming:
         """The head of the reply, once it is here."""
         while True:
             head, content = await self.protocol.read()
             if not 100 <= head.code <= 199 or head.code == 101:
-                return Incoming(self._connection, head, content)
+                return Incoming(self, head, content)
+
+    def let_go(self) -> None:
+        """Hand it on: its reply was read to its end."""
+        if self.is_open:
+            self.is_open = False
+            if self._target.closes:
+                self._connection.release()
+            else:
+                self._target.idle.keep(self._connection)
 
     def close(self) -> None:
         """Give it up, for nobody to use again; one that was let go of is another's."""
-        if self._connection.protocol is not None:
+        if self.is_open:
+            self.is_open = False
             self._connection.close()
 
 
@@ -166,6 +184,8 @@ class _Target:
         if parsed.raw_user and "Authorization" in headers:
             raise ValueError("two ways to say who calls")
         loop = asyncio.get_running_loop()
+        self.closes = closes
+        self.idle = Idle(loop)
         # The connector asks it for the way, and it knows the headers of every call.
         self.request = _Request("POST", parsed, headers=headers, loop=loop)
         sent = self.request.headers
