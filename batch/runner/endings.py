@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from batch.core.model import Failure
 from batch.core.verdict import StopCause, Verdict
 from batch.errors import QuotabatchError, StoreError
 from batch.runner.values import Ending
+from batch.store.answers import UNWRITABLE
 from batch.store.runners import Orphan
 
 CLOCK_CONFIRMED = (
@@ -122,4 +124,14 @@ def dropped(outcomes: int) -> str:
     return (
         f"The outcome of {calls} was dropped: the job was deleted before it was here. "
         "The credits count."
+    )
+
+
+def unwritable(outcomes: int, error: Exception, kept_in: Path | None) -> str:
+    """The notice about outcomes that the database cannot take."""
+    those = "1 outcome" if outcomes == 1 else f"{outcomes} outcomes"
+    where = f" Answers are kept in {kept_in}." if kept_in else ""
+    return (
+        f"{those} cannot be stored ({type(error).__name__}): failed with the code "
+        f"{UNWRITABLE}.{where} `quotabatch show JOB ID` has the reason."
     )

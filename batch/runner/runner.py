@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from batch.core.model import (
@@ -23,15 +24,16 @@ from batch.core.model import (
 from batch.core.quota import FOREVER
 from batch.core.statements import Statement, in_refusal
 from batch.core.verdict import Rules, Verdict, VerdictKind, judge
-from batch.errors import StoreAwayError, StoreError
+from batch.errors import QuotabatchError, StoreAwayError, StoreError
 from batch.providers.base import Endpoint
 from batch.runner import endings, waiting
 from batch.runner.budget import CallBudget
+from batch.runner.isolation import Isolated
 from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
 from batch.runner.pace import Pace
 from batch.runner.trade import HEARTBEAT, SAME, Trade
-from batch.runner.tray import Refusal, Tray
+from batch.runner.tray import Batch, Refusal, Tray
 from batch.runner.values import Ending, Options, Progress
 from batch.store.outcomes import Settled
 from batch.store.queue import Claimed
@@ -43,6 +45,9 @@ NAP = 30.0
 #: Outcomes and claims of one transaction, at most. Those that it takes wait for it: of
 #: a thousand calls, halves would take turns at waiting, and the loop with them.
 AT_ONCE = 200
+#: After so many outcomes that cannot be written, with none between them that can, no
+#: other call is made.
+MOST_UNWRITABLE = 3
 #: Seconds between looks at what runners of other machines still hold.
 LOOK_AGAIN = 2.0
 
@@ -100,6 +105,8 @@ class Runner:
         self._ends = asyncio.Event()
         #: Whether the last claim found that nothing waits.
         self._found_nothing = False
+        #: Outcomes that could not be written since the last that could.
+        self._unwritable = 0
         #: What a worker should never have raised.
         self._crash: BaseException | None = None
 
@@ -233,16 +240,20 @@ class Runner:
                 batch, slots, self._known(), working=self._working
             )
             used = traded.calls
-        except BaseException:
+        except BaseException as error:
             # Answers in hand are tried once more on the way out.
             self._tray.put_back(batch)
+            ours = not isinstance(error, QuotabatchError)
+            if ours and isinstance(error, Exception) and batch.outcomes:
+                await self._isolate(error)
+                return
             raise
         finally:
             self._budget.settle(reserved, used)
         self._outage.end()
-        self._tell_dropped(len(traded.settled.ownerless))
-        for settlement in batch.settlements:
-            self._count(settlement, traded.settled)
+        self._take_note(batch.settlements, traded.settled)
+        if traded.settled.stored:
+            self._unwritable = 0
         renewed = [claim.request_id for claim in traded.renewed if claim is not None]
         self.progress.calls += len(renewed)
         self._fresh.update(renewed)
@@ -250,6 +261,36 @@ class Runner:
         if traded.claimed is not None:
             self._dispatch(traded.claimed)
         await self._outlook.look(refused=bool(batch.refusals))
+
+    async def _isolate(self, error: Exception) -> None:
+        """Record what gathered piece by piece, so that what can be written is.
+
+        The error is raised where it was no outcome's, or where there is no end of it.
+        """
+        batch = self._tray.take(renewals=0)
+        try:
+            done = await self._trade.settle_apart(batch.settlements, self._claims())
+        except BaseException:
+            self._tray.put_back(batch)
+            raise
+        batch.answer([])
+        # Their part of the transaction may be what failed: once more, by themselves.
+        self._tray.put_back(replace(batch, outcomes=[]))
+        self._take_note(done.recorded, done.settled)
+        self._tell_unwritable(done, error)
+        self._unwritable += done.unwritable
+        if not done.unwritable or self._unwritable >= MOST_UNWRITABLE:
+            raise error
+
+    def _claims(self) -> list[Claim]:
+        """The claims whose outcomes are not on disk."""
+        return [*self._tasks.values(), *self._unwritten.values()]
+
+    def _take_note(self, settlements: Sequence[Settlement], settled: Settled) -> None:
+        """Count what was recorded, and tell what had no owner."""
+        self._tell_dropped(len(settled.ownerless))
+        for settlement in settlements:
+            self._count(settlement, settled)
 
     def _dispatch(self, claimed: Claimed) -> None:
         self._pace.denied_until = claimed.denied_until
@@ -413,7 +454,7 @@ class Runner:
 
     async def _leave(self) -> None:
         """Nothing stays with this runner, whatever ended it."""
-        claims = [*self._tasks.values(), *self._unwritten.values()]
+        claims = self._claims()
         self.abort()
         if self._tasks:
             await asyncio.wait(self._tasks)
@@ -428,12 +469,30 @@ class Runner:
             except StoreError as error:
                 tries -= 1
                 if tries == 0 or not isinstance(error, StoreAwayError):
-                    raise self._trade.keep(batch.settlements, claims, error) from None
+                    where = self._trade.keep(batch.settlements, claims)
+                    raise type(error)(f"{error}; {where}" if where else error) from None
+            except Exception as error:
+                # Whatever it is, what was paid for is kept first.
+                where = self._trade.keep(batch.settlements, claims)
+                try:
+                    done = await self._trade.settle_apart(batch.settlements, claims)
+                    batch, where = Batch([], [], [], []), None
+                    self._tell_unwritable(done, error)
+                    left = await self._trade.leave(batch, given_up, self._calling)
+                    break
+                except Exception:
+                    if where:
+                        self._notify(f"{where}.")
+                    raise error from None
             await self._clock.sleep(RECONNECT)
         self._tell_dropped(len(left.settled.ownerless))
         if left.orphans:
             hold = self._options.hold
             self._notify(endings.in_doubt("This run", left.orphans, hold=hold))
+
+    def _tell_unwritable(self, done: Isolated, error: Exception) -> None:
+        if done.unwritable:
+            self._notify(endings.unwritable(done.unwritable, error, done.kept_in))
 
     def _tell_dropped(self, outcomes: int) -> None:
         if outcomes:

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from batch.core.model import Claim, EntryState, RequestState, Settlement
 from batch.core.statements import Statement
-from batch.errors import StoreError
+from batch.runner import isolation
+from batch.runner.isolation import Isolated, Spool
 from batch.runner.tray import Batch
 from batch.runner.values import Options
 from batch.store import (
@@ -92,6 +93,7 @@ class Trade:
         #: The last two heartbeats that were committed; the first came with the row.
         self._heard: tuple[datetime, ...] = (clock.now(),)
         self._answers = room.Answers()
+        self._spool = Spool(database.path, clock)
         #: The machine's start that entries were dated by when it was last looked at.
         self._dated_by: datetime | None = None
 
@@ -157,29 +159,36 @@ class Trade:
         """
         return await self._database.run(self._leave, batch, given_up, calling)
 
+    async def settle_apart(
+        self, settlements: Sequence[Settlement], claims: Sequence[Claim]
+    ) -> Isolated:
+        """Record outcomes of which one cannot be written: it costs only itself."""
+
+        async def write(some: Sequence[Settlement]) -> Settled:
+            return await self._database.run(Of(account_id, self._settle), some)
+
+        account_id = self.holder.account_id
+        return await isolation.settle(write, self._spool, settlements, claims)
+
     def keep(
-        self,
-        settlements: Sequence[Settlement],
-        claims: Sequence[Claim],
-        why: StoreError,
-    ) -> StoreError:
-        """Keep the answers in hand beside the database; the error that says so."""
+        self, settlements: Sequence[Settlement], claims: Sequence[Claim]
+    ) -> str | None:
+        """Keep the answers in hand beside the database; where they are, in words.
+
+        None where there is none in hand.
+        """
+        answers = sum(one.completion is not None for one in settlements)
         try:
-            now = self._clock.now()
-            found = kept.keep(self._database.path, settlements, claims, now)
+            path = self._spool.put(settlements, claims)
         except OSError as error:
-            lost = sum(one.completion is not None for one in settlements)
-            return type(why)(
-                f"{why}; {lost} answers in hand are lost: {error.strerror}"
-            )
-        if found is None:
-            return why
-        path, answers = found
+            return f"{answers} answers in hand are lost: {error.strerror}"
+        if path is None:
+            return None
         where = kept.folder(self._database.path)
         moved = "" if path.parent == where else f" once it is moved to {where}"
-        return type(why)(
-            f"{why}; answers in hand: {answers}, kept in {path}, which the next run "
-            f"with this database takes in{moved}"
+        return (
+            f"answers in hand: {answers}, kept in {path}, which the next run with this "
+            f"database takes in{moved}"
         )
 
     async def take_over_balance(self, said: Statement) -> None:
@@ -323,6 +332,12 @@ class Trade:
         self._let_go(connection, calling, now)
         outcomes.put_back(connection, given_up)
         return Left(self._reap(connection, self.holder.runner_id), settled)
+
+    def _settle(
+        self, connection: Connection, settlements: Sequence[Settlement]
+    ) -> Settled:
+        now = self._clock.now()
+        return outcomes.settle(connection, self.holder, settlements, now)
 
     def _let_go(
         self, connection: Connection, known: Collection[int], now: datetime
