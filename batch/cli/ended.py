@@ -97,7 +97,7 @@ def _tell_reset(
         "(exit code 75)."
     )
     left = sum(counts.left for job, counts in outcome.jobs if job.provider == provider)
-    forecast = reading.forecast(service, provider)
+    forecast = reading.forecast_all(service, provider)
     if left and forecast is not None and not forecast.at_once:
         when = words.done_by(forecast, quota.zone, now)
         took = words.windows(forecast, quota)

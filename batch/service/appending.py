@@ -100,7 +100,7 @@ def append(
             raise UsageError(
                 f"rows of these names came into job {job.id} meanwhile: append again"
             ) from None
-    submission.foresee(service, order, receipt)
+    submission.foresee(service, order, receipt, job.id)
     return receipt
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from math import floor
 
 from batch.core import forecast
 from batch.core.forecast import Forecast, Outlook
 from batch.core.price import NOTHING_LEARNED, estimate
-from batch.core.quota import FOREVER, Quota
+from batch.core.quota import DAY, FOREVER, Quota
 from batch.core.quota import daily_cap as cap_of
 from batch.core.standing import Standing
+from batch.core.windows import window_at
 from batch.providers.profiles import Profile
 from batch.service.context import Service
 from batch.store import counting, jobs, spending, states, windows
@@ -34,20 +35,45 @@ class Load:
     calls: int
     job_id: int = 0
     daily_cap: int | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A load that comes first, and what its cap lets it take of that."""
+
+    load: Load
+    today: int = 0
+    a_day: int = 0
+
+    def calls(self, days: int) -> int:
+        """Count its calls of so many days, this one included."""
+        if self.load.daily_cap is None:
+            return self.load.calls
+        return min(self.load.calls, self.today + self.a_day * (days - 1))
 
 
 class Ahead:
     """The calls that come first, by provider and by model."""
 
     def __init__(self) -> None:
-        self._calls: Counter[tuple[str, str]] = Counter()
+        self._queued: list[_Queued] = []
 
-    def add(self, load: Load) -> None:
-        self._calls[load.provider, ""] += load.calls
-        self._calls[load.provider, f"model:{load.model}"] += load.calls
+    @property
+    def is_capped(self) -> bool:
+        """Whether how many they are depends on the days that are looked at."""
+        return any(one.load.daily_cap is not None for one in self._queued)
 
-    def of(self, provider: str, scope: str) -> int:
-        return self._calls[provider, scope]
+    def add(self, load: Load, today: int = 0, a_day: int = 0) -> None:
+        self._queued.append(_Queued(load, today, a_day))
+
+    def of(self, provider: str, scope: str, days: int) -> int:
+        return sum(
+            one.calls(days)
+            for one in self._queued
+            if one.load.provider == provider
+            and scope in ("", f"model:{one.load.model}")
+        )
 
 
 def foresee(
@@ -56,7 +82,7 @@ def foresee(
     load: Load,
     ahead: Ahead,
 ) -> Forecast | None:
-    """When these calls will be made, behind those that are ahead of them.
+    """Foresee when these calls will be made, and add them to those that are ahead.
 
     None where the provider is not configured any more.
     """
@@ -64,35 +90,85 @@ def foresee(
         return None
     profile = service.settings.profile(load.provider)
     quotas = [quota.of(load.model) for quota in profile.quotas]
+    # Whose days are counted too where a job ahead has a cap.
+    cap = cap_of(load.job_id, load.daily_cap or 0, profile.quotas)
     if load.daily_cap is not None:
-        quotas.append(cap_of(load.job_id, load.daily_cap, profile.quotas))
-    return _foresee(service, connection, profile, quotas, load.calls, ahead)
+        quotas.append(cap)
+    now = service.time.now()
+    account_id = _account(service, connection, profile)
+    outlook = _outlook(service, connection, profile, account_id)
+    stand = [
+        (quota, windows.standings(connection, account_id, [quota], now))
+        for quota in quotas
+    ]
+    days, at_hand = 1, 0
+    while True:
+        found = forecast.forecast(
+            [
+                forecast.Load(
+                    standings=standings,
+                    calls=load.calls,
+                    before=ahead.of(profile.name, quota.scope, days),
+                )
+                for quota, standings in stand
+            ],
+            outlook,
+        )
+        at_hand = found.now if days == 1 else at_hand
+        needed = _days(cap, now, found.finished_by)
+        if needed <= days or not ahead.is_capped:
+            break
+        # Jobs ahead take their caps of these days too.
+        days = needed
+    today = a_day = 0
+    if load.daily_cap is not None:
+        _, standings = stand[-1]
+        today = floor(min(one.room(now, 0) for one in standings) / outlook.each)
+        a_day = floor(load.daily_cap / outlook.each)
+    ahead.add(load, max(0, today), a_day)
+    return replace(found, now=at_hand)
 
 
-def foresee_all(
+def foresee_queue(
     service: Service,
     connection: AnyConnection,
-    provider: str,
-    more: int,
     *,
-    model: str,
-    daily_cap: int | None,
-) -> Forecast | None:
-    """When all that waits for a provider will be done, and further calls behind it."""
+    provider: str,
+    more: Load | None = None,
+) -> list[tuple[Load, Forecast]]:
+    """Foresee what waits for a provider, job by job, as it is worked on.
+
+    `more`: calls that are not queued yet, of a job that is there, or of a new one.
+    """
     loads = []
     for job in jobs.listed(connection, provider=provider, active=True):
         calls = states.to_ask(connection, job, states.counts(connection, job))
-        loads.append(Load(provider, job.model, calls, job.id, job.daily_cap))
-    if more:
-        loads.append(Load(provider, model, more, 0, daily_cap))
+        if more is not None and more.job_id == job.id:
+            calls, more = calls + more.calls, None
+        loads.append(
+            Load(provider, job.model, calls, job.id, job.daily_cap, job.priority)
+        )
+    # One that is there and not listed is paused: nothing is foreseen for it.
+    if more is not None and not more.job_id:
+        behind = [one for one in loads if one.priority < more.priority]
+        loads.insert(len(loads) - len(behind), more)
     ahead = Ahead()
-    found: list[Forecast] = []
-    for load in loads or [Load(provider, model, 0)]:
+    found = []
+    for load in loads:
         one = foresee(service, connection, load, ahead)
-        if one is None:
-            return None
-        found.append(one)
-        ahead.add(load)
+        if one is not None:
+            found.append((load, one))
+    return found
+
+
+def foresee_all(
+    service: Service, connection: AnyConnection, provider: str
+) -> Forecast | None:
+    """Foresee when all that waits for a provider will be done; None: nothing does."""
+    queued = foresee_queue(service, connection, provider=provider)
+    if not queued:
+        return None
+    found = [one for _, one in queued]
     worst = max(found, key=lambda one: one.finished_by or FOREVER)
     return replace(
         worst,
@@ -115,42 +191,37 @@ def pace(connection: AnyConnection, account_id: int) -> float | None:
     return stretch.total_seconds() / last
 
 
-def _foresee(
-    service: Service,
-    connection: AnyConnection,
-    profile: Profile,
-    quotas: list[Quota],
-    calls: int,
-    ahead: Ahead,
-) -> Forecast:
-    now, keep = service.time.now(), service.settings["keep"]
+def _days(day: Quota, now: datetime, until: datetime | None) -> int:
+    """Count the days that this stretch of time touches; 1 where it never ends."""
+    if until is None or until >= FOREVER:
+        return 1
+    first, last = window_at(day, now), window_at(day, max(now, until))
+    return 1 + round((last.starts_at - first.starts_at) / DAY)
+
+
+def _account(service: Service, connection: AnyConnection, profile: Profile) -> int:
+    """The account that would be called with; 0 where it was never used."""
     name = (profile.name, service.fingerprint(profile))
-    known = {
-        (r.provider, r.fingerprint): r.id for r in spending.accounts_of(connection)
-    }
-    account_id = known.get(name, 0)
-    loads = []
-    for quota in quotas:
-        loads.append(
-            forecast.Load(
-                standings=windows.standings(connection, account_id, [quota], now),
-                calls=calls,
-                before=ahead.of(profile.name, quota.scope),
-            )
-        )
+    for row in spending.accounts_of(connection):
+        if (row.provider, row.fingerprint) == name:
+            return int(row.id)
+    return 0
+
+
+def _outlook(
+    service: Service, connection: AnyConnection, profile: Profile, account_id: int
+) -> Outlook:
+    now = service.time.now()
 
     def returns(one: Standing, amount: int) -> datetime:
         return counting.returned_at(connection, account_id, one.quota, amount, now)
 
-    return forecast.forecast(
-        loads,
-        Outlook(
-            at=now,
-            returns=returns,
-            keep=keep,
-            each=_each(connection, account_id, profile),
-            seconds_a_call=pace(connection, account_id),
-        ),
+    return Outlook(
+        at=now,
+        returns=returns,
+        keep=service.settings["keep"],
+        each=_each(connection, account_id, profile),
+        seconds_a_call=pace(connection, account_id),
     )
 
 

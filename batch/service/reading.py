@@ -13,7 +13,7 @@ from batch.core.standing import Standing
 from batch.core.windows import Window, window_at
 from batch.service import foresight
 from batch.service.context import Service
-from batch.service.foresight import Ahead
+from batch.service.foresight import Ahead, Load
 from batch.store import counting, estimates, evidence, jobs, spending, states, windows
 from batch.store.sql import AnyConnection, AnyLine
 
@@ -151,22 +151,25 @@ def _day(
     )
 
 
-def forecast(
-    service: Service,
-    provider: str,
-    more: int = 0,
-    *,
-    model: str = "",
-    daily_cap: int | None = None,
-) -> Forecast | None:
-    """When all that is queued will be done, and so many further calls behind it.
+def forecast(service: Service, load: Load) -> Forecast | None:
+    """Foresee when this job will be done, with these calls added to those it has.
 
-    None where the provider is not configured any more.
+    None where the provider is not configured any more, or the job waits for nothing.
     """
-    return service.database.look(
-        lambda connection: foresight.foresee_all(
-            service, connection, provider, more, model=model, daily_cap=daily_cap
+
+    def looked(connection: AnyConnection) -> Forecast | None:
+        queue = foresight.foresee_queue(
+            service, connection, provider=load.provider, more=load
         )
+        return next((one for its, one in queue if its.job_id == load.job_id), None)
+
+    return service.database.look(looked)
+
+
+def forecast_all(service: Service, provider: str) -> Forecast | None:
+    """Foresee when all that waits for a provider will be done."""
+    return service.database.look(
+        lambda connection: foresight.foresee_all(service, connection, provider)
     )
 
 
@@ -191,9 +194,8 @@ def _report(
     to_ask = states.to_ask(connection, job, counts)
     forecast = None
     if to_ask and job.paused_at is None:
-        load = foresight.Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
+        load = Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
         forecast = foresight.foresee(service, connection, load, ahead)
-        ahead.add(load)
     return JobReport(
         job=job,
         status=job_status(counts, paused=job.paused_at is not None),

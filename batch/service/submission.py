@@ -21,6 +21,7 @@ from batch.interpreter import seldom_searched, soon_shared
 from batch.service import reading
 from batch.service.bulk import Bulk
 from batch.service.context import PIECE, Service
+from batch.service.foresight import Load
 from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake
 from batch.service.order import Order, Receipt, check_params
 from batch.service.pieces import Piece, pieces
@@ -72,18 +73,21 @@ def receipt_of(order: Order) -> Receipt:
     )
 
 
-def foresee(service: Service, order: Order, receipt: Receipt) -> None:
-    """Note when all of it will be done."""
-    more = receipt.calls if order.dry_run else 0
+def foresee(
+    service: Service, order: Order, receipt: Receipt, job_id: int | None = None
+) -> None:
+    """Note when the job will be done; `job_id`: one that is there already."""
+    load = Load(
+        order.provider,
+        receipt.model,
+        receipt.calls if order.dry_run else 0,
+        receipt.job_id or job_id or 0,
+        order.daily_cap,
+        order.priority,
+    )
     # It is queued, whether the database's server can tell this or not.
     with suppress(StoreAwayError):
-        receipt.forecast = reading.forecast(
-            service,
-            order.provider,
-            more,
-            model=receipt.model,
-            daily_cap=order.daily_cap,
-        )
+        receipt.forecast = reading.forecast(service, load)
 
 
 def queue(

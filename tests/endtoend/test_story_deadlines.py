@@ -127,3 +127,18 @@ def test_a_cap_that_is_none_queues_nothing(stage: Stage, cap):
     done = stage.quick("submit", path, "--model", MODEL, "--daily-cap", cap)
     assert done.code == 2
     assert stage.quick("status", "--json").json() == []
+
+
+def test_a_job_is_not_told_late_for_the_cap_of_another(stage: Stage):
+    stage.serve(limit=200)
+    stage.submit([f"a{n}" for n in range(40)], "--daily-cap", 6, "--name", "capped")
+    assert stage.run("run").code == 75
+    path = stage.write("more.jsonl", '{"prompt": "b"}\n')
+    words = ("submit", path, "--model", MODEL, "--due", day_after(2))
+    for flags in (("--dry-run",), ()):
+        told = stage.quick(*words, *flags)
+        assert told.code == 0
+        assert "of its own" not in told.err
+        assert "late" not in told.err
+        assert "200 credits a day: with what waits already, 1 day, done" in told.err
+    assert "late" not in stage.quick("status", 2).out

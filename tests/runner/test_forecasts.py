@@ -1,0 +1,96 @@
+"""What is foreseen for a job is its own: not the cap, nor the days, of another."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import timedelta
+
+from world import MODEL, World, a_world
+
+from batch.core.forecast import Forecast
+from batch.core.model import Job
+from batch.service import reading, upkeep
+from batch.service.foresight import Load
+
+DAY = timedelta(days=1)
+
+
+def of_submit(world: World, job: Job) -> Forecast:
+    """The forecast that `submit` makes of a job once it is queued."""
+    load = Load("espai", MODEL, 0, job.id, job.daily_cap, job.priority)
+    found = reading.forecast(world.service, load)
+    assert found is not None
+    return found
+
+
+def of_dry_run(world: World, calls: int, *, cap: int | None = None) -> Forecast:
+    """The forecast that `submit --dry-run` makes of so many calls."""
+    found = reading.forecast(world.service, Load("espai", MODEL, calls, 0, cap))
+    assert found is not None
+    return found
+
+
+def of_status(world: World, job: Job) -> Forecast:
+    (report,) = reading.job_reports(world.service, str(job.id))
+    assert report.forecast is not None
+    return report.forecast
+
+
+async def test_a_job_is_not_foreseen_by_the_cap_of_another(tmp_path):
+    async with a_world(tmp_path, limit=200) as world:
+        capped = world.submit([f"a{n}" for n in range(20)])
+        upkeep.change(world.service, str(capped.id), daily_cap=6)
+        await world.run()
+        assert len(world.calls) == 6
+        dry = of_dry_run(world, 30)
+        other = world.submit([f"b{n}" for n in range(30)])
+        for found in (dry, of_submit(world, other), of_status(world, other)):
+            assert (found.windows, found.quota) == (1, "daily")
+            assert found.at_once
+        own = of_status(world, world.service.job(str(capped.id)))
+        assert (own.windows, own.quota, own.now) == (3, "cap", 0)
+
+
+async def test_a_capped_job_ahead_takes_no_more_than_its_cap_of_each_day(tmp_path):
+    async with a_world(tmp_path, limit=10) as world:
+        capped = world.submit([f"a{n}" for n in range(60)])
+        upkeep.change(world.service, str(capped.id), daily_cap=6)
+        other = world.submit([f"b{n}" for n in range(8)])
+        found = of_status(world, other)
+        # 4 of today, 4 of tomorrow; 60 calls come first, but not all of them at once.
+        assert (found.windows, found.now) == (2, 4)
+        assert found == of_submit(world, other)
+        begun = world.clock.now()
+        assert found.finished_by is not None
+        assert found.finished_by - begun < DAY
+        await world.run()
+        assert world.statuses(other) == {"completed": 4, "pending": 4}
+
+
+async def test_all_that_tell_when_a_job_is_done_tell_the_same(tmp_path):
+    sizes, caps, priorities = (3, 25), (None, 4), (0, 2)
+    async with a_world(tmp_path, limit=10) as world:
+        made = []
+        for number, (size, cap, priority) in enumerate(
+            itertools.product(sizes, caps, priorities)
+        ):
+            rows = [f"{number}-{n}" for n in range(size)]
+            load = Load("espai", MODEL, size, 0, cap, priority)
+            before = reading.forecast(world.service, load)
+            job = world.submit(rows, priority=priority)
+            if cap is not None:
+                job = upkeep.change(world.service, str(job.id), daily_cap=cap)
+            assert of_submit(world, job) == before == of_status(world, job)
+            made.append(job)
+        last = max(of_status(world, job).finished_by or DAY for job in made)
+        whole = reading.forecast_all(world.service, "espai")
+        assert whole is not None
+        assert whole.finished_by == last
+
+
+async def test_for_a_paused_job_nothing_is_foreseen(tmp_path):
+    async with a_world(tmp_path) as world:
+        job = world.submit(3)
+        upkeep.pause(world.service, str(job.id))
+        load = Load("espai", MODEL, 2, job.id)
+        assert reading.forecast(world.service, load) is None
