@@ -23,6 +23,9 @@ from batch.errors import RowError, TemplateError
 
 #: The most bits that `**` may make: enough for a number of 600 digits.
 MAX_POWER_BITS = 2048
+#: Lists within lists that are printed at most: how many Python itself would print
+#: depends on its version.
+MAX_DEPTH = 500
 #: The variable by which a template reaches columns whose names are no identifiers.
 ROW = "row"
 
@@ -172,8 +175,25 @@ def _check_repeat(what: Any, times: Any) -> None:
         raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 
+def _check_depth(value: Any) -> None:
+    level = {0: value}
+    for _ in range(MAX_DEPTH):
+        inside = {
+            id(one): one
+            for each in level.values()
+            for one in (each.values() if isinstance(each, dict) else each)
+            if isinstance(one, list | dict | tuple)
+        }
+        if not inside:
+            return
+        level = inside
+    raise OverflowError(f"a list is nested more than {MAX_DEPTH} deep")
+
+
 def _printable(value: Any) -> Any:
     """Keep Python's own words (None, <generator object at 0x7f…>) out of a prompt."""
+    if isinstance(value, list | dict | tuple):
+        _check_depth(value)
     if type(value) in _PRINTABLE:
         return value
     if isinstance(value, Undefined):
@@ -190,6 +210,8 @@ def _printable(value: Any) -> Any:
 
 
 def _tojson(value: Any, indent: int | None = None) -> str:
+    if isinstance(value, list | dict | tuple):
+        _check_depth(value)
     # Jinja2's own escapes <, >, & and ' for HTML and all Chinese as \uXXXX.
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 

@@ -206,6 +206,9 @@ def keep(connection: sqlite3.Connection) -> None:
         f"busy_timeout={BUSY_TIMEOUT}",
         "journal_mode=WAL",
         "synchronous=FULL",
+        # Where a plain fsync leaves it in the drive's cache: macOS.
+        "fullfsync=ON",
+        "checkpoint_fullfsync=ON",
         "foreign_keys=OFF",
         "wal_autocheckpoint=0",
         # A log that was folded shrinks to this when it is begun anew.

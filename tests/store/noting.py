@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
+#: How every connection to a file keeps it. FULL is 2.
+RECIPE = {
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "fullfsync": 1,
+    "checkpoint_fullfsync": 1,
+    "busy_timeout": 60_000,
+}
+
 
 def put(connection: Connection, text: str) -> None:
     connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS notes (text)")

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import chain
 
 import pytest
+from noting import RECIPE
 from scene import DAY, HOUR, NOON, SECOND, Scene, answered, daily, failed
 from sqlalchemy import Boolean
 
@@ -146,8 +147,5 @@ def test_a_look_writes_nothing_and_leaves_no_lock_behind(sqlite_database: Databa
 
 def test_the_recipe_is_in_force_also_where_one_only_looks(sqlite_database: Database):
     with sqlite_database.looking() as connection:
-        pragmas = {
-            name: sql.scalar(connection, f"PRAGMA {name}")
-            for name in ("journal_mode", "synchronous", "busy_timeout")
-        }
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 60_000}
+        pragmas = {name: sql.scalar(connection, f"PRAGMA {name}") for name in RECIPE}
+    assert pragmas == RECIPE
