@@ -9,10 +9,11 @@ PIP    := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check in
 # As many tests at once as there are cores; what is left is shared out again.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-all test-cluster simulate lint format bench bench-peers clean
+.PHONY: help demo test test-fast test-all test-cluster simulate lint format bench bench-peers clean
 help:
 	@echo "make demo      see the whole story in 20 seconds, on a stand-in service"
 	@echo "make test      the tests (under five minutes)"
+	@echo "make test-fast the fastest of them: make test-fast PYTHON=python3.13 VENV=.venv/3.13"
 	@echo "make test-all  the tests and the long campaigns"
 	@echo "make test-cluster  runs on Ray clusters, one after the other"
 	@echo "make simulate  whole runs in virtual time, SEEDS=1000 of them, on all cores"
@@ -25,6 +26,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	$(PYTEST) -m "not long and not heavy"
+
+# What depends on the version of Python most, in a third of the time.
+FAST := $(addprefix tests/,core dataset export providers runner store)
+test-fast: $(VENV)/.dev
+	$(PYTEST) -m "not long and not heavy" $(FAST)
 
 test-all: $(VENV)/.dev $(VENV)/.heavy
 	$(PYTEST) -m "not cluster"
@@ -42,6 +48,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 	$(BIN)/lint-imports --no-cache
 
 format: $(VENV)/.dev
