@@ -26,8 +26,9 @@ def database(world: World) -> Path:
 
 
 def reopened(world: World) -> Service:
-    """The same home, as another process finds it."""
+    """The same home, as another process finds it; the one before has ended."""
     service = world.service
+    service.__exit__(None, None, None)
     return Service(service.settings, service.clock, service.random, service.connect)
 
 
