@@ -222,8 +222,9 @@ class Trade:
         # The time is read here, past any wait for the database's lock.
         now = self._clock.now()
         holder = self.holder
-        self._revive(connection, working)
-        heard_at = self._beat(connection) if self.beat_is_due() else None
+        revived = self._revive(connection, working)
+        due = revived or self.beat_is_due()
+        heard_at = self._beat(connection) if due else None
         settled = self._record(connection, batch, now)
         if known is not None:
             self._let_go(connection, known, now)
@@ -244,13 +245,16 @@ class Trade:
         runners.beat(connection, self.holder.runner_id, now)
         return now
 
-    def _revive(self, connection: Connection, working: Sequence[int]) -> None:
-        """Where it was taken for dead meanwhile: go on with what is still its own."""
+    def _revive(self, connection: Connection, working: Sequence[int]) -> bool:
+        """Where it was taken for dead meanwhile: go on with what is still its own.
+
+        Whether it was.
+        """
         runner_id = self.holder.runner_id
         if self._database.lease is None or not runners.has_ended(connection, runner_id):
-            return
+            return False
         runners.hold_again(connection, runner_id, working)
-        self._beat_at = float("-inf")
+        return True
 
     def _date(self, connection: Connection) -> None:
         """See to it that all entries of this boot are dated by one clock.

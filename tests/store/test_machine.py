@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import pytest
@@ -41,8 +43,17 @@ from scene import (
 
 from batch.core.model import Claim, Job, RequestState, Settlement
 from batch.core.windows import window_at
-from batch.store import closures, outcomes, queue, wishes
+from batch.store import (
+    closures,
+    handing_in,
+    kept,
+    outcomes,
+    queue,
+    submitting,
+    wishes,
+)
 from batch.store.engine import Database
+from batch.store.handing_in import Fate
 from batch.store.purse import Holder
 
 #: With an answer that stands until there is a better one.
@@ -94,7 +105,12 @@ class Queue(RuleBasedStateMachine):
         self.held: list[Held] = []
         #: In the hands of runners that were taken for dead, and are not.
         self.lost: list[Held] = []
+        #: Answers in files, each with the call that it came of.
+        self.spooled: list[tuple[Held, kept.Answer]] = []
+        self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
         self.answers: dict[int, str] = {}
+        #: Requests of jobs that were deleted.
+        self.deleted: set[int] = set()
 
     @initialize(
         quotas=st.sampled_from([(daily(4),), (daily(40),), (daily(30), by_minute(6))]),
@@ -217,6 +233,53 @@ class Queue(RuleBasedStateMachine):
         self._pass(later)
         self._say_too_late(one, word)
 
+    @precondition(lambda self: any(one.call for one in self.held))
+    @rule(which=some, hold=st.booleans(), later=passing)
+    def die_with_an_answer_spooled(self, which, hold, later) -> None:
+        self._pass(later)
+        in_flight = [one for one in self.held if one.call]
+        if not in_flight:
+            return
+        one = in_flight[which % len(in_flight)]
+        text = f"answer {len(self.endpoint.calls)} to {one.id}, spooled"
+        answer = replace(answered(one.id, text), entry_id=one.claim.entry_id)
+        made = kept.keep(self.folder / "q.db", [answer], [one.claim], self.now)
+        assert made is not None
+        (line,) = kept.lines(made[0])
+        found = kept.parsed(line)
+        assert found is not None
+        self.spooled.append((one, found))
+        self.crash_of(one.runner, hold, alive=False)
+
+    @precondition(lambda self: self.spooled)
+    @rule(which=some, later=passing)
+    def take_in_a_spooled_answer(self, which, later) -> None:
+        self._pass(later)
+        one, answer = self.spooled.pop(which % len(self.spooled))
+        self._take_in(one, answer)
+
+    def _take_in(self, one, answer) -> None:
+        def holder_of(_: str, runner_id: int, account_id: int) -> Holder:
+            assert (runner_id, account_id) == (
+                one.holder.runner_id,
+                one.holder.account_id,
+            )
+            return one.holder
+
+        is_there = one.id not in self.deleted
+        wanted = is_there and self._wants_an_answer(one.id)
+        (fate,) = handing_in.take_in(
+            self.scene.connection, [answer], holder_of, self.now
+        )
+        if not is_there:
+            assert fate is Fate.DELETED
+        elif wanted:
+            assert fate is Fate.STORED
+            self.answers[one.id] = answer["completion"]["text"]
+            assert self.scene.state(one.id) is COMPLETED
+        else:
+            assert fate is Fate.SUPERSEDED
+
     @rule(later=passing)
     def let_time_pass(self, later) -> None:
         self._pass(later)
@@ -275,6 +338,32 @@ class Queue(RuleBasedStateMachine):
                 # As a run does that ends because everything failed.
                 outcomes.put_back(connection, self.leaders(job))
 
+    @rule(which=st.integers(0, 1))
+    def delete(self, which) -> None:
+        """The next job has ids that were nobody's, and gets nobody else's answers."""
+        connection, job = self.scene.connection, self.jobs[which]
+        if submitting.withdraw(connection, job.id):
+            assert RUNNING in self.scene.states(job)
+            return
+        assert RUNNING not in self.scene.states(job)
+        while not submitting.discard(connection, job.id, 5):
+            pass
+        gone = set(range(job.first_id, job.last_id + 1))
+        self.deleted |= gone
+        for request_id in gone & set(self.answers):
+            del self.answers[request_id]
+        new = self.jobs[which] = self.scene.job(3, max_attempts=job.max_attempts)
+        assert not self.deleted & set(range(new.first_id, new.last_id + 1))
+        for some in (self.held, self.lost):
+            for one in [one for one in some if one.id in gone]:
+                outcome = replace(answered(one.id), entry_id=one.claim.entry_id)
+                settled = self.scene.settle(outcome, now=self.now, holder=one.holder)
+                assert settled.ownerless == {one.claim.entry_id}
+                if one.call:
+                    self._end(one)
+                some.remove(one)
+        assert self.scene.states(new) == [PENDING] * 3
+
     def leaders(self, job: Job) -> list[int]:
         ids = range(job.first_id, job.last_id + 1)
         return [one for one in ids if self.scene.request(one).same_as is None]
@@ -310,6 +399,8 @@ class Queue(RuleBasedStateMachine):
         """Whatever happened: in the days that follow, nothing is left waiting."""
         for runner in (0, 1):
             self.crash_of(runner, hold=False, alive=False)
+        for one, answer in self.spooled:
+            self._take_in(one, answer)
         for _ in range(60):
             denied_until = self.claim_for(0, 9)
             if self.held:
