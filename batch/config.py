@@ -17,6 +17,7 @@ import platformdirs
 
 from batch import address
 from batch.address import Address, Server
+from batch.core.urls import masked
 from batch.errors import ConfigError, QuotabatchError, UsageError
 from batch.providers import profiles
 from batch.providers.bounds import Bounds
@@ -162,7 +163,8 @@ class Settings:
         """The settings as they may be seen: without a password."""
         database = self.database
         named = str(database) if isinstance(database, Server) else self.values["db"]
-        return {**self.values, "db": named}
+        base_url = masked(self.values["base_url"])
+        return {**self.values, "db": named, "base_url": base_url}
 
     @property
     def beside_database(self) -> Path:

@@ -7,6 +7,7 @@ import typer
 
 from batch.cli import console, words
 from batch.cli.house import Json, Provider, opened
+from batch.core.urls import masked
 
 if TYPE_CHECKING:
     from batch.core.quota import Quota
@@ -102,7 +103,7 @@ def _lines(service: "Service", profile: "Profile") -> list[str]:
 
     lines = [
         f"{profile.name}  {profile.title}",
-        f"   {profile.base_url}, protocol {profile.protocol}",
+        f"   {masked(profile.base_url)}, protocol {profile.protocol}",
     ]
     if profile.lacks:
         lines.append(f"   before it can be called, {profile.advice}")
@@ -195,7 +196,7 @@ def _profile(service: "Service", profile: "Profile") -> dict[str, Any]:
         "name": profile.name,
         "title": profile.title,
         "protocol": profile.protocol,
-        "base_url": profile.base_url,
+        "base_url": masked(profile.base_url),
         "lacks": list(profile.lacks),
         "key_env": profile.key_env,
         "has_key": _has_key(service, profile),

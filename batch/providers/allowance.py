@@ -27,6 +27,7 @@ from batch.core.quota import (
     WindowKind,
     default_guard,
 )
+from batch.core.urls import masked
 from batch.providers.balance import Balance
 from batch.providers.tables import Reader
 
@@ -84,7 +85,7 @@ def balance(reader: Reader, quotas: Sequence[Quota], base_url: str) -> Balance |
         return None
     url = table.text("url")
     if not re.fullmatch(r"(?:https?://|/)[^\s]+", url):
-        raise table.error("url", f"{url!r} is not an http:// or https:// URL")
+        raise table.error("url", f"{masked(url)!r} is not an http:// or https:// URL")
     named = table.text("quota", max(quotas, key=lambda quota: quota.length).name)
     if named not in [quota.name for quota in quotas if quota.per is Per.ACCOUNT]:
         raise table.error("quota", f"no quota of the account is called {named!r}")

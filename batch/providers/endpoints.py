@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from batch.core.urls import has_login, masked
 from batch.errors import ConfigError
 from batch.providers.base import Endpoint
 from batch.providers.bounds import Bounds
@@ -24,4 +25,10 @@ def connect(profile: Profile, key: str | None, bounds: Bounds) -> Endpoint:
     """
     if profile.lacks:
         raise ConfigError(f"{profile.name}: {profile.advice}")
+    if key and profile.protocol == "openai" and has_login(profile.base_url):
+        raise ConfigError(
+            f"{profile.name}: base_url {masked(profile.base_url)} has a user of its "
+            "own, and a key is set too: one header cannot carry both. Take the user "
+            "out of base_url, or the key away"
+        )
     return ENDPOINTS[profile.protocol](profile, key, bounds)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from batch.core.price import ONE_CREDIT_A_CALL, Price
 from batch.core.quota import Quota, Unit
+from batch.core.urls import masked
 from batch.core.verdict import Rules
 from batch.errors import ConfigError
 from batch.providers import allowance
@@ -202,7 +203,7 @@ def base_url(url: str, key: str) -> str:
     except ValueError:
         usable, port = False, None
     if not usable or port == 0 or not re.fullmatch(r"https?://[^\s?#]+", url):
-        raise ConfigError(f"{key}: {url!r} is not an http:// or https:// URL")
+        raise ConfigError(f"{key}: {masked(url)!r} is not an http:// or https:// URL")
     return url
 
 

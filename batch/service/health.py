@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from batch.address import Server
-from batch.errors import KeyRefusedError
+from batch.core.urls import masked
+from batch.errors import ConfigError, KeyRefusedError
 from batch.keys import ANY_PROVIDER
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
@@ -49,11 +50,14 @@ async def examine_endpoint(service: Service) -> list[Finding]:
     except KeyRefusedError:
         key = None
     way = service.connect or endpoints.connect
-    endpoint = way(profile, key.secret if key else None, service.settings.bounds())
+    try:
+        endpoint = way(profile, key.secret if key else None, service.settings.bounds())
+    except ConfigError as error:
+        return [Finding("endpoint", State.WRONG, str(error))]
     try:
         date = await endpoint.reach()
     except OSError as error:
-        text = f"{profile.base_url} cannot be reached: {error}"
+        text = f"{masked(profile.base_url)} cannot be reached: {error}"
         advice = "check the network, and base_url in config.toml"
         return [
             Finding("endpoint", State.WRONG, text, advice),
@@ -61,7 +65,7 @@ async def examine_endpoint(service: Service) -> list[Finding]:
         ]
     finally:
         await endpoint.close()
-    there = [Finding("endpoint", State.OK, f"{profile.base_url} answers")]
+    there = [Finding("endpoint", State.OK, f"{masked(profile.base_url)} answers")]
     if date is None:
         return [*there, *guarded(_clock, service)]
     off = (service.clock.now() - date).total_seconds()
