@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from batch.address import Address, Server
-from batch.errors import LedgerElsewhereError
+from batch.errors import LedgerElsewhereError, StoreError
 
 
 def claim(path: Path, account: str, database: Address) -> None:
@@ -72,9 +73,7 @@ def _is_there(name: str) -> bool:
 def _table(path: Path) -> Iterator[dict[str, Any]]:
     """The file's table; what is changed in it is written down at the end."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
-        # Two first starts at once take turns.
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _locked(path) as file:
         try:
             table = json.loads(file.read() or "{}")
         except ValueError:
@@ -82,9 +81,42 @@ def _table(path: Path) -> Iterator[dict[str, Any]]:
         table = table if isinstance(table, dict) else {}
         before = dict(table)
         yield table
-        if table == before:
-            return
-        file.seek(0)
-        file.truncate()
-        json.dump(table, file, indent=2)
-        file.write("\n")
+        if table != before:
+            try:
+                _replace(path, table)
+            except OSError as error:
+                raise StoreError(f"cannot write {path}: {error.strerror}") from None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    """Open the file so that whoever else opens it like this waits."""
+    while True:
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # Whoever had the lock may have replaced the file meanwhile.
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                yield file
+                return
+
+
+def _replace(path: Path, table: dict[str, Any]) -> None:
+    """Write the file as a whole, or leave it as it is."""
+    target = Path(os.path.realpath(path))
+    # Only its owner may read it, from its first byte on.
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(table, file, indent=2)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
+import resource
+import signal
 import stat
 from pathlib import Path
 
 import pytest
 
 from batch.address import server
-from batch.errors import LedgerElsewhereError
+from batch.errors import LedgerElsewhereError, StoreError
 from batch.whereabouts import claim, move
 
 ACCOUNT = "espai:0123abcd"
@@ -146,3 +149,22 @@ def test_a_ledger_that_has_moved_is_refused_where_it_was(ledgers, tmp_path):
 def test_where_no_ledger_is_none_moves(ledgers, tmp_path):
     assert move(ledgers, tmp_path / "a.db", tmp_path / "b.db") == []
     assert not ledgers.exists()
+
+
+def _without_room(ledgers: Path, other: str) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+    with contextlib.suppress(OSError, StoreError):
+        claim(ledgers, "groq:89abcdef", other)
+
+
+def test_where_there_is_no_room_what_was_written_down_stays(ledgers, tmp_path):
+    claim(ledgers, ACCOUNT, database(tmp_path))
+    before = ledgers.read_bytes()
+    process = multiprocessing.get_context("fork").Process(
+        target=_without_room, args=(ledgers, database(tmp_path, "other.db"))
+    )
+    process.start()
+    process.join(60)
+    assert ledgers.read_bytes() == before
+    assert [path.name for path in ledgers.parent.iterdir()] == ["ledgers.json"]
