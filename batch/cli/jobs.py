@@ -68,15 +68,20 @@ def retry(
 
 
 def cancel(job: JobName, db: Db = None) -> None:
-    """Take back what waits; answers stay, calls in flight are finished."""
+    """Cancel what waits; answers stay, calls in flight are finished."""
     with opened(db=db) as service:
         from batch.service import upkeep
 
-        found, number = upkeep.cancel(service, job)
-        console.note(
-            f"Job {found.id} ({found.name}): {words.number(number, 'request')} "
-            f"cancelled (`quotabatch retry --cancelled {found.id}` takes that back)."
-        )
+        found, what = upkeep.cancel(service, job)
+        done = []
+        if what.cancelled or not what.withdrawn:
+            done.append(f"{words.number(what.cancelled, 'request')} cancelled")
+        if what.cancelled:
+            done[0] += f" (`quotabatch retry --cancelled {found.id}` takes that back)"
+        if what.withdrawn:
+            retries = words.number(what.withdrawn, "retry", "retries")
+            done.append(f"{retries} withdrawn (old answers kept)")
+        console.note(f"Job {found.id} ({found.name}): {'; '.join(done)}.")
 
 
 def pause(job: JobName, db: Db = None) -> None:

@@ -11,6 +11,7 @@ from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
 from batch.store import closures, estimates, jobs, ledger, submitting, wishes
+from batch.store.wishes import Cancelled
 
 
 def retry(
@@ -53,8 +54,8 @@ def retry(
     return job, number
 
 
-def cancel(service: Service, wanted: str) -> tuple[Job, int]:
-    """Take back the requests that wait; how many. Calls in flight are finished."""
+def cancel(service: Service, wanted: str) -> tuple[Job, Cancelled]:
+    """Cancel the requests that wait; how many. Calls in flight are finished."""
     job = service.job(wanted)
     return job, service.database.write(wishes.cancel, job.id)
 

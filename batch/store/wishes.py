@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -38,23 +38,26 @@ def pause(connection: Connection, job_id: int, at: datetime | None) -> None:
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(paused_at=at))
 
 
-def cancel(connection: Connection, job_id: int) -> int:
-    """Take back what waits; how many requests that were.
+class Cancelled(NamedTuple):
+    """How many pending requests were cancelled, by what became of them."""
 
-    Those that were answered before go back to that answer.
-    """
+    cancelled: int
+    #: Answered before: the retry is withdrawn, and that answer stays.
+    withdrawn: int
+
+
+def cancel(connection: Connection, job_id: int) -> Cancelled:
+    """Cancel what waits; those that were answered before go back to that answer."""
     waiting = (requests.c.job_id == job_id) & PENDING
     restored = connection.execute(
         update(requests)
         .where(waiting, ANSWERED_BEFORE)
         .values(state=RequestState.COMPLETED)
     ).rowcount
-    return (
-        restored
-        + connection.execute(
-            update(requests).where(waiting).values(state=RequestState.CANCELLED)
-        ).rowcount
-    )
+    cancelled = connection.execute(
+        update(requests).where(waiting).values(state=RequestState.CANCELLED)
+    ).rowcount
+    return Cancelled(cancelled, restored)
 
 
 def retry(

@@ -123,7 +123,17 @@ def test_who_takes_the_question_back_has_the_first_answer(stage: Stage, served: 
 
     done = stage.quick("cancel", job)
 
-    assert "2 requests cancelled" in done.err
+    assert done.err == (
+        f"Job {job} (prompts): 1 request cancelled (`quotabatch retry --cancelled {job}` "
+        "takes that back); 1 retry withdrawn (old answers kept).\n"
+    )
+    assert "1 request waits" in stage.quick("retry", job, "--cancelled").err
+    stage.quick("retry", job, "--finish-reason", "length")
+    stage.quick("cancel", job)
+    stage.quick("retry", job, "--finish-reason", "length")
+    again = stage.quick("cancel", job)
+    assert ": 1 retry withdrawn (old answers kept).\n" in again.err
+    assert ": 0 requests cancelled.\n" in stage.quick("cancel", job).err
     assert told(stage, job) == [
         ("completed", "answer 1", 1),
         ("completed", "answer 2", 1),

@@ -60,7 +60,7 @@ def test_twins_are_put_back_with_their_leader(scene: Scene, twins):
 
 
 def test_twins_are_cancelled_and_reopened_with_their_leader(scene: Scene, twins):
-    assert wishes.cancel(scene.connection, twins.id) == 4
+    assert wishes.cancel(scene.connection, twins.id) == (4, 0)
     assert scene.claimed(4) == []
     assert wishes.retry(scene.connection, twins, cancelled=True) == 4
     assert scene.claimed(4) == [twins.first_id, twins.first_id + 3]

@@ -24,7 +24,7 @@ _the_books_agree_at_the_end = pytest.fixture(autouse=True)(agreeing)
 def test_cancelling_takes_back_what_waits_and_no_more(scene: Scene):
     job = scene.job(3)
     (one,) = scene.claimed()
-    assert wishes.cancel(scene.connection, job.id) == 2
+    assert wishes.cancel(scene.connection, job.id) == (2, 0)
     assert scene.states(job) == [RUNNING, CANCELLED, CANCELLED]
     scene.settle(answered(one))
     assert scene.states(job) == [COMPLETED, CANCELLED, CANCELLED]
@@ -61,7 +61,7 @@ def test_paid_answers_stay_whatever_is_retried(scene: Scene):
     scene.settle(*map(answered, scene.claimed(2)))
     assert wishes.retry(scene.connection, job) == 0
     assert wishes.retry(scene.connection, job, cancelled=True) == 0
-    assert wishes.cancel(scene.connection, job.id) == 0
+    assert wishes.cancel(scene.connection, job.id) == (0, 0)
     outcomes.put_back(scene.connection, [job.first_id])
     assert scene.states(job) == [COMPLETED, COMPLETED]
 
