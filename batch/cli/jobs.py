@@ -1,6 +1,6 @@
 """What a user does to a job: `retry`, `cancel`, `pause`, `resume`, `delete`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,7 +50,8 @@ def retry(
     with opened(db=db) as service:
         from batch.service import upkeep
 
-        found, number = upkeep.retry(
+        asked_with = params(param or [])
+        done = upkeep.retry(
             service,
             job,
             codes=error or [],
@@ -58,13 +59,29 @@ def retry(
             invalid=invalid,
             cancelled=cancelled,
             model=model,
-            params=params(param or []),
+            params=asked_with,
             max_attempts=max_attempts,
         )
-        console.note(
-            f"Job {found.id} ({found.name}): {words.number(number, 'request')} "
-            f"{'waits' if number == 1 else 'wait'} again."
-        )
+        found, number = done.job, done.number
+        changed = []
+        if model is not None:
+            changed.append(f"model {found.model}")
+        changed += [f"{name}={_as_given(value)}" for name, value in asked_with.items()]
+        if max_attempts is not None:
+            changed.append(f"at most {words.number(max_attempts, 'attempt')}")
+        if number or not changed:
+            console.note(
+                f"Job {found.id} ({found.name}): {words.number(number, 'request')} "
+                f"{'waits' if number == 1 else 'wait'} again."
+            )
+        if changed:
+            # All of them, also those that this command did not put back.
+            pending = words.number(done.pending, "pending request")
+            but = "; rows that name a model of their own keep it"
+            console.note(
+                f"Job {found.id} ({found.name}) now uses {', '.join(changed)} for its "
+                f"{pending}{but if model is not None and found.models else ''}."
+            )
 
 
 def cancel(job: JobName, db: Db = None) -> None:
@@ -149,3 +166,10 @@ def delete(
             raise typer.Exit(1)
         upkeep.delete(service, str(found.id))
         console.note(f"Job {found.id} ({found.name}) is deleted.")
+
+
+def _as_given(value: Any) -> str:
+    """Write a parameter's value as the command line takes it."""
+    import orjson
+
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

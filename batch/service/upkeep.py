@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from batch.core.model import Job
@@ -10,8 +11,20 @@ from batch.errors import UsageError
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
-from batch.store import closures, estimates, jobs, ledger, submitting, wishes
+from batch.store import closures, estimates, jobs, ledger, states, submitting, wishes
 from batch.store.wishes import Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What `retry` did to a job."""
+
+    #: As it is now.
+    job: Job
+    #: Requests that wait again.
+    number: int
+    #: All that wait now, to be asked with what was changed.
+    pending: int
 
 
 def retry(
@@ -25,8 +38,8 @@ def retry(
     model: str | None = None,
     params: dict[str, Any] | None = None,
     max_attempts: int | None = None,
-) -> tuple[Job, int]:
-    """Reopen failed (or cancelled) requests; how many wait again. Answers stay.
+) -> Retried:
+    """Reopen failed (or cancelled) requests; answers stay.
 
     With `finish_reasons` or `invalid`: instead, those that were answered so. Their
     answers stay until there are others.
@@ -51,7 +64,9 @@ def retry(
             codes = [*codes, *finish_reasons]
         if codes or cancelled or not (finish_reasons or invalid):
             number += wishes.retry(connection, job, codes=codes, cancelled=cancelled)
-    return job, number
+        (changed,) = jobs.listed(connection, ids=[job.id])
+        pending = states.counts(connection, changed).pending
+    return Retried(changed, number, pending)
 
 
 def cancel(service: Service, wanted: str) -> tuple[Job, Cancelled]:

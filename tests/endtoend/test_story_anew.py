@@ -124,8 +124,8 @@ def test_who_takes_the_question_back_has_the_first_answer(stage: Stage, served: 
     done = stage.quick("cancel", job)
 
     assert done.err == (
-        f"Job {job} (prompts): 1 request cancelled (`quotabatch retry --cancelled {job}` "
-        "takes that back); 1 retry withdrawn (old answers kept).\n"
+        f"Job {job} (prompts): 1 request cancelled (`quotabatch retry --cancelled "
+        f"{job}` takes that back); 1 retry withdrawn (old answers kept).\n"
     )
     assert "1 request waits" in stage.quick("retry", job, "--cancelled").err
     stage.quick("retry", job, "--finish-reason", "length")

@@ -189,7 +189,12 @@ def test_retry_asks_again_what_failed_and_keeps_what_was_answered(stage: Stage):
     assert stage.counts(job) == {"total": 3, "completed": 1, "pending": 1, "failed": 1}
     assert stage.quick("run").code == 1
     flags = ("--model", "千问32B", "--param", "temperature=0.5")
-    assert stage.quick("retry", job, *flags).code == 0
+    changed = stage.quick("retry", job, *flags)
+    assert changed.err == (
+        "Job 1 (prompts): 1 request waits again.\n"
+        "Job 1 (prompts) now uses model qwen2.5:32b, temperature=0.5 for its 1 pending "
+        "request.\n"
+    )
     assert stage.quick("run").code == 0
 
     assert served.prompts == ["eins", "zwei", "drei", "eins", "zwei"]
@@ -198,6 +203,18 @@ def test_retry_asks_again_what_failed_and_keeps_what_was_answered(stage: Stage):
     assert [one["attempts"] for one in results] == [2, 2, 1]
     assert {one["status"] for one in results} == {"completed"}
     assert results[2]["completion"] == served.answer_to("drei")
+
+
+def test_retry_says_what_it_changes_where_nothing_has_failed(stage: Stage):
+    served = stage.serve()
+    job = stage.submit(["eins", "zwei"])
+    done = stage.quick("retry", job, "--model", "千问32B", "--max-attempts", 1)
+    assert done.err == (
+        "Job 1 (prompts) now uses model qwen2.5:32b, at most 1 attempt for its 2 "
+        "pending requests.\n"
+    )
+    assert stage.quick("run").code == 0
+    assert {call.model for call in served.calls} == {"qwen2.5:32b"}
 
 
 def test_cancelled_requests_are_left_alone_until_they_are_taken_back(stage: Stage):
