@@ -16,6 +16,7 @@ NO_LIMIT = 10**15
 #: The name of a job's own quota.
 CAP = "cap"
 
+SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -205,7 +206,16 @@ def default_guard(kind: WindowKind, period: timedelta) -> timedelta:
     if kind in (WindowKind.REFILL, WindowKind.GRANT):
         return timedelta(0)
     short = kind is WindowKind.MINUTE or (kind in PERIODIC and period < HOUR)
-    return timedelta(seconds=2) if short else timedelta(seconds=60)
+    usual = timedelta(seconds=2) if short else timedelta(seconds=60)
+    return min(usual, longest_guard(kind, period))
+
+
+def longest_guard(kind: WindowKind, period: timedelta) -> timedelta:
+    """Return the longest guard, in whole seconds, that leaves enough of a window."""
+    if kind is WindowKind.MINUTE:
+        return timedelta(seconds=10)
+    quarter = period // 4 // SECOND if kind in PERIODIC else 3600
+    return timedelta(seconds=min(3600, quarter))
 
 
 def daily_cap(job_id: int, limit: int, quotas: tuple[Quota, ...]) -> Quota:

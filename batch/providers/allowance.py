@@ -26,6 +26,7 @@ from batch.core.quota import (
     Unit,
     WindowKind,
     default_guard,
+    longest_guard,
 )
 from batch.core.urls import masked
 from batch.providers.balance import Balance
@@ -211,9 +212,7 @@ def _since(reader: Reader, kind: WindowKind) -> datetime:
 def _guard(reader: Reader, kind: WindowKind, length: timedelta) -> timedelta:
     default = default_guard(kind, length)
     seconds = reader.number("guard", round(default.total_seconds()))
-    longest = 10 if kind is WindowKind.MINUTE else 3600
-    if kind in PERIODIC:
-        longest = min(longest, int(length.total_seconds() // 4))
+    longest = round(longest_guard(kind, length).total_seconds())
     if not 0 <= seconds <= longest:
         raise reader.error("guard", f"{seconds} is not 0 to {longest} seconds")
     return timedelta(seconds=seconds)

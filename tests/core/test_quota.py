@@ -3,9 +3,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from quotas import by_minute, daily, monthly
 
-from batch.core.quota import WindowKind, default_guard
+from batch.core.quota import WindowKind, default_guard, longest_guard
 
 HOUR = timedelta(hours=1)
 
@@ -34,3 +36,9 @@ def test_long_windows_keep_what_is_to_be_left_alone():
     assert daily(limit=200).less(15) == 185
     assert monthly(limit=200).less(15) == 185
     assert by_minute(20).less(15) == 20
+
+
+@given(st.sampled_from(WindowKind), st.integers(1, 10**7))
+def test_no_default_guard_is_longer_than_a_guard_may_be(kind, seconds):
+    period = timedelta(seconds=seconds)
+    assert default_guard(kind, period) <= longest_guard(kind, period)

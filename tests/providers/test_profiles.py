@@ -219,6 +219,18 @@ def test_the_guard_is_the_kinds_unless_given(window, given, seconds):
     assert quota(window=window, **guard).guard == timedelta(seconds=seconds)
 
 
+@pytest.mark.parametrize("window", ["rolling", "first-call", "refill"])
+@pytest.mark.parametrize(
+    ("period", "most"),
+    [("1s", 0), ("3s", 0), ("5s", 1), ("6s", 1), ("7s", 1), ("8s", 2), ("59m", 2)],
+)
+def test_a_guard_that_nobody_gave_is_one_that_may_be_given(window, period, most):
+    found = quota(window=window, period=period).guard
+    assert found == timedelta(seconds=0 if window == "refill" else most)
+    seconds = round(found.total_seconds())
+    assert quota(window=window, period=period, guard=seconds).guard == found
+
+
 def test_several_quotas_bind_together():
     profile = mine(
         quotas=[
