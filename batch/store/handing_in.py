@@ -13,7 +13,7 @@ from sqlalchemy import Connection, or_, select
 
 from batch.core.model import Completion, EntryState, Failure, RequestState, Settlement
 from batch.core.verdict import VerdictKind
-from batch.store import answers, asking, kept, outcomes, taking
+from batch.store import answers, asking, kept, opening, outcomes
 from batch.store.counting import LONGEST_CALL
 from batch.store.kept import Answer
 from batch.store.purse import Holder
@@ -76,7 +76,8 @@ def _take_in(
     one = _settlement(answer, entry.id)
     settled = outcomes.settle(connection, holder, [one], ended)
     # What was spent at an earlier time is counted where it belongs, by the entries.
-    taking.count_anew(connection, entry.account_id)
+    opening.count_anew(connection, entry.account_id)
+    opening.drop_caps(connection, [row.job_id])
     if entry.id in settled.stored:
         return Fate.STORED
     answered = answers.is_answered(connection, request_id)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, case, exists, insert, select, upda
 
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
-from batch.store import answers, closures, estimates, taking, wishes
+from batch.store import answers, closures, estimates, opening, taking, wishes
 from batch.store.closures import Ended
 from batch.store.many import among
 from batch.store.purse import Holder, Purpose
@@ -101,7 +101,7 @@ def _settle_answers(
     for one in fresh:
         call = calls[one.entry_id]
         if not _is_reserved(call):
-            _resolve_doubt(connection, holder, one, call, now)
+            _resolve_doubt(connection, holder, one, call)
         elif not alike:
             _settle_credit(connection, holder, one, call, now)
     if alike:
@@ -129,7 +129,7 @@ def _settle_other(
     if one.completion is not None:
         answers.hold(connection, one, now)
         if not reserved:
-            _resolve_doubt(connection, holder, one, call, now)
+            _resolve_doubt(connection, holder, one, call)
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
@@ -186,6 +186,7 @@ _CALLS = (
         entries.c.tokens,
         entries.c.state,
         entries.c.reserved_at,
+        entries.c.settled_at,
         errors.c.verdict,
         requests.c.job_id,
         jobs.c.daily_cap,
@@ -282,7 +283,6 @@ def _resolve_doubt(
     holder: Holder,
     one: Settlement,
     call: AnyRow,
-    now: datetime,
 ) -> None:
     """Settle a call that had been given up as in doubt by what it really cost."""
     connection.execute(
@@ -300,8 +300,9 @@ def _resolve_doubt(
     )
     unspent = counted.less(one.cost)
     _correct(connection, holder, call, unspent)
-    # What was counted at an earlier time is not put right by a change of now.
-    taking.count_anew(connection, holder.account_id)
+    if holder.has_refills and unspent != Cost(0, 0, 0):
+        # Part of it has come back since the call ended.
+        opening.count_anew(connection, holder.account_id)
     _learn(connection, holder, one, call, one.cost)
 
 
@@ -318,6 +319,7 @@ def _correct(
         holder.quotas_of(purpose),
         call.reserved_at,
         unspent,
+        call.settled_at,
     )
     if call.job_id is not None:
         tally(connection, call.job_id, -unspent.calls, -unspent.credits)

@@ -76,11 +76,12 @@ def give_back(
     quotas: Sequence[Quota],
     reserved_at: datetime,
     cost: Cost,
+    ended_at: datetime | None = None,
 ) -> None:
     """Give back, to the windows that a call was counted in, what it did not take.
 
     Negative: take what it took beyond its estimate. Windows that are counted anew each
-    time they are opened are left alone.
+    time they are opened are left alone, and those that began after it had ended.
     """
     for quota in resets.in_force(connection, account_id, quotas):
         amount = cost.of(quota.unit)
@@ -88,13 +89,13 @@ def give_back(
             continue
         take_turn(connection, quota)
         used = windows.c.used
+        # It has counted in each that was opened while it was reserved.
+        counted = [windows.c.resets_at > reserved_at - quota.guard]
+        if ended_at is not None:
+            counted.append(windows.c.starts_at <= ended_at + quota.guard)
         connection.execute(
             update(windows)
-            .where(
-                *of(account_id, quota),
-                # It has counted in each that was opened while it was reserved.
-                windows.c.resets_at > reserved_at - quota.guard,
-            )
+            .where(*of(account_id, quota), *counted)
             .values(used=case((used > amount, used - amount), else_=0))
         )
 
@@ -158,12 +159,3 @@ def fill(
                 level=drained_by(row, now) + amount, level_at=max(now, row.level_at)
             )
         )
-
-
-def count_anew(connection: Connection, account_id: int) -> None:
-    """Have the levels of the account's refills counted from their entries again."""
-    connection.execute(
-        update(windows)
-        .where(windows.c.account_id == account_id, windows.c.kind == WindowKind.REFILL)
-        .values(level_at=None)
-    )

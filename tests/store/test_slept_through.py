@@ -12,7 +12,8 @@ from recounting import mismatches
 from scene import DAY, HOUR, MIDNIGHT, MINUTE, NOON, Scene, answered, daily
 from till import a_job, claims, holding, quota
 
-from batch.core.quota import Per, WindowKind
+from batch.core.price import Cost, Price
+from batch.core.quota import Per, Unit, WindowKind
 from batch.store import audit
 
 #: Longer than any call takes while its machine is awake.
@@ -107,3 +108,25 @@ def test_what_doctor_finds_is_so_both_ways(scene: Scene):
         scene.connection.exec_driver_sql(f"UPDATE windows SET used = {wrong}")
         (found,) = audit.miscounted(scene.connection, scene.account_id, [daily()], NOON)
         assert f"counts {wrong}, its entries 2" in found
+
+
+@every_kind
+@pytest.mark.parametrize("tokens", [0, 900])
+def test_a_late_answer_corrects_the_windows_that_counted_its_call_alone(
+    scene: Scene, kind, tokens
+):
+    """The process died yesterday; what its answer cost is told today."""
+    own = replace(some(kind, 2000), unit=Unit.TOKENS)
+    a_job(scene, 20)
+    holder = replace(holding(scene, own), price=Price(call=1, tokens=100))
+    other = replace(holder, runner_id=holding(scene, own).runner_id)
+    (one,) = claims(scene, 1, NOON, holder)
+    scene.crash(holder, now=NOON + MINUTE)
+    later = NOON + DAY + HOUR
+    assert len(claims(scene, 1, later, other)) == 1
+    said = replace(answered(one.request_id), entry_id=one.entry_id)
+    cost = Cost(1, 1 + tokens // 100, tokens)
+    scene.settle(replace(said, cost=cost), now=later, holder=holder)
+    assert mismatches(scene.connection, scene.account_id, [own], later) == []
+    claims(scene, 1, later, other)
+    assert mismatches(scene.connection, scene.account_id, [own], later) == []
