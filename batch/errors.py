@@ -3,6 +3,7 @@
     QuotabatchError                 exit 1
       UsageError                    exit 2    the command line asks for the impossible
       UnknownJobError               exit 2
+      HalfwayError                  exit 130  interrupted; the same command goes on
       DatasetError                  exit 2    bad input; names every bad line
       TemplateError                 exit 2    a template that cannot be compiled
       RowError                      exit 2    one row that cannot become a request
@@ -36,6 +37,12 @@ class UsageError(QuotabatchError):
     """The command line asks for something that cannot be done."""
 
     exit_code = 2
+
+
+class HalfwayError(QuotabatchError):
+    """Work in several transactions was interrupted between two of them."""
+
+    exit_code = 130
 
 
 class UnknownJobError(UsageError):

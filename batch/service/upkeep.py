@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from batch.core.model import Job
-from batch.errors import UsageError
+from batch.errors import HalfwayError, UsageError
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
@@ -25,6 +25,9 @@ class Retried:
     number: int
     #: All that wait now, to be asked with what was changed.
     pending: int
+
+
+T = TypeVar("T")
 
 
 def retry(
@@ -47,32 +50,58 @@ def retry(
     check_params(params or {})
     job = service.job(wanted)
     profile = service.settings.profile(job.provider)
-    with service.database.transaction() as connection:
-        wishes.change(
-            connection,
-            job.id,
-            model=profile.model_id(model) if model else None,
-            params={**job.params, **params} if params else None,
-            max_attempts=max_attempts,
+    database = service.database
+    database.write(
+        wishes.change,
+        job.id,
+        model=profile.model_id(model) if model else None,
+        params={**job.params, **params} if params else None,
+        max_attempts=max_attempts,
+    )
+    number = 0
+    if finish_reasons or invalid:
+        number = _retry_answered(service, job, finish_reasons, invalid=invalid)
+        # Where a profile has it so, such an end is a failure of that name.
+        codes = [*codes, *finish_reasons]
+    if codes or cancelled or not (finish_reasons or invalid):
+        ids = database.read(wishes.closed, job, codes=codes, cancelled=cancelled)
+        number += sum(
+            _in_pieces(ids, lambda piece: database.write(wishes.retry, job, ids=piece))
         )
-        number = 0
-        if finish_reasons or invalid:
-            number = wishes.retry_answered(
-                connection, job, finish_reasons=finish_reasons, invalid=invalid
-            )
-            # Where a profile has it so, such an end is a failure of that name.
-            codes = [*codes, *finish_reasons]
-        if codes or cancelled or not (finish_reasons or invalid):
-            number += wishes.retry(connection, job, codes=codes, cancelled=cancelled)
-        (changed,) = jobs.listed(connection, ids=[job.id])
-        pending = states.counts(connection, changed).pending
-    return Retried(changed, number, pending)
+    (changed,) = database.look(jobs.listed, ids=[job.id])
+    return Retried(changed, number, database.look(states.counts, changed).pending)
+
+
+def _retry_answered(
+    service: Service, job: Job, finish_reasons: Sequence[str], *, invalid: bool
+) -> int:
+    database = service.database
+    ids = database.read(
+        wishes.answered, job, finish_reasons=finish_reasons, invalid=invalid
+    )
+
+    def retry_these(piece: Sequence[int]) -> int:
+        return database.write(
+            wishes.retry_answered,
+            job,
+            finish_reasons=finish_reasons,
+            invalid=invalid,
+            ids=piece,
+        )
+
+    return sum(_in_pieces(ids, retry_these))
 
 
 def cancel(service: Service, wanted: str) -> tuple[Job, Cancelled]:
     """Cancel the requests that wait; how many. Calls in flight are finished."""
     job = service.job(wanted)
-    return job, service.database.write(wishes.cancel, job.id)
+    database = service.database
+    ids = database.read(wishes.pending, job.id)
+    done = _in_pieces(ids, lambda piece: database.write(wishes.cancel, job.id, piece))
+    return job, Cancelled(
+        cancelled=sum(one.cancelled for one in done),
+        withdrawn=sum(one.withdrawn for one in done),
+    )
 
 
 def pause(service: Service, wanted: str) -> Job:
@@ -146,3 +175,20 @@ def record(service: Service, credits: int, note: str | None) -> str:
         account_id = ledger.account(connection, profile.name, fingerprint)
         ledger.record(connection, account_id, profile.quotas, credits, note, now)
     return f"{profile.name}:{fingerprint}"
+
+
+def _in_pieces(ids: Sequence[int], work: Callable[[Sequence[int]], T]) -> list[T]:
+    """Carry out work on so many requests, some in each transaction.
+
+    HalfwayError where it is interrupted: what is done is done.
+    """
+    done: list[T] = []
+    for start in range(0, len(ids), PIECE):
+        try:
+            done.append(work(ids[start : start + PIECE]))
+        except KeyboardInterrupt:
+            raise HalfwayError(
+                f"interrupted: {start:,} of {len(ids):,} requests are done; "
+                "the same command goes on with the rest"
+            ) from None
+    return done

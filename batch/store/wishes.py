@@ -46,9 +46,22 @@ class Cancelled(NamedTuple):
     withdrawn: int
 
 
-def cancel(connection: Connection, job_id: int) -> Cancelled:
-    """Cancel what waits; those that were answered before go back to that answer."""
+def pending(connection: Connection, job_id: int) -> Sequence[int]:
+    """Return the ids of the requests that `cancel` concerns."""
     waiting = (requests.c.job_id == job_id) & PENDING
+    return connection.scalars(select(requests.c.id).where(waiting)).all()
+
+
+def cancel(
+    connection: Connection, job_id: int, ids: Sequence[int] | None = None
+) -> Cancelled:
+    """Cancel what waits; those that were answered before go back to that answer.
+
+    `ids`: of these alone.
+    """
+    waiting = (requests.c.job_id == job_id) & PENDING
+    if ids is not None:
+        waiting &= requests.c.id.in_(ids)
     restored = connection.execute(
         update(requests)
         .where(waiting, ANSWERED_BEFORE)
@@ -60,17 +73,14 @@ def cancel(connection: Connection, job_id: int) -> Cancelled:
     return Cancelled(cancelled, restored)
 
 
-def retry(
+def closed(
     connection: Connection,
     job: Job,
     *,
     codes: Sequence[str] = (),
     cancelled: bool = False,
-) -> int:
-    """Reopen what failed (or was cancelled), with all attempts ahead; how many.
-
-    `codes`: only those that ended with one of these errors.
-    """
+) -> Sequence[int]:
+    """Return the ids of the requests that `retry` concerns."""
     state = RequestState.CANCELLED if cancelled else RequestState.FAILED
     chosen = select(requests.c.id).where(
         requests.c.job_id == job.id, ASIDE, requests.c.state == state
@@ -80,10 +90,53 @@ def retry(
         chosen = chosen.join(results, results.c.request_id == answer_of).where(
             results.c.error_code.in_(codes)
         )
-    ids = list(connection.scalars(chosen))
+    return connection.scalars(chosen).all()
+
+
+def retry(
+    connection: Connection,
+    job: Job,
+    *,
+    codes: Sequence[str] = (),
+    cancelled: bool = False,
+    ids: Sequence[int] | None = None,
+) -> int:
+    """Reopen what failed (or was cancelled), with all attempts ahead; how many.
+
+    `codes`: only those that ended with one of these errors. `ids`: what `closed` found,
+    or a part of it.
+    """
+    if ids is None:
+        ids = closed(connection, job, codes=codes, cancelled=cancelled)
     for start in range(0, len(ids), 500):
         _reopen(connection, ids[start : start + 500])
     return len(ids)
+
+
+def answered(
+    connection: Connection,
+    job: Job,
+    *,
+    finish_reasons: Sequence[str] = (),
+    invalid: bool = False,
+    ids: Sequence[int] | None = None,
+) -> Sequence[int]:
+    """Return the ids of the requests that `retry_answered` concerns; among `ids`."""
+    chosen = or_(
+        results.c.finish_reason.in_(finish_reasons), INVALID if invalid else false()
+    )
+    query = (
+        select(requests.c.id)
+        .join(results, results.c.request_id == requests.c.id)
+        .where(
+            requests.c.job_id == job.id,
+            requests.c.state == RequestState.COMPLETED,
+            chosen,
+        )
+    )
+    if ids is not None:
+        query = query.where(requests.c.id.in_(ids))
+    return connection.scalars(query).all()
 
 
 def retry_answered(
@@ -92,23 +145,15 @@ def retry_answered(
     *,
     finish_reasons: Sequence[str] = (),
     invalid: bool = False,
+    ids: Sequence[int] | None = None,
 ) -> int:
     """Ask anew what was answered so, or with what the job cannot use; how many.
 
-    Each answer stands until the next one is on disk.
+    Each answer stands until the next one is on disk. `ids`: only those of these.
     """
-    chosen = or_(
-        results.c.finish_reason.in_(finish_reasons), INVALID if invalid else false()
+    ids = answered(
+        connection, job, finish_reasons=finish_reasons, invalid=invalid, ids=ids
     )
-    ids = connection.scalars(
-        select(requests.c.id)
-        .join(results, results.c.request_id == requests.c.id)
-        .where(
-            requests.c.job_id == job.id,
-            requests.c.state == RequestState.COMPLETED,
-            chosen,
-        )
-    ).all()
     return sum(
         ask_anew(connection, ids[start : start + 500])
         for start in range(0, len(ids), 500)
@@ -170,15 +215,15 @@ def _reopen(connection: Connection, ids: Sequence[int]) -> None:
         requests.c.id.in_(asked_for_them),
         requests.c.state == RequestState.COMPLETED,
     )
+    closed = requests.c.state.in_([RequestState.FAILED, RequestState.CANCELLED])
     # A repetition whose original was answered meanwhile has its answer.
     connection.execute(
         update(requests)
-        .where(these, requests.c.same_as.in_(answered))
+        .where(these, closed, requests.c.same_as.in_(answered))
         .values(state=RequestState.COMPLETED)
     )
     _forget_doubts(connection, asked_for_them)
     # Otherwise the original is asked again too, for it is what is asked.
-    closed = requests.c.state.in_([RequestState.FAILED, RequestState.CANCELLED])
     connection.execute(
         delete(results).where(
             results.c.request_id.in_(
