@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 
 import laws
 from ground import Ground
@@ -18,7 +19,9 @@ from realm import Realm
 from remote import CONNECT, BrokenLaw
 from writer import LOCKED
 
+from batch.errors import UsageError
 from batch.service import upkeep, work
+from batch.store import kept
 
 #: How long a run may take to end that was told to, beside its calls and the disk.
 PATIENCE = 15.0
@@ -109,6 +112,8 @@ class Drama:
                 process.kill("with its machine")
             realm.machine.reboot()
             realm.machine.off = timedelta(seconds=event.amount)
+        elif event.what == "disk":
+            realm.on_point = partial(self._break_disk, event)
         elif event.what in ("spend", "record"):
             # Elsewhere; of some of it the user says so.
             realm.remote.spend_elsewhere(int(event.amount), "m0")
@@ -116,6 +121,24 @@ class Drama:
                 realm.act(upkeep.record, int(event.amount), None)
         else:
             self._act(event.what)
+
+    def _break_disk(self, event: Event, point: str) -> None:
+        """With the next call that arrives: its answer finds no database."""
+        realm = self.realm
+        if point == "arrived" and not self.is_over:
+            realm.on_point = lambda _: None
+            realm.tell("the disk breaks")
+            realm.disk.is_broken = True
+            realm.loop.outside(event.amount, self._mend_disk, bool(event.whom % 2))
+
+    def _mend_disk(self, lost: bool) -> None:
+        """It works again; `lost`: what was kept beside it comes back only later."""
+        realm = self.realm
+        realm.tell("the disk works again")
+        realm.disk.is_broken = False
+        if lost and not self.is_over:
+            realm.ground.hide_kept()
+            realm.loop.outside(self.plot.window / 2, realm.ground.bring_kept)
 
     def _befall(self, process: Mortal, event: Event) -> None:
         loop = self.realm.loop
@@ -147,14 +170,29 @@ class Drama:
             case "attempts":
                 most = realm.chance.randint(1, 5)
                 realm.act(upkeep.retry, job, max_attempts=most)
-            case "append" if len(self.plot.jobs) > len(realm.prompts):
+            case "delete":
+                self._delete(job)
+            case "append" if realm.submitted == 1 < len(self.plot.jobs):
                 realm.submit(self.plot.jobs[1], max_attempts=self.plot.max_attempts)
+
+    def _delete(self, job: str) -> None:
+        """Delete the job, and submit another in its place."""
+        realm = self.realm
+        try:
+            realm.act(upkeep.delete, job)
+        except UsageError as error:
+            realm.tell(f"job {job} stays: {error}")
+            return
+        prompts = realm.prompts.pop(int(job))
+        anew = [f"{prompt} of {realm.submitted + 1}" for prompt in prompts]
+        realm.submit(anew, max_attempts=self.plot.max_attempts)
 
     # The end.
 
     def _let_end(self) -> None:
         """Told once, a run waits for its calls; told twice, it gives them up."""
         realm, plot = self.realm, self.plot
+        realm.disk.is_broken = False
         twice = realm.chance.random() < 0.3
         for process in realm.living:
             realm.loop.thaw(process)
@@ -166,12 +204,19 @@ class Drama:
         realm.loop.advance(until, lambda: bool(realm.living))
         for process in realm.living:
             raise BrokenLaw(f"law 6: {process.name} was told to end, and goes on")
+        realm.ground.bring_kept()
+        # Whoever opens the database has the answers taken in.
+        realm.act(lambda service: service.database)
+        if left := kept.files(realm.ground.database):
+            raise BrokenLaw(f"law 3: {len(left)} files of answers are left")
 
     def _answer_everything(self) -> None:
         realm = self.realm
         realm.remote.weather.is_calm = True
         realm.peril.dooms.clear()
         realm.disk.faults.clear()
+        realm.disk.is_broken = False
+        realm.ground.bring_kept()
         realm.machine.off = timedelta(0)
         # The way out that a user is told of whose clock was ahead.
         realm.act(work.trust_clock)

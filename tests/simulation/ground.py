@@ -62,7 +62,7 @@ class Ground:
         self.close()
         for name in ("-wal", "-shm"):
             Path(f"{self.database}{name}").unlink(missing_ok=True)
-        for name in (".locks", ".kept"):
+        for name in (".locks", ".kept", ".aside"):
             shutil.rmtree(f"{self.database}{name}", ignore_errors=True)
         (self.home / "ledgers.json").unlink(missing_ok=True)
         shutil.copyfile(self._template, self.database)
@@ -95,6 +95,27 @@ class Ground:
             yield
         finally:
             self._fault = None
+
+    @property
+    def _kept_in(self) -> Path:
+        return Path(f"{self.database}.kept")
+
+    @property
+    def _aside(self) -> Path:
+        return Path(f"{self.database}.aside")
+
+    def hide_kept(self) -> None:
+        """Take the files of answers away that wait for the database."""
+        if self._kept_in.exists() and not self._aside.exists():
+            self._kept_in.rename(self._aside)
+
+    def bring_kept(self) -> None:
+        """Put them back; those that came meanwhile stay."""
+        if self._aside.exists():
+            self._kept_in.mkdir(exist_ok=True)
+            for file in self._aside.iterdir():
+                file.rename(self._kept_in / file.name)
+            self._aside.rmdir()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Read from the file, past the product."""

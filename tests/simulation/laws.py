@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from remote import BrokenLaw, Visit
@@ -25,9 +24,9 @@ class Entry:
     """A line of the ledger."""
 
     id: int
-    request_id: int
+    #: None where its job was deleted.
+    request_id: int | None
     state: str
-    reserved_at: int
     #: The lock that its runner held.
     lock: str
     #: Why its attempt failed; None where it brought the answer.
@@ -37,6 +36,11 @@ class Entry:
     @property
     def in_doubt(self) -> bool:
         return self.verdict is not None and self.verdict.startswith("in_doubt")
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether its answer came after all."""
+        return self.verdict is not None and self.verdict.endswith("answered")
 
 
 def check(realm: Realm) -> None:
@@ -57,35 +61,30 @@ def _demand(law: int, holds: bool, otherwise: str) -> None:
 
 def _entries(realm: Realm) -> list[Entry]:
     query = (
-        "SELECT entries.id, request_id, state, reserved_at, lock, code, verdict "
+        "SELECT entries.id, request_id, state, lock, code, verdict "
         "FROM entries JOIN runners ON runners.id = runner_id "
         "LEFT JOIN errors ON entry_id = entries.id "
-        "WHERE request_id IS NOT NULL ORDER BY entries.id"
+        "ORDER BY entries.id"
     )
     return [Entry(*row) for row in realm.rows(query)]
 
 
 def _by_entry(visits: list[Visit], entries: list[Entry]) -> dict[int, Visit]:
     """The call that each entry was reserved for, where one was begun."""
-    mine: dict[tuple[int, str], list[Entry]] = defaultdict(list)
-    for entry in entries:
-        mine[entry.request_id, entry.lock].append(entry)
+    known = {entry.id: entry for entry in entries}
     found: dict[int, Visit] = {}
-    late = []
     for visit in visits:
-        reserved_at = _milliseconds(visit.reserved_at)
-        for entry in mine[visit.request_id, visit.process.lock]:
-            if entry.reserved_at == reserved_at and entry.id not in found:
-                found[entry.id] = visit
-                break
-        else:
-            late.append(visit)
-    # Of those that were moved, when the clock was set right, only the order is left.
-    for visit in late:
-        same = mine[visit.request_id, visit.process.lock]
-        rest = [entry for entry in same if entry.id not in found]
-        _demand(2, bool(rest), f"call {visit.number} stands in no entry")
-        found[rest[0].id] = visit
+        entry = known.get(visit.entry_id)
+        mine = (
+            entry is not None
+            and entry.lock == visit.process.lock
+            # Of a job that was deleted the credits are left.
+            and entry.request_id in (None, visit.request_id)
+        )
+        _demand(2, mine, f"call {visit.number} stands in no entry")
+        first = visit.entry_id not in found
+        _demand(2, first, f"call {visit.number} is not the first of its entry")
+        found[visit.entry_id] = visit
     return found
 
 
@@ -106,7 +105,11 @@ def _check_ledger(entries: list[Entry], visits: dict[int, Visit]) -> None:
             sound = process.is_sound and process.is_ended
             _demand(3, not sound, f"{entry} is in doubt, and nothing had happened")
             heard = isinstance(visit.reply, Completion) and not process.is_dead
-            _demand(3, not heard, f"{entry} was answered, and the answer was lost")
+            # Its answer came late, from a file, or its job was deleted before.
+            kept = entry.is_resolved or entry.request_id is None
+            _demand(
+                3, not heard or kept, f"{entry} was answered, and the answer was lost"
+            )
 
 
 def _check_attempts(realm: Realm, entries: list[Entry]) -> None:
@@ -127,7 +130,8 @@ def _check_repetitions(entries: list[Entry], visits: dict[int, Visit]) -> None:
     """Law 3: who is asked again had failed before, or was in flight at a crash."""
     mine: dict[int, list[Entry]] = defaultdict(list)
     for entry in entries:
-        mine[entry.request_id].append(entry)
+        if entry.request_id is not None:
+            mine[entry.request_id].append(entry)
     for all_of_it in mine.values():
         for entry in all_of_it[:-1]:
             visit = visits.get(entry.id)
@@ -181,7 +185,3 @@ def _check_calendar(realm: Realm, rule: Rule, model: str) -> None:
     for page, calls in counted.items():
         # Nobody looked at one that is not there.
         _demand(2, calls <= used.get(page, calls), f"{calls} on {page}, {used}")
-
-
-def _milliseconds(moment: datetime) -> int:
-    return round(moment.timestamp() * 1000)

@@ -77,6 +77,8 @@ class Mortal:
 
     def meets(self, point: str) -> bool:
         """Whether it dies here."""
+        if not self.is_over:
+            self._realm.on_point(point)
         if not self.is_over and self._realm.peril.strikes(point):
             self.kill(point)
         return self.is_dead

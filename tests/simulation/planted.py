@@ -1,4 +1,4 @@
-"""Six bugs that a product of this kind is likely to have, planted on purpose.
+"""Eight bugs that a product of this kind is likely to have, planted on purpose.
 
 Each is made by exchanging one piece of the product for as long as it is entered.
 """
@@ -18,7 +18,7 @@ from batch.core.model import Claim, Completion, EntryState, Failure, Settlement
 from batch.providers import allowance
 from batch.runner import runner
 from batch.runner.trade import Trade
-from batch.store import answers, ledger, outcomes, queue, runners
+from batch.store import answers, kept, ledger, outcomes, queue, queueing, runners
 from batch.store.purse import Purpose, Purse
 from batch.store.schema import entries, results
 
@@ -165,6 +165,16 @@ def keeps_no_quiet_time(patch: Patch) -> None:
     patch.setattr(allowance, "default_guard", lambda *_: timedelta(0))
 
 
+def loses_what_is_in_hand(patch: Patch) -> None:
+    """Where the database does not take answers, nobody does."""
+    patch.setattr(kept, "keep", lambda *_: None)
+
+
+def gives_ids_again(patch: Patch) -> None:
+    """The highest request id that is there is the highest that was given."""
+    patch.setattr(queueing, "never_again", lambda *_: None)
+
+
 BUGS: dict[str, Planted] = {
     planted.__name__: planted
     for planted in (
@@ -174,5 +184,7 @@ BUGS: dict[str, Planted] = {
         stores_what_was_cut,
         stores_in_two_transactions,
         keeps_no_quiet_time,
+        loses_what_is_in_hand,
+        gives_ids_again,
     )
 }

@@ -296,4 +296,10 @@ def _set_events(plot: Plot, chance: Random) -> None:
             plot.events.append(Event(at(), "clock", 0.0))
     if some(0.06, "reboot"):
         plot.events.append(Event(at(), "reboot", chance.choice([0.0, 0.0, DAY])))
+    if some(0.12, "delete"):
+        plot.events.append(Event(at(), "delete"))
+    if some(0.3, "disk"):
+        begins = min(3 * plot.longest, plot.span) * chance.random()
+        amount = chance.choice([10 * MINUTE, HOUR, 5 * HOUR])
+        plot.events.append(Event(begins, "disk", amount, chance.randint(0, 1)))
     plot.events.sort(key=lambda event: event.at)

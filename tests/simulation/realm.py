@@ -65,7 +65,11 @@ class Realm:
         self.processes: list[Mortal] = []
         #: By job, what it asks.
         self.prompts: dict[int, list[str]] = {}
+        #: Jobs that were submitted, also those that are deleted by now.
+        self.submitted = 0
         self.trace: list[str] = []
+        #: Called with each point at which a process may be killed, as one comes by.
+        self.on_point: Callable[[str], None] = lambda _: None
         #: Called with every process that is over.
         self.on_over: Callable[[Mortal], None] = lambda _: None
         (ground.home / "config.toml").write_text(plot.profile(PROVIDER), "utf-8")
@@ -121,7 +125,8 @@ class Realm:
 
     def submit(self, prompts: Sequence[str], *, max_attempts: int = 3) -> int:
         """Queue these; their names are made of their job and their place."""
-        job = len(self.prompts) + 1
+        self.submitted += 1
+        job = self.submitted
         models = self.plot.models
         lines = [
             json.dumps(

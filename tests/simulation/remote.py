@@ -50,7 +50,7 @@ class Visit:
     custom_id: str
     prompt: str
     model: str
-    reserved_at: datetime
+    entry_id: int
     fate: Fate
     #: Milliseconds, by the true time; None until it has arrived.
     arrived_at: int | None = None
@@ -133,7 +133,7 @@ class Remote:
             custom_id=claim.custom_id,
             prompt=claim.messages[-1]["content"],
             model=claim.model,
-            reserved_at=claim.reserved_at,
+            entry_id=claim.entry_id,
             fate=self.weather.fate(elapsed),
         )
         self.visits.append(visit)

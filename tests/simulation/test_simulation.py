@@ -82,3 +82,4 @@ def test_the_seeds_of_every_run_contain_whatever_can_go_wrong():
     events = {event.what for plot in plots for event in plot.events}
     assert {"kill", "signal", "signal twice", "freeze", "suspend", "clock"} <= events
     assert {"reboot", "cancel", "pause", "resume", "append", "attempts"} <= events
+    assert {"delete", "disk"} <= events

@@ -35,6 +35,8 @@ class Disk:
     slowest: float = 0.0
     #: What the so-manieth transaction of the story meets.
     faults: dict[int, DiskFault] = field(default_factory=dict)
+    #: Whether every transaction fails.
+    is_broken: bool = False
     #: Transactions so far.
     number: int = 0
 
@@ -78,6 +80,8 @@ class Writer(Executor):
         disk.number += 1
         process.check_pace(disk.number)
         fault = disk.faults.get(disk.number)
+        if disk.is_broken:
+            fault = DiskFault.REFUSED
         error: BaseException | None = None
         value: Any = None
         try:
