@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from batch import address
 from batch.address import Address, Server
 from batch.core.urls import masked
 from batch.errors import ConfigError, QuotabatchError, UsageError
-from batch.providers import profiles
+from batch.providers import profiles, proxies
 from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
 
@@ -73,6 +73,11 @@ OPTIONS: Mapping[str, Option] = {
     "model": Option(kind=str, default="", help="the model of new jobs"),
     "base_url": Option(
         kind=str, default="", help="points the provider elsewhere (tests, proxies)"
+    ),
+    "proxy": Option(
+        kind=str,
+        default="",
+        help='http:// URL of a proxy, "none" for none; else the environment\'s',
     ),
     "db": Option(kind=str, default="", help="path or URL of the database"),
     "concurrency": Option(
@@ -163,8 +168,8 @@ class Settings:
         """The settings as they may be seen: without a password."""
         database = self.database
         named = str(database) if isinstance(database, Server) else self.values["db"]
-        base_url = masked(self.values["base_url"])
-        return {**self.values, "db": named, "base_url": base_url}
+        urls = {name: masked(self.values[name]) for name in ("base_url", "proxy")}
+        return {**self.values, "db": named, **urls}
 
     @property
     def beside_database(self) -> Path:
@@ -182,8 +187,9 @@ class Settings:
                 f"there are: {', '.join(sorted(self.profiles))}"
             )
         profile = self.profiles[name]
-        url = self.values["base_url"]
-        return profiles.with_base_url(profile, url) if url else profile
+        url, proxy = self.values["base_url"], self.values["proxy"]
+        profile = profiles.with_base_url(profile, url) if url else profile
+        return replace(profile, proxy=proxy) if proxy else profile
 
     def bounds(self) -> Bounds:
         """How long and how large a call may be."""
@@ -225,6 +231,7 @@ def load(
             profiles.base_url(values["base_url"], where)
         except ConfigError as error:
             raise _refused(where, str(error).removeprefix(f"{where}: ")) from None
+    proxies.check(values["proxy"], _where("proxy", origins["proxy"]))
     return Settings(
         home=home,
         values=values,

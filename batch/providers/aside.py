@@ -7,12 +7,14 @@ import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from batch.providers.faults import named
-from batch.providers.wire import Incoming
+from batch.providers.proxies import on_the_way
+from batch.providers.wire import Incoming, without_login
 
 #: What is read of a reply, bytes.
 READ = 64 * 1024
@@ -28,8 +30,13 @@ class Aside:
         connector: aiohttp.BaseConnector,
         connect: float,
         headers: Mapping[str, str],
+        proxy: str = "",
     ) -> None:
-        """`connect`: how long a connection may take, seconds."""
+        """`connect`: how long a connection may take, seconds.
+
+        `proxy`: the setting; see providers.proxies.
+        """
+        self._proxy = proxy
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, connect=connect),
@@ -41,6 +48,13 @@ class Aside:
     async def close(self) -> None:
         """Let go of the connections, the line's too."""
         await self._session.close()
+
+    def _way(self, url: str) -> dict[str, Any]:
+        proxy = on_the_way(url, self._proxy)
+        if proxy is None:
+            return {}
+        by, login = without_login(proxy)
+        return {"proxy": by, "proxy_auth": login}
 
     async def get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Read a resource: its status and its beginning. OSError: no reply.
@@ -54,6 +68,7 @@ class Aside:
                     url,
                     headers=headers,
                     allow_redirects=False,
+                    **self._way(url),
                 ) as response,
             ):
                 data = await read_at_most(response, READ, ASIDE_WAIT)
@@ -78,6 +93,7 @@ class Aside:
                 self._session.head(
                     root,
                     allow_redirects=False,
+                    **self._way(root),
                 ) as response,
             ):
                 # A cache says what time it was.

@@ -11,6 +11,7 @@ from batch.providers.bounds import Bounds
 from batch.providers.espai import EspaiEndpoint
 from batch.providers.openai import OpenaiEndpoint
 from batch.providers.profiles import Profile
+from batch.providers.proxies import on_the_way
 
 #: From a profile, a key and bounds to the way to the provider.
 Connect = Callable[[Profile, str | None, Bounds], Endpoint]
@@ -31,4 +32,6 @@ def connect(profile: Profile, key: str | None, bounds: Bounds) -> Endpoint:
             "own, and a key is set too: one header cannot carry both. Take the user "
             "out of base_url, or the key away"
         )
+    # What cannot be used is told before anything is called.
+    on_the_way(profile.base_url, profile.proxy)
     return ENDPOINTS[profile.protocol](profile, key, bounds)

@@ -18,6 +18,9 @@ def named(error: Exception, *, sent: bool) -> tuple[str, str]:
             return "certificate", "the endpoint's certificate is not trusted"
         case aiohttp.ClientConnectorDNSError():
             return "dns", f"cannot resolve {error.host}"
+        case aiohttp.ClientHttpProxyError():
+            told = plain(error.message, 60)
+            return "connect", f"the proxy refuses: HTTP {error.status} {told}".rstrip()
         case aiohttp.ClientConnectorSSLError():
             return "certificate", "the endpoint does not speak TLS as it should"
         case aiohttp.ClientConnectorError():

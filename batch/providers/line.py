@@ -41,8 +41,12 @@ class Line:
         key: str | None,
         headers: Mapping[str, str],
         kept: Collection[str] = (),
+        proxy: str = "",
     ) -> None:
-        """`headers`: of every call. `kept`: those of an answer that are wanted."""
+        """`headers`: of every call. `kept`: those of an answer that are wanted.
+
+        `proxy`: the setting; see providers.proxies.
+        """
         # To ask for it at each call is a system call each time, up to Python 3.11.
         self._loop = asyncio.get_running_loop()
         self._watch = Watch(self._loop)
@@ -56,9 +60,11 @@ class Line:
         # connector's own pool does not look whether bytes have come in.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         connect = min(bounds.connect, bounds.first_byte, bounds.total)
-        self._wire = Wire(connector, {**own, **headers}, connect, pooled=pooled)
+        self._wire = Wire(
+            connector, {**own, **headers}, connect, pooled=pooled, proxy=proxy
+        )
         #: For what is asked beside the calls.
-        self.aside = Aside(connector, bounds.connect, own)
+        self.aside = Aside(connector, bounds.connect, own, proxy)
 
     async def close(self) -> None:
         self._watch.close()

@@ -18,7 +18,7 @@ from batch.core.quota import Quota, Unit
 from batch.core.urls import masked
 from batch.core.verdict import Rules
 from batch.errors import ConfigError
-from batch.providers import allowance
+from batch.providers import allowance, proxies
 from batch.providers.balance import Balance
 from batch.providers.tables import Reader
 
@@ -57,6 +57,8 @@ class Profile:
     params: Mapping[str, Any] = field(default_factory=dict)
     #: Whether connections are kept for the next call.
     pooled: bool = False
+    #: The proxy to go by; see providers.proxies.
+    proxy: str = ""
     #: espai: the field that carries the messages; it has been renamed before.
     message_field: str = "message"
     #: openai: whether answers come as a stream, and with their usage.
@@ -164,6 +166,7 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
         params=reader.values("params"),
         rules=_rules(reader, quotas),
         pooled=connections == "pooled",
+        proxy=proxies.check(reader.text("proxy", ""), reader.key("proxy")),
         message_field=reader.text("message_field", "message"),
         stream=reader.flag("stream", True) if openai else True,
         stream_usage=reader.flag("stream_usage", False) if openai else False,

@@ -38,6 +38,7 @@ class Way:
             key=key,
             headers={"Content-Type": "application/json", **headers},
             kept=profile.headers,
+            proxy=profile.proxy,
         )
 
     async def post(

@@ -21,6 +21,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from batch.providers.idle import Idle
+from batch.providers.proxies import on_the_way
 
 #: What would end a header, and let another one begin.
 _LINE_ENDS = frozenset("\r\n\0")
@@ -81,8 +82,13 @@ class Wire:
         connect: float,
         *,
         pooled: bool,
+        proxy: str = "",
     ) -> None:
-        """`pooled`: connections are kept for the next call to the same URL."""
+        """`pooled`: connections are kept for the next call to the same URL.
+
+        `proxy`: the setting; see providers.proxies.
+        """
+        self._proxy = proxy
         self._pooled = pooled
         self._connector = connector
         self._headers = headers
@@ -93,7 +99,8 @@ class Wire:
         """A connection to say something on: one that is kept, or a new one."""
         target = self._targets.get(url)
         if target is None:
-            target = _Target(url, self._headers, closes=not self._pooled)
+            proxy = on_the_way(url, self._proxy)
+            target = _Target(url, self._headers, proxy, closes=not self._pooled)
             self._targets[url] = target
         if self._connector.closed:
             raise RuntimeError("the endpoint was closed")
@@ -172,7 +179,9 @@ class _Request(ClientRequest):
 class _Target:
     """Where calls go, and what stands at the head of each."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], *, closes: bool) -> None:
+    def __init__(
+        self, url: str, headers: Mapping[str, str], proxy: str | None, *, closes: bool
+    ) -> None:
         try:
             parsed = URL(url)
         except ValueError:
@@ -187,7 +196,10 @@ class _Target:
         self.closes = closes
         self.idle = Idle(loop)
         # The connector asks it for the way, and it knows the headers of every call.
-        self.request = _Request("POST", parsed, headers=headers, loop=loop)
+        by, login = (None, None) if proxy is None else without_login(proxy)
+        self.request = _Request(
+            "POST", parsed, headers=headers, loop=loop, proxy=by, proxy_auth=login
+        )
         sent = self.request.headers
         sent.pop("Content-Length", None)
         if closes:
@@ -195,6 +207,19 @@ class _Target:
         for name, value in sent.items():
             if not _LINE_ENDS.isdisjoint(f"{name}{value}"):
                 raise ValueError("a header of more than one line")
-        lines = [f"POST {self.request.url.raw_path_qs} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in sent.items()]
+        path = self.request.url.raw_path_qs
+        lines = [f"{name}: {value}" for name, value in sent.items()]
+        if by is not None and parsed.scheme == "http":
+            # With TLS, the connector has the proxy make a tunnel.
+            path = str(parsed.with_user(None).with_fragment(None))
+            lines += [f"Proxy-Authorization: {login.encode()}"] if login else []
+        lines.insert(0, f"POST {path} HTTP/1.1")
         self.head = "\r\n".join([*lines, "Content-Length: "]).encode()
+
+
+def without_login(proxy: str) -> tuple[URL, aiohttp.BasicAuth | None]:
+    url = URL(proxy)
+    if url.user is None and url.password is None:
+        return url, None
+    login = aiohttp.BasicAuth(url.user or "", url.password or "", "utf-8")
+    return url.with_user(None), login

@@ -15,7 +15,7 @@ from batch.address import Server
 from batch.core.urls import masked
 from batch.errors import ConfigError, KeyRefusedError
 from batch.keys import ANY_PROVIDER
-from batch.providers import endpoints
+from batch.providers import endpoints, proxies
 from batch.providers.profiles import Profile
 from batch.service import limits, soundness
 from batch.service.context import Service
@@ -52,20 +52,24 @@ async def examine_endpoint(service: Service) -> list[Finding]:
     way = service.connect or endpoints.connect
     try:
         endpoint = way(profile, key.secret if key else None, service.settings.bounds())
+        proxy = proxies.on_the_way(profile.base_url, profile.proxy)
     except ConfigError as error:
         return [Finding("endpoint", State.WRONG, str(error))]
+    way_there = f" by the proxy {masked(proxy)}" if proxy else ""
     try:
         date = await endpoint.reach()
     except OSError as error:
-        text = f"{masked(profile.base_url)} cannot be reached: {error}"
-        advice = "check the network, and base_url in config.toml"
+        text = f"{masked(profile.base_url)} cannot be reached{way_there}: {error}"
+        advice = "check the network, and base_url and proxy in config.toml"
         return [
             Finding("endpoint", State.WRONG, text, advice),
             *guarded(_clock, service),
         ]
     finally:
         await endpoint.close()
-    there = [Finding("endpoint", State.OK, f"{masked(profile.base_url)} answers")]
+    there = [
+        Finding("endpoint", State.OK, f"{masked(profile.base_url)} answers{way_there}")
+    ]
     if date is None:
         return [*there, *guarded(_clock, service)]
     off = (service.clock.now() - date).total_seconds()
