@@ -176,3 +176,12 @@ def test_the_jobs_of_an_earlier_version_stay_with_their_answers(first_version: P
         # What waits is asked, and what was answered can be asked anew.
         assert scene.claimed(9) == [waits.id]
         assert wishes.retry_answered(connection, job, finish_reasons=["stop"]) == 1
+
+
+def test_ids_that_stand_in_the_ledger_alone_are_not_given_again(first_version: Path):
+    """The request that the call was for is gone: its id is its own all the same."""
+    with (
+        closing(Database.open(first_version)) as database,
+        database.transaction() as connection,
+    ):
+        assert Scene(connection, daily(5)).job(2).first_id == 8
