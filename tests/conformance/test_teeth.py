@@ -179,18 +179,12 @@ def test_a_first_call_window_that_forgets_what_was_in_flight(monkeypatch, togeth
 def test_a_refill_that_begins_with_the_reservation(monkeypatch, together):
     real = outcomes._settle_credit
 
-    def early(connection, holder, one, now):
-        reserved_at = connection.scalar(
-            select(entries.c.reserved_at).where(
-                entries.c.request_id == one.request_id,
-                entries.c.state == EntryState.RESERVED,
-            )
-        )
-        real(connection, holder, one, now)
-        if one.credit is EntryState.RELEASED or reserved_at is None:
+    def early(connection, holder, one, call, now):
+        real(connection, holder, one, call, now)
+        if one.credit is EntryState.RELEASED:
             return
         (quota,) = holder.quotas
-        back = quota.limit * ((now - reserved_at) / quota.period)
+        back = quota.limit * ((now - call.reserved_at) / quota.period)
         connection.execute(
             update(windows)
             .where(windows.c.account_id == holder.account_id)
