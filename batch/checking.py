@@ -40,15 +40,23 @@ class Checker:
         """The process; 0: there is none."""
         return 0 if self._process is None else self._process.pid
 
-    def fault(self, expected: Expected, text: str) -> str | None:
+    def fault(
+        self,
+        expected: Expected,
+        text: str,
+        given_up: threading.Event | None = None,
+    ) -> str | None:
         """Say why this answer is not what it must be; None: it is.
 
         An answer that cannot be checked within the limit is none, with that reason.
+        `given_up`: nobody waits for the check any more, which has not begun.
         """
         if expected.schema == ANY:
             # Whether it is JSON takes time in proportion to its length.
             return expected.fault(text)
         with self._lock:
+            if given_up is not None and given_up.is_set():
+                return "not checked"
             try:
                 return self._ask(expected, text)
             except OSError as error:
@@ -116,7 +124,12 @@ async def fault_soon(expected: Expected, text: str) -> str | None:
     """Do the same without holding up the loop."""
     if expected.schema == ANY:
         return expected.fault(text)
-    return await asyncio.to_thread(fault, expected, text)
+    given_up = threading.Event()
+    try:
+        return await asyncio.to_thread(_checker.fault, expected, text, given_up)
+    finally:
+        # The loop's end waits for its threads.
+        given_up.set()
 
 
 def serve() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -126,3 +127,23 @@ async def test_an_answer_is_kept_where_the_run_ends_while_it_is_checked(monkeypa
     assert last.completion is not None
     assert last.completion.text == "{}"
     assert last.completion.invalid == "not checked: the run was ended"
+
+
+async def test_a_check_that_was_given_up_before_it_began_is_not_made(
+    monkeypatch, checker
+):
+    monkeypatch.setattr("batch.checking._checker", checker)
+    slow = expected({"pattern": r"^(a+)+$"})
+    checks = [
+        asyncio.ensure_future(fault_soon(slow, json.dumps(WORDS))) for _ in range(5)
+    ]
+    done, others = await asyncio.wait(checks, return_when=asyncio.FIRST_COMPLETED)
+    for check in others:
+        check.cancel()
+    await asyncio.wait(checks)
+    assert done
+    assert all(check.cancelled() for check in others)
+    # The one that had begun, at most.
+    given_up = threading.Event()
+    given_up.set()
+    assert checker.fault(slow, json.dumps(WORDS), given_up) == "not checked"
