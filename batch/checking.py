@@ -34,6 +34,9 @@ class Checker:
         self._limit = limit
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
+        #: Guards what is under way, for those who end it.
+        self._state = threading.Lock()
+        self._current: threading.Event | None = None
 
     @property
     def pid(self) -> int:
@@ -55,13 +58,25 @@ class Checker:
             # Whether it is JSON takes time in proportion to its length.
             return expected.fault(text)
         with self._lock:
-            if given_up is not None and given_up.is_set():
-                return "not checked"
+            with self._state:
+                if given_up is not None and given_up.is_set():
+                    return "not checked"
+                self._current = given_up
             try:
                 return self._ask(expected, text)
             except OSError as error:
                 self._end()
                 return f"could not be checked: {error.strerror or 'no process'}"
+            finally:
+                with self._state:
+                    self._current = None
+
+    def give_up(self, given_up: threading.Event) -> None:
+        """End the check of this event, if it goes on, and let it not begin."""
+        with self._state:
+            given_up.set()
+            if self._current is given_up and self._process is not None:
+                self._process.kill()
 
     def close(self) -> None:
         """End the process."""
@@ -129,7 +144,7 @@ async def fault_soon(expected: Expected, text: str) -> str | None:
         return await asyncio.to_thread(_checker.fault, expected, text, given_up)
     finally:
         # The loop's end waits for its threads.
-        given_up.set()
+        _checker.give_up(given_up)
 
 
 def serve() -> None:
