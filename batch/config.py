@@ -84,13 +84,21 @@ OPTIONS: Mapping[str, Option] = {
         kind=int, default=4, least=1, most=10_000, help="calls in flight at most"
     ),
     "keep": Option(
-        kind=int, default=0, least=0, help="credits of every window to leave alone"
+        kind=int,
+        default=0,
+        least=0,
+        most=10**12,
+        help="credits of every window to leave alone",
     ),
     "max_attempts": Option(
         kind=int, default=3, least=1, most=100, help="paid attempts at one request"
     ),
     "max_failures": Option(
-        kind=int, default=10, least=1, help="failures in a row that stop a run"
+        kind=int,
+        default=10,
+        least=1,
+        most=10**9,
+        help="failures in a row that stop a run",
     ),
     "max_pause": Option(
         kind=float,
@@ -128,7 +136,11 @@ OPTIONS: Mapping[str, Option] = {
         kind=float, default=600.0, least=0.1, most=3600, help="seconds for a whole call"
     ),
     "max_answer": Option(
-        kind=int, default=8 * 1024 * 1024, least=1024, help="bytes of an answer at most"
+        kind=int,
+        default=8 * 1024 * 1024,
+        least=1024,
+        most=10**12,
+        help="bytes of an answer at most",
     ),
 }
 

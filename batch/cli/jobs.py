@@ -39,7 +39,8 @@ def retry(
         typer.Option(metavar="NAME=VALUE", help="Ask with this from now on; repeat."),
     ] = None,
     max_attempts: Annotated[
-        int | None, typer.Option(min=1, help="Paid attempts at one request.")
+        int | None,
+        typer.Option(min=1, max=10**9, help="Paid attempts at one request."),
     ] = None,
     db: Db = None,
 ) -> None:
@@ -122,11 +123,16 @@ def resume(job: JobName, db: Db = None) -> None:
 def change(
     job: JobName,
     priority: Annotated[
-        int | None, typer.Option(help="Jobs with a higher one come first.")
+        int | None,
+        typer.Option(
+            help="Jobs with a higher one come first.", min=-(10**9), max=10**9
+        ),
     ] = None,
     daily_cap: Annotated[
         int | None,
-        typer.Option(help="Credits of a day that it may take; 0: any.", min=0),
+        typer.Option(
+            help="Credits of a day that it may take; 0: any.", min=0, max=10**12
+        ),
     ] = None,
     due: Annotated[
         str | None,
@@ -142,7 +148,9 @@ def change(
             service, job, priority=priority, daily_cap=daily_cap, due=due
         )
         cap = words.number(found.daily_cap, "credit") if found.daily_cap else "any"
-        due_at = words.moment(found.due_at) if found.due_at else "at no time"
+        due_at = "at no time"
+        if found.due_at:
+            due_at = words.due(found.due_at, service.clock.now())
         console.note(
             f"Job {found.id} ({found.name}): priority {found.priority}, {cap} a day, "
             f"due {due_at}."

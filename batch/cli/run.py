@@ -30,7 +30,9 @@ def run(
     ] = None,
     max_calls: Annotated[
         int | None,
-        typer.Option(help="End after so many calls, of all providers.", min=1),
+        typer.Option(
+            help="End after so many calls, of all providers.", min=1, max=10**12
+        ),
     ] = None,
     keep: Annotated[
         int | None, typer.Option(help="Leave so many credits of every window alone.")

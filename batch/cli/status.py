@@ -68,7 +68,8 @@ def status_lines(
     if report.forecast is not None:
         lines.append(f"   {_forecast(service, report)}")
     if job.due_at is not None and counts.left:
-        lines.append(f"   due {words.moment(job.due_at)}{_lateness(report)}")
+        due = words.due(job.due_at, service.clock.now())
+        lines.append(f"   due {due}{_lateness(report)}")
     if job.daily_cap is not None and counts.left:
         lines.append(f"   at most {words.number(job.daily_cap, 'credit')} a day")
     for code, message, number in report.failures:

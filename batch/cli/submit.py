@@ -50,7 +50,10 @@ def submit(
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the job.")] = None,
     priority: Annotated[
-        int | None, typer.Option(help="Jobs with a higher one come first.")
+        int | None,
+        typer.Option(
+            help="Jobs with a higher one come first.", min=-(10**9), max=10**9
+        ),
     ] = None,
     daily_cap: Annotated[
         int | None,
@@ -61,7 +64,8 @@ def submit(
         typer.Option(metavar="DATE", help="When it is to be done: 2026-12-10[T18:00]."),
     ] = None,
     max_attempts: Annotated[
-        int | None, typer.Option(help="Paid attempts at one request.", min=1)
+        int | None,
+        typer.Option(help="Paid attempts at one request.", min=1, max=10**9),
     ] = None,
     expect_json: Annotated[
         bool, typer.Option("--expect-json", help="Every answer must be JSON.")
@@ -233,7 +237,7 @@ def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
         f"done {when}."
     )
     if order.due_at is not None and forecast.finished_by > order.due_at:
-        due = words.moment(order.due_at)
+        due = words.due(order.due_at, service.clock.now())
         console.note(f"Warning: it is due {due}, and will be late.")
 
 

@@ -89,6 +89,12 @@ def moment(at: datetime, zone: tzinfo | None = None, *, here: bool = True) -> st
     return f"{text} {zone} ({local:%a %H:%M} here)"
 
 
+def due(at: datetime, now: datetime) -> str:
+    """Write when a job is due, with the year where it is another one."""
+    year = at.astimezone().year
+    return moment(at) + (f" {year}" if year != now.astimezone().year else "")
+
+
 def day(at: datetime, zone: tzinfo | None = None) -> str:
     """`Thu 10 Dec`, with the year where it is another one."""
     there = at.astimezone(zone)
@@ -118,11 +124,11 @@ def late(late: Late, now: datetime) -> str:
     """Why a job will not be done when it is due."""
     job = f"Job {late.job.id} ({late.job.name})"
     if late.due_at <= now:
-        return f"{job} was due {moment(late.due_at)}; {late.left:,} are left."
+        return f"{job} was due {due(late.due_at, now)}; {late.left:,} are left."
     done = late.finished_by
     when = "never" if done is None else day(done, late.zone)
     return (
-        f"{job} is due {moment(late.due_at)}, but will be done {when}: it needs "
+        f"{job} is due {due(late.due_at, now)}, but will be done {when}: it needs "
         f"{number(late.a_day, 'call')} a day, and gets {late.now:,} now. "
         f"`quotabatch change {late.job.id}` gives it a higher priority or cap."
     )

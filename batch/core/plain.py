@@ -30,6 +30,8 @@ def plain(text: str, most: int = 300, key: str | None = None) -> str:
 
 def printable(text: str) -> str:
     """The text with its lines, but nothing that a terminal would obey."""
+    # File names that are not UTF-8 come with lone surrogates.
+    text = text.encode("utf-8", "replace").decode()
     cleaned = _ESCAPES.sub("", text)
     return "".join(
         c if c in "\n\t" or not _CONTROLS.match(c) else "\N{REPLACEMENT CHARACTER}"

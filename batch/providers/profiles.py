@@ -205,7 +205,7 @@ def base_url(url: str, key: str) -> str:
         usable = host is not None and bool(host.encode("idna").strip(b"."))
     except ValueError:
         usable, port = False, None
-    if not usable or port == 0 or not re.fullmatch(r"https?://[^\s?#]+", url):
+    if not usable or port == 0 or not re.fullmatch(r"(?i:https?)://[^\s?#]+", url):
         raise ConfigError(f"{key}: {masked(url)!r} is not an http:// or https:// URL")
     return url
 

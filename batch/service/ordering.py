@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -57,7 +58,7 @@ def make_order(
         provider=profile.name,
         model=model_id,
         params=params,
-        name=said.get("name") or _name_of(sources[0]),
+        name=_checked_name(said["name"]) if said.get("name") else _name_of(sources[0]),
         priority=said.get("priority", 0),
         max_attempts=said.get("max_attempts", service.settings["max_attempts"]),
         daily_cap=said.get("daily_cap"),
@@ -108,8 +109,23 @@ def as_format(name: str | None) -> Format | None:
     return Format(name)
 
 
+def _checked_name(name: str) -> str:
+    """Refuse what would be taken for the number of a job."""
+    if _is_number(name):
+        raise UsageError(f"--name {name!r}: this is a job's number; say another name")
+    return name
+
+
+def _is_number(name: str) -> bool:
+    return name.lstrip("#").isdecimal()
+
+
 def _name_of(source: str) -> str:
     if source == "-":
         return "stdin"
-    name = Path(source).name
-    return name.removesuffix(".gz").rpartition(".")[0] or name
+    # Its name need not be UTF-8.
+    name = os.fsencode(Path(source).name).decode("utf-8", "replace")
+    short = name.removesuffix(".gz").rpartition(".")[0] or name
+    if _is_number(short):
+        short = name
+    return f"file {short}" if _is_number(short) else short

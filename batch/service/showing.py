@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ class RequestReport:
 def request_report(service: Service, wanted: str, custom_id: str) -> RequestReport:
     """One request of a job, by its custom_id."""
     job = service.job(wanted)
+    custom_id = _as_typed(custom_id)
     with service.database.reading() as connection:
         found = reports.request(connection, job, custom_id)
         if found is None:
@@ -41,3 +43,12 @@ def request_report(service: Service, wanted: str, custom_id: str) -> RequestRepo
             attempts=reports.attempts(connection, asked),
             same_as=reports.custom_id(connection, asked) if found.same_as else None,
         )
+
+
+def _as_typed(text: str) -> str:
+    """Return what was typed in UTF-8, whatever the locale takes it for."""
+    try:
+        return os.fsencode(text).decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        # It came from a program that knows no such names.
+        return text.encode("utf-8", "replace").decode()
