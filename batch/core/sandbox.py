@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from jinja2 import StrictUndefined, Undefined, UndefinedError, nodes
 from jinja2.exceptions import TemplateRuntimeError, TemplateSyntaxError
+from jinja2.filters import do_center, do_format, do_indent
 from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -32,6 +34,10 @@ ROW = "row"
 _PRINTABLE = frozenset({str, int, bool, list, dict, tuple, Markup})
 _DEFAULTS = frozenset({"default", "d"})
 _DEFINED = frozenset({"defined", "undefined"})
+#: Methods of a text that fill it up to a width.
+_WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
+_WIDTH = re.compile(r"\d{7,}")
+_NESTED = re.compile(r"\{[^{}]*\{")
 _OTHER_FILES: tuple[type[nodes.Stmt], ...] = (
     nodes.Extends,
     nodes.Include,
@@ -139,22 +145,67 @@ class Compiled:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**"})
+    intercepted_binops = frozenset({"*", "**", "%"})
     concat = staticmethod(_bounded)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A key of the data before a method of dict: `order.items` is a column."""
         if type(obj) is dict and attribute in obj:
             return obj[attribute]
-        return super().getattr(obj, attribute)
+        found = super().getattr(obj, attribute)
+        if isinstance(obj, str) and attribute in ("format", "format_map"):
+            return _checked_format(obj, found)
+        return found
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
             _check_power(left, right)
+        elif operator == "%":
+            _check_format(left, right)
         else:
             _check_repeat(left, right)
             _check_repeat(right, left)
         return super().call_binop(context, operator, left, right)
+
+    def call(
+        self, context: Context, function: Any, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Check what a method of a text would make before it makes it."""
+        text = getattr(function, "__self__", None)
+        name = getattr(function, "__name__", "")
+        if isinstance(text, str) and name in _WIDENING:
+            _check_width(text, *args, *kwargs.values())
+        return super().call(context, function, *args, **kwargs)
+
+
+def _checked_format(text: str, function: Any) -> Callable[..., str]:
+    # Jinja2 hides the method of the text in a function of its own.
+    def checked(*args: Any, **kwargs: Any) -> str:
+        _check_format(text, *args, *kwargs.values())
+        return str(function(*args, **kwargs))
+
+    return checked
+
+
+def _check_width(text: str, *widths: Any) -> None:
+    """Refuse widths that would make too long a text of this one."""
+    for width in widths:
+        # At worst each of its characters is widened.
+        if isinstance(width, int) and width * (1 + str(text).count("\t")) > MAX_TEXT:
+            raise OverflowError(f"more than {MAX_TEXT:,} characters")
+
+
+def _check_format(text: Any, *values: Any) -> None:
+    """Refuse a width in a format, or one that it takes from a value."""
+    if not isinstance(text, str):
+        return
+    widths: list[Any] = [int(found[:12]) for found in _WIDTH.findall(text)]
+    if "*" in text or _NESTED.search(text):
+        for value in values:
+            widths += value if isinstance(value, tuple | list) else [value]
+    for width in widths:
+        if isinstance(width, int) and width > MAX_TEXT:
+            raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 
 def _check_power(base: Any, exponent: Any) -> None:
@@ -216,6 +267,24 @@ def _tojson(value: Any, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 
 
+def _center(value: str, width: int = 80) -> str:
+    _check_width("", width)
+    return do_center(value, width)
+
+
+def _indent(
+    s: str, width: int | str = 4, first: bool = False, blank: bool = False
+) -> str:
+    size = len(width) if isinstance(width, str) else width
+    _check_width("", size * (s.count("\n") + 1))
+    return do_indent(s, width, first, blank)
+
+
+def _format(value: str, *args: Any, **kwargs: Any) -> str:
+    _check_format(str(value), *args, *kwargs.values())
+    return do_format(value, *args, **kwargs)
+
+
 def _environment() -> _Environment:
     environment = _Environment(
         undefined=StrictUndefined,
@@ -224,6 +293,9 @@ def _environment() -> _Environment:
         finalize=_printable,
     )
     environment.filters["tojson"] = _tojson
+    environment.filters["center"] = _center
+    environment.filters["indent"] = _indent
+    environment.filters["format"] = _format
     # Equal rows must give equal prompts, or nothing can be asked only once.
     del environment.filters["random"]
     del environment.globals["lipsum"]
