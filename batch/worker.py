@@ -54,6 +54,9 @@ class Desk(Protocol):
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
         """Take note of a reply; the verdict on it, None for a completion."""
 
+    def hands_back(self, claim: Claim, verdict: Verdict) -> bool:
+        """Tell whether it is to wait in the queue, instead of being retried here."""
+
     def settle(self, settlement: Settlement) -> None:
         """Take note of the outcome; nothing of the request follows it."""
 
@@ -158,7 +161,10 @@ class Worker:
                 self._desk.settle(trial.outcome())
                 raise
             reply = replace(reply, valid=reason is None, invalid=reason)
-        trial.take(reply, self._desk.judge(claim, reply))
+        verdict = self._desk.judge(claim, reply)
+        trial.take(reply, verdict)
+        if verdict is not None and self._desk.hands_back(claim, verdict):
+            trial.hand_back()
 
     def _is_stale(self, claim: Claim) -> bool:
         if claim.reserved_at != self._reserved_at:
@@ -186,6 +192,8 @@ class _Trial:
         self._reply: Reply | None = None
         self._verdict: Verdict | None = None
         self._row = 0
+        #: Whether it is not to be retried here.
+        self._handed_back = False
 
     @property
     def again(self) -> bool:
@@ -193,7 +201,13 @@ class _Trial:
         worth_it = self._is_unwanted or (
             self._verdict is not None and self._verdict.kind is VerdictKind.RETRY
         )
-        return worth_it and not (self._was_sent and self._none_left)
+        return worth_it and not self._handed_back and not self._is_last
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether it was the last attempt that the request has."""
+        is_busy = self._verdict is not None and self._verdict.is_busy
+        return self._was_sent and self._none_left and not is_busy
 
     @property
     def _is_unwanted(self) -> bool:
@@ -220,6 +234,10 @@ class _Trial:
             self.claim = replace(self.claim, failures=self.claim.failures + 1)
         self._row += 1
 
+    def hand_back(self) -> None:
+        """Let it wait in the queue, where it has attempts left."""
+        self._handed_back = True
+
     def unsent(self) -> None:
         """The credit at hand was not used."""
         self._reply = UNSENT
@@ -237,7 +255,9 @@ class _Trial:
         if isinstance(self._reply, Completion):
             return self._answered(self._reply, RequestState.COMPLETED)
         kind = self._verdict.kind if self._verdict else None
-        fails = kind in (VerdictKind.FAIL, VerdictKind.RETRY)
+        fails = kind is VerdictKind.FAIL or (
+            kind is VerdictKind.RETRY and self._is_last
+        )
         return self._failed(RequestState.FAILED if fails else RequestState.PENDING)
 
     def _cost(self, done: Completion) -> Cost | None:
@@ -260,13 +280,14 @@ class _Trial:
 
     @property
     def _counts(self) -> bool:
-        # A refusal that concerns the account is not the request's fault, and what was
-        # never sent is no attempt.
+        # A refusal that concerns the account, or asks for a short wait, is not the
+        # request's fault, and what was never sent is no attempt.
         return self._is_unwanted or (
             isinstance(self._reply, Failure)
             and self._reply.sent
             and self._verdict is not None
             and self._verdict.kind in (VerdictKind.RETRY, VerdictKind.FAIL)
+            and not self._verdict.is_busy
         )
 
     def _unfinished(self, state: RequestState) -> Settlement:

@@ -58,6 +58,8 @@ class Desk:
         self.pauses: list[float] = []
         #: Credits left for further attempts.
         self.credits = 100
+        #: Whether nothing is to be retried in its place.
+        self.gives_back = False
         #: The pause that finds the run ending.
         self.ends_in_pause = 0
 
@@ -69,6 +71,9 @@ class Desk:
         if isinstance(reply, Completion):
             return None
         return judge(reply, RULES, self._clock.now())
+
+    def hands_back(self, claim: Claim, verdict: Verdict) -> bool:
+        return self.gives_back
 
     def settle(self, settlement: Settlement) -> None:
         self.log.append(("settle", str(settlement.state), str(settlement.credit)))

@@ -6,6 +6,7 @@ endpoint's own error code, the limit that it names, its status, its wait.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -15,7 +16,7 @@ from batch.core.limits import Named
 from batch.core.model import Failure
 from batch.core.quota import WindowKind
 from batch.core.statements import number
-from batch.core.waits import stated_wait, stated_waits
+from batch.core.waits import LONGEST, is_beyond_belief, stated_wait, stated_waits
 
 
 class VerdictKind(StrEnum):
@@ -33,6 +34,14 @@ class StopCause(StrEnum):
     KEY = "key"  # the key was refused
     CONFIGURATION = "configuration"  # a wrong URL, model, certificate
     PLAN = "plan"  # not on the plan, or not paid for: no wait helps
+
+
+class Scope(StrEnum):
+    """What a verdict holds for."""
+
+    REQUEST = "request"
+    MODEL = "model"
+    ACCOUNT = "account"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +76,8 @@ class Verdict:
     #: When the endpoint says that the quota is back (EXHAUSTED); None: at its reset.
     resets_at: datetime | None = None
     cause: StopCause | None = None
+    #: What a STOP holds for: other models of the account may be answered.
+    scope: Scope = Scope.REQUEST
     #: Whether the endpoint has more calls in flight than it can take.
     overload: bool = False
     #: The kind of window whose limit the refusal names, if it names one.
@@ -79,15 +90,52 @@ class Verdict:
     #: The evidence that decided, for a person.
     because: str = ""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the endpoint merely asks for a short wait.
+
+        That says nothing of the request, nor that the service is in trouble.
+        """
+        states_wait = self.named is not None or (
+            self.overload and self.wait is not None
+        )
+        return self.kind is VerdictKind.RETRY and states_wait
+
 
 #: A stated wait beyond this is a quota's, not a pause.
 LONGEST_PAUSE = 300.0
 
 _MAY_BE_QUOTA = frozenset({402, 403, 429})
 _OVERLOAD = frozenset({429, 503, 529})
-_CONFIGURATION = frozenset({404, 405, 410})
+_CONFIGURATION = frozenset({405, 410})
 _REJECTED = frozenset({400, 406, 409, 411, 413, 414, 415, 422, 431, 451})
 _TRANSIENT = frozenset({408, 409, 425})
+#: Codes and kinds of errors about the model.
+_MODEL_CODES = frozenset(
+    {
+        "model_not_found",
+        "model_not_available",
+        "model_not_supported",
+        "model_not_allowed",
+        "model_access_denied",
+        "model_decommissioned",
+        "unknown_model",
+        "invalid_model",
+        "unsupported_model",
+        "modelnotfound",
+        "modelnotopen",
+    }
+)
+#: Messages about the model, of which at most this much is looked at.
+_MODEL_WORDS = re.compile(
+    r"(?:invalid|unknown|unsupported|no such|not a valid) model\b"
+    r"|\bmodel\b.{0,100}?\b(?:(?:not|n't) (?:found|exist|available|allowed|a valid)"
+    r"|no longer available|decommissioned)\b"
+    r"|\b(?:no|not have|without) (?:access|permission)\b.{0,60}?\bmodel\b"
+    r"|模型.{0,20}?(?:不存在|未找到|无权限|未开通)|(?:不存在|没有)该?模型",
+    re.IGNORECASE,
+)
+_LOOKED_AT = 1000
 
 
 def judge(failure: Failure, rules: Rules, now: datetime) -> Verdict:
@@ -119,6 +167,9 @@ def _by_code(failure: Failure, rules: Rules, now: datetime) -> Verdict | None:
             return _fail(because)
         if code in rules.transient:
             return _retry(failure, rules, now, because)
+    if _names_model_code(failure):
+        because = f"its code {failure.endpoint_code or failure.endpoint_type} says so"
+        return _stop(StopCause.CONFIGURATION, because, Scope.MODEL)
     found = [word for word in rules.transient_words if word in failure.message]
     if found:
         return _retry(failure, rules, now, f"{found[0]!r} passes")
@@ -129,12 +180,15 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
     named = None
     if failure.code == "endpoint_error" or status in _MAY_BE_QUOTA:
         if _is_off_plan(failure, rules):
-            return _stop(StopCause.PLAN, "it states a limit of 0")
+            because = "it states a limit of 0"
+            return _stop(StopCause.PLAN, because, Scope.MODEL)
         named = limits.named(failure)
         if named is not None and not named.is_short:
             because = f"it names the limit: {named.words!r}"
             return _exhausted(failure, rules, named, now, because)
     by_status = f"its status is {status}"
+    if status == 404 or (status in (400, 403) and _speaks_of_model(failure)):
+        return _stop(StopCause.CONFIGURATION, by_status, Scope.MODEL)
     if status in (401, 403):
         return _stop(StopCause.KEY, by_status)
     if status == 402:
@@ -147,6 +201,10 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
         return _retry(
             failure, rules, now, f"it names a short limit: {named.words!r}", named
         )
+    if status == 429 and is_beyond_belief(failure.headers, now):
+        # Not until then, but certainly not at once.
+        because = f"it asks to wait for more than {LONGEST / 86400:.0f} days"
+        return Verdict(kind=VerdictKind.EXHAUSTED, because=because)
     wait = stated_wait(failure.headers, failure.message, now, rules.zone)
     if wait is not None and wait > LONGEST_PAUSE and status == 429:
         because = f"its wait of {wait:,.0f} s is a quota's"
@@ -159,8 +217,17 @@ def _is_off_plan(failure: Failure, rules: Rules) -> bool:
     return limits.has_none_at_all(failure) or 0 in stated
 
 
-def _stop(cause: StopCause, because: str) -> Verdict:
-    return Verdict(kind=VerdictKind.STOP, cause=cause, because=because)
+def _names_model_code(failure: Failure) -> bool:
+    codes = (failure.endpoint_code, failure.endpoint_type)
+    return any(code is not None and code.lower() in _MODEL_CODES for code in codes)
+
+
+def _speaks_of_model(failure: Failure) -> bool:
+    return _MODEL_WORDS.search(failure.message[:_LOOKED_AT]) is not None
+
+
+def _stop(cause: StopCause, because: str, scope: Scope = Scope.ACCOUNT) -> Verdict:
+    return Verdict(kind=VerdictKind.STOP, cause=cause, scope=scope, because=because)
 
 
 def _fail(because: str) -> Verdict:

@@ -49,13 +49,7 @@ def parse_wait(text: str, now: datetime, zone: tzinfo = UTC) -> float | None:
     `zone` is that of a date that names none. Never negative, never beyond LONGEST: what
     is, is not believed.
     """
-    text = text.strip()
-    seconds = _number(text, now)
-    if seconds is None:
-        seconds = _duration(text)
-    if seconds is None:
-        seconds = _date(text, now, zone)
-    return _believed(seconds)
+    return _believed(_seconds(text.strip(), now, zone))
 
 
 def stated_wait(
@@ -82,6 +76,13 @@ def stated_waits(
     return [one for one in found if one is not None]
 
 
+def is_beyond_belief(headers: Mapping[str, str], now: datetime) -> bool:
+    """Whether a refusal states a wait longer than LONGEST."""
+    text = headers.get("retry-after", "").strip()
+    seconds = _seconds(text, now, UTC)
+    return seconds is not None and seconds > LONGEST
+
+
 def _in_prose(message: str, now: datetime) -> float | None:
     chinese = _CHINESE.search(message)
     if chinese is not None:
@@ -98,6 +99,13 @@ def _in_prose(message: str, now: datetime) -> float | None:
 def _moment_in_prose(message: str, now: datetime, zone: tzinfo) -> float | None:
     found = _AT.search(message)
     return parse_wait(found[1], now, zone) if found else None
+
+
+def _seconds(text: str, now: datetime, zone: tzinfo) -> float | None:
+    seconds = _number(text, now)
+    if seconds is None:
+        seconds = _duration(text)
+    return _date(text, now, zone) if seconds is None else seconds
 
 
 def _believed(seconds: float | None) -> float | None:

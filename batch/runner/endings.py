@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from batch.core.model import Failure
 from batch.core.verdict import StopCause, Verdict
 from batch.errors import QuotabatchError, StoreError
-from batch.runner.values import Ending
+from batch.runner.values import GRAVITY, Ending, SetAside
 from batch.store.answers import UNWRITABLE
 from batch.store.runners import Orphan
 
@@ -40,6 +41,60 @@ def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
         exit_code=78,
         message=f"{provider}: {failure.message}; no request of this run can succeed, "
         "so it stopped: check base_url and model",
+    )
+
+
+def model_refused(provider: str, model: str, failure: Failure, verdict: Verdict) -> str:
+    """No request for this model can succeed; others may."""
+    if verdict.cause is StopCause.PLAN:
+        return (
+            f"{provider}: {failure.message}; {verdict.because}, and no wait helps: ask "
+            f"another model than {model}, or see to the account's plan and balance"
+        )
+    return (
+        f"{provider}: {failure.message}; no request for the model {model} can succeed: "
+        "check base_url and model"
+    )
+
+
+def model_fails(provider: str, model: str, row: int, failure: Failure) -> str:
+    """A model only fails, while others answer."""
+    return (
+        f"{provider}: {row} calls in a row for the model {model} failed, the last "
+        f"with: {failure.message}. Its requests wait for the next run"
+    )
+
+
+def all_invalid(job_id: int, name: str, reason: str) -> str:
+    """The first answers of a job are all invalid."""
+    return (
+        f"job {job_id} ({name}): the first answers are all invalid, the last one: "
+        f"{reason}. The job was stopped to keep the credits that are left: correct "
+        "its prompt or schema, or continue with `run --allow-invalid`"
+    )
+
+
+def continued_without(one: SetAside) -> str:
+    """Something was set aside, and the run goes on."""
+    return f"{one.message}. The run continues without it."
+
+
+def combined(ending: Ending, aside: Sequence[SetAside]) -> Ending:
+    """The ending of a run that was continued without these: the gravest counts."""
+    if not aside:
+        return ending
+    codes = {ending.exit_code, *(one.exit_code for one in aside)}
+    code = next((code for code in GRAVITY if code in codes), ending.exit_code)
+    said = [ending.message] if ending.message else []
+    message = "; ".join([*said, *(one.message for one in aside)])
+    return replace(ending, exit_code=code, message=message, set_aside=tuple(aside))
+
+
+def closed(provider: str, failure: Failure) -> Ending:
+    """The endpoint says that nothing is left, and no quota of ours could be closed."""
+    return Ending(
+        exit_code=75,
+        message=f"{provider} says that nothing is left ({failure.message})",
     )
 
 

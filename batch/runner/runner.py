@@ -23,20 +23,23 @@ from batch.core.model import (
 )
 from batch.core.quota import FOREVER
 from batch.core.statements import Statement, in_refusal
-from batch.core.verdict import Rules, Verdict, VerdictKind, judge
+from batch.core.verdict import Rules, Scope, Verdict, VerdictKind, judge
 from batch.errors import QuotabatchError, StoreAwayError, StoreError
 from batch.providers.base import Endpoint
 from batch.runner import endings, waiting
 from batch.runner.budget import CallBudget
+from batch.runner.evidence import Evidence
+from batch.runner.exclusions import Exclusions, Validity
 from batch.runner.isolation import Isolated
 from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
-from batch.runner.pace import Pace
+from batch.runner.pace import DEAD_FROM_THE_START, Pace
 from batch.runner.trade import HEARTBEAT, SAME, Trade
 from batch.runner.tray import Batch, Refusal, Tray
 from batch.runner.values import Ending, Options, Progress
 from batch.store.outcomes import Settled
 from batch.store.queue import Claimed
+from batch.store.selection import Selection
 from batch.timekeeper import Timekeeper
 from batch.worker import NoMoreAttemptsError, Worker
 
@@ -78,7 +81,11 @@ class Runner:
         self._notify = notify
         #: The machine's start, by the clock that pauses go by.
         self._start = clock.start
-        self._pace = Pace(options)
+        self._began_at = clock.now()
+        self._pace = Pace(options, random)
+        self._evidence = Evidence()
+        self._exclusions = Exclusions(self.progress, notify)
+        self._validity = Validity(options, trade, self._exclusions)
         self._tray = Tray()
         #: Of the whole run, which may have other accounts.
         self._budget = budget or CallBudget(options.max_calls)
@@ -99,8 +106,10 @@ class Runner:
         self._calling: set[int] = set()
         #: Those that hold a credit, and whose call has not begun.
         self._fresh: set[int] = set()
-        #: Failed for good since the last success, by transient failures only.
-        self._given_up: list[int] = []
+        #: Whether it is known how the account's last calls went.
+        self._has_looked_back = False
+        #: Whether the queue ran dry, and no call of any runner was answered.
+        self._was_unanswered = False
         self._ending: Ending | None = None
         self._ends = asyncio.Event()
         #: Whether the last claim found that nothing waits.
@@ -114,8 +123,10 @@ class Runner:
         """Work until the queue is dry, the credits are gone, or something stops it."""
         try:
             await waiting.unless(self._ends, self._outlook.begin())
-            self.progress.ending = await self._work()
-            return self.progress.ending
+            ending = await self._work()
+            ending = endings.combined(ending, self.progress.set_aside)
+            self.progress.ending = ending
+            return ending
         except Exception as error:
             await self._finish_calls(error)
             raise
@@ -145,22 +156,46 @@ class Runner:
         self._tray.state(self._outlook.heard(claim, reply))
         if isinstance(reply, Completion):
             self._pace.succeeded()
+            self._evidence.answer(claim)
+            self._validity.see(claim, reply)
             self.progress.row = 0
-            self._given_up.clear()
             return None
         now = self._clock.now()
         verdict = judge(reply, self._rules, now)
-        self._pace.failed(verdict, now)
+        at, sent = claim.reserved_at, reply.sent
+        counted = self._pace.failed(verdict, now, reserved_at=at, sent=sent)
+        row = self._evidence.failure(claim, reply, verdict) if counted else 0
         self.progress.row, self.progress.failure = self._pace.row, reply
         if verdict.named is not None:
             self._tray.state(self._limits_in(claim, reply, verdict))
         if verdict.kind is VerdictKind.EXHAUSTED:
-            self._tray.refuse(Refusal(claim.model, reply.message, verdict))
+            self._refuse(claim, reply, verdict)
+        elif verdict.kind is VerdictKind.STOP and verdict.scope is Scope.MODEL:
+            text = endings.model_refused(self._provider, claim.model, reply, verdict)
+            self._exclusions.add_model(claim.model, 78, text)
         elif verdict.kind is VerdictKind.STOP:
             self.drain(endings.stopped(self._provider, reply, verdict))
         elif self._pace.is_hopeless(reply):
             self.drain(endings.hopeless(self._provider, self._pace.row, reply))
+        elif reply.sent and row >= self._options.max_failures:
+            self._evidence.out_of_service.add(claim.model)
+            text = endings.model_fails(self._provider, claim.model, row, reply)
+            self._exclusions.add_model(claim.model, 69, text)
         return verdict
+
+    def hands_back(self, claim: Claim, verdict: Verdict) -> bool:
+        return verdict.is_busy or self._goes_back(claim)
+
+    def _goes_back(self, claim: Claim) -> bool:
+        """Tell whether another request is to be asked first, or it is not at all."""
+        return self._pace.is_probing or self._exclusions.leaves_out(claim)
+
+    def _refuse(self, claim: Claim, reply: Failure, verdict: Verdict) -> None:
+        """Believe the endpoint that a quota is used up."""
+        if self._trade.holder.quotas:
+            self._tray.refuse(Refusal(claim.model, reply.message, verdict))
+        else:
+            self.drain(endings.closed(self._provider, reply))
 
     def _limits_in(
         self, claim: Claim, refusal: Failure, verdict: Verdict
@@ -181,7 +216,7 @@ class Runner:
         await self._tray.write(settlement)
 
     async def renew(self, claim: Claim) -> Claim:
-        if self._ending is not None:
+        if self._ending is not None or self._goes_back(claim):
             raise NoMoreAttemptsError
         renewed = await self._tray.renew(claim)
         if renewed is None:
@@ -210,6 +245,10 @@ class Runner:
 
     async def _turn(self) -> Ending | None:
         """One exchange, and the wait for the next; how it ends, if it does."""
+        if not self._has_looked_back:
+            if await self._trade.newest_failed(DEAD_FROM_THE_START):
+                self._pace.lose_patience()
+            self._has_looked_back = True
         if self._tasks:
             await self._tray.gather(AT_ONCE)
         await self._exchange()
@@ -237,7 +276,11 @@ class Runner:
         reserved, used = self._budget.reserve(len(batch.renewals) + slots), 0
         try:
             traded = await self._trade.exchange(
-                batch, slots, self._known(), working=self._working
+                batch,
+                slots,
+                self._known(),
+                working=self._working,
+                selection=self._selection(),
             )
             used = traded.calls
         except BaseException as error:
@@ -254,6 +297,7 @@ class Runner:
         self._take_note(batch.settlements, traded.settled)
         if traded.settled.stored:
             self._unwritable = 0
+        await self._validity.judge()
         renewed = [claim.request_id for claim in traded.renewed if claim is not None]
         self.progress.calls += len(renewed)
         self._fresh.update(renewed)
@@ -303,6 +347,7 @@ class Runner:
             # There may be more for the slots that are left.
             self._tray.wake.set()
         for claim in claimed.claims:
+            self._exclusions.see(claim)
             self._working.add(claim.request_id)
             self._fresh.add(claim.request_id)
             task = loop.create_task(self._worker.work(claim))
@@ -339,11 +384,23 @@ class Runner:
             progress.invalid += done is not None and done.valid is False
         elif settlement.state is RequestState.FAILED:
             progress.failed += taken
-            if settlement.verdict == VerdictKind.RETRY:
-                self._given_up.append(settlement.request_id)
         if settlement.failure and settlement.credit is EntryState.RELEASED:
             progress.calls -= 1
             self._budget.give_back(1)
+
+    def _selection(self) -> Selection:
+        """What to claim: as the replies so far tell."""
+        evidence, aside = self._evidence, self._exclusions
+        answered = frozenset(evidence.answered)
+        # The first call of each model goes alone.
+        untold = {one.model for one in self._tasks.values()} - answered
+        return Selection(
+            models_aside=frozenset(aside.models | untold),
+            jobs_aside=frozenset(aside.jobs),
+            proven=answered,
+            failing_models=frozenset(evidence.failing_models),
+            failing_jobs=evidence.failing_jobs,
+        )
 
     def _slots(self, renewals: int) -> int:
         if self._ending is not None:
@@ -380,7 +437,7 @@ class Runner:
             if await self._take_over():
                 return None
             if not await self._trade.others_hold():
-                return Ending(exit_code=0)
+                return await self._conclude()
             # Elsewhere: either it is done there, or it falls to us.
             await self._nap(LOOK_AGAIN)
             return None
@@ -393,6 +450,17 @@ class Runner:
             self._pace.restart()
         await self._sleep_until(chance)
         return None
+
+    async def _conclude(self) -> Ending:
+        """Nothing is left to claim: all is done, or nothing was answered at all."""
+        failure = self.progress.failure
+        unanswered = self._evidence.taken_back(is_open_end=True)
+        if failure is None or not unanswered or self._evidence.answered:
+            return Ending(exit_code=0)
+        if await self._trade.has_answered(self._began_at):
+            return Ending(exit_code=0)
+        self._was_unanswered = True
+        return endings.hopeless(self._provider, self._pace.row, failure)
 
     async def _sleep_until(self, moment: datetime) -> None:
         self.progress.sleeping_until = moment
@@ -458,13 +526,15 @@ class Runner:
         self.abort()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        # They failed only because everything did.
-        given_up = self._given_up if self._ending is not None else []
+        # They may have failed only because everything did.
+        is_open_end = self._ending is not None or self._was_unanswered
+        given_up = self._evidence.taken_back(is_open_end=is_open_end)
+        alone = self._evidence.kept_alone(is_open_end=is_open_end)
         batch = self._tray.take()
         tries = self._outage.last_tries
         while True:
             try:
-                left = await self._trade.leave(batch, given_up, self._calling)
+                left = await self._trade.leave(batch, given_up, alone, self._calling)
                 break
             except StoreError as error:
                 tries -= 1
@@ -478,7 +548,9 @@ class Runner:
                     done = await self._trade.settle_apart(batch.settlements, claims)
                     batch, where = Batch([], [], [], []), None
                     self._tell_unwritable(done, error)
-                    left = await self._trade.leave(batch, given_up, self._calling)
+                    left = await self._trade.leave(
+                        batch, given_up, alone, self._calling
+                    )
                     break
                 except Exception:
                     if where:

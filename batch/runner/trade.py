@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from batch.core.model import Claim, EntryState, RequestState, Settlement
+from batch.core.model import Claim, EntryState, Job, RequestState, Settlement
 from batch.core.statements import Statement
 from batch.runner import isolation
 from batch.runner.isolation import Isolated, Spool
@@ -18,6 +18,7 @@ from batch.store import (
     clocks,
     closures,
     evidence,
+    history,
     jobs,
     kept,
     leases,
@@ -35,6 +36,7 @@ from batch.store.outcomes import Settled
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.runners import Orphan
+from batch.store.selection import ALL, Selection
 from batch.timekeeper import TOLERANCE, Timekeeper
 from batch.worker import UNSENT, USE_WITHIN
 
@@ -111,23 +113,44 @@ class Trade:
         known: Collection[int] | None = None,
         *,
         working: Collection[int] = (),
+        selection: Selection = ALL,
     ) -> Traded:
         """Record what gathered, and claim for the free slots, in one transaction.
 
         `known`, where the reply to an earlier one was lost: the requests whose credits
         are in use; whatever else this runner holds goes back. `working`: those whose
-        outcomes are still to come. DiskFullError where answers may not find room.
+        outcomes are still to come. `selection`: what to claim. DiskFullError where
+        answers may not find room.
         """
         self._answers.see(batch.settlements)
         if slots:
             calls = len(batch.outcomes) + len(working) + slots
             room.check(self._database.path, self._answers.wanted(calls))
         exchange = Of(self.holder.account_id, self._exchange)
-        traded = await self._database.run(exchange, batch, slots, known, list(working))
+        traded = await self._database.run(
+            exchange, batch, slots, known, list(working), selection
+        )
         if traded.heard_at is not None:
             self._beat_at = self._clock.monotonic()
             self._heard = (*self._heard[-1:], traded.heard_at)
         return traded
+
+    async def newest_failed(self, number: int) -> bool:
+        """Tell whether the account's newest calls, so many, all failed."""
+        account_id = self.holder.account_id
+        look = Of(account_id, history.newest_failed)
+        return await self._database.run(look, account_id, number)
+
+    async def has_answered(self, since: datetime) -> bool:
+        """Tell whether any runner's call was answered since then."""
+        account_id = self.holder.account_id
+        look = Of(account_id, history.has_answered)
+        return await self._database.run(look, account_id, since)
+
+    async def invalid_only(self, job_id: int, most: int) -> tuple[str, int]:
+        """The job's name, and its invalid answers up to so many; 0: any is valid."""
+        look = Of(self.holder.account_id, self._invalid_only)
+        return await self._database.run(look, job_id, most)
 
     async def take_over(self) -> list[Orphan]:
         """Put back what runners held that died."""
@@ -151,13 +174,19 @@ class Trade:
         )
 
     async def leave(
-        self, batch: Batch, given_up: Sequence[int], calling: Collection[int]
+        self,
+        batch: Batch,
+        given_up: Sequence[int],
+        alone: Sequence[int],
+        calling: Collection[int],
     ) -> Left:
         """Record the last outcomes, and let go of everything else.
 
-        `calling`: the requests whose calls were given up; no other was made.
+        `given_up`: the requests to take failures back from; `alone`: those to take them
+        back from only if requests without a failure wait. `calling`: the requests whose
+        calls were given up; no other was made.
         """
-        return await self._database.run(self._leave, batch, given_up, calling)
+        return await self._database.run(self._leave, batch, given_up, alone, calling)
 
     async def settle_apart(
         self, settlements: Sequence[Settlement], claims: Sequence[Claim]
@@ -217,6 +246,7 @@ class Trade:
         slots: int,
         known: Collection[int] | None,
         working: Sequence[int],
+        selection: Selection,
     ) -> Traded:
         self._date(connection)
         # The time is read here, past any wait for the database's lock.
@@ -231,19 +261,29 @@ class Trade:
         renewed = queue.renew(connection, holder, batch.claims, now)
         if not slots:
             return Traded(renewed, None, settled, heard_at)
-        ready = jobs.listed(
-            connection,
-            ids=self._options.job_ids,
-            provider=self._provider,
-            active=True,
-        )
-        claimed = queue.claim(connection, holder, ready, slots, now)
+        ready = self._ready(connection)
+        claimed = queue.claim(connection, holder, ready, slots, now, selection)
         return Traded(renewed, claimed, settled, heard_at)
 
     def _beat(self, connection: Connection) -> datetime:
         now = self._clock.now()
         runners.beat(connection, self.holder.runner_id, now)
         return now
+
+    def _ready(self, connection: Connection) -> list[Job]:
+        """The jobs that this runner works on."""
+        return jobs.listed(
+            connection,
+            ids=self._options.job_ids,
+            provider=self._provider,
+            active=True,
+        )
+
+    def _invalid_only(
+        self, connection: Connection, job_id: int, most: int
+    ) -> tuple[str, int]:
+        (job,) = jobs.listed(connection, ids=[job_id])
+        return job.name, history.invalid_only(connection, job, most)
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> bool:
         """Where it was taken for dead meanwhile: go on with what is still its own.
@@ -328,6 +368,7 @@ class Trade:
         connection: Connection,
         batch: Batch,
         given_up: Sequence[int],
+        alone: Sequence[int],
         calling: Collection[int],
     ) -> Left:
         self._date(connection)
@@ -335,6 +376,8 @@ class Trade:
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
         outcomes.put_back(connection, given_up)
+        if alone and history.unfailed_wait(connection, self._ready(connection)):
+            outcomes.put_back(connection, alone)
         return Left(self._reap(connection, self.holder.runner_id), settled)
 
     def _settle(

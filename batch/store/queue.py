@@ -46,8 +46,8 @@ def claim(
 ) -> Claimed:
     """Take up to `slots` pending requests, with credits for each.
 
-    Within a job those without failures come first, then those with the fewest
-    attempts, then the oldest.
+    Within a job those with the fewest attempts come first, so that each has its turn
+    whatever the others come to; then those with the fewest failures, then the oldest.
     """
     purse = Purse(connection, holder, now)
     claims: list[Claim] = []
@@ -240,15 +240,16 @@ def _waiting(
         # In the words of the index: else PostgreSQL would sort them all.
         .order_by(
             requests.c.same_as,
-            requests.c.failures,
             requests.c.attempts,
+            requests.c.failures,
             requests.c.id,
         )
         .limit(most)
         .with_for_update(skip_locked=True)
     )
     if unfailed:
-        query = query.where(requests.c.failures == 0)
+        # Not as a constant: SQLite would not take the index's order for its own then.
+        query = query.where(requests.c.failures + 0 == 0)
     if shut:
         model = func.coalesce(requests.c.model, job.model)
         query = query.where(model.not_in(sorted(shut)))

@@ -152,8 +152,8 @@ Index(
     requests.c.state,
     requests.c.same_as,
     # The order of claims: those that were never tried come first.
-    requests.c.failures,
     requests.c.attempts,
+    requests.c.failures,
     requests.c.id,
     sqlite_where=PENDING,
 )

@@ -13,6 +13,7 @@ from batch.core.quota import WindowKind
 from batch.core.verdict import (
     LONGEST_PAUSE,
     Rules,
+    Scope,
     StopCause,
     Verdict,
     VerdictKind,
@@ -65,8 +66,11 @@ def exhausted(
 
 DAY, MONTH, MINUTE = WindowKind.DAY, WindowKind.MONTH, WindowKind.MINUTE
 FAIL = Verdict(kind=VerdictKind.FAIL)
-KEY = Verdict(kind=VerdictKind.STOP, cause=StopCause.KEY)
-CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
+KEY = Verdict(kind=VerdictKind.STOP, cause=StopCause.KEY, scope=Scope.ACCOUNT)
+CONFIGURATION = Verdict(
+    kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION, scope=Scope.ACCOUNT
+)
+MODEL = replace(CONFIGURATION, scope=Scope.MODEL)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,16 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
         (failure(401), KEY),
         (failure(403, "forbidden"), KEY),
         (failure(402, "payment required"), exhausted()),
-        (failure(404, "no such model"), CONFIGURATION),
+        (failure(404, "no such model"), MODEL),
+        (failure(404), MODEL),
+        # A refusal that speaks of the model is none of the key.
+        (failure(403, "Project does not have access to model `gpt-x`"), MODEL),
+        (failure(403, "model_not_allowed", endpoint_code="model_not_found"), MODEL),
+        (failure(403, "the model `x` does not exist or you lack access"), MODEL),
+        (failure(400, "Invalid model name passed in model=x"), MODEL),
+        (failure(400, "nothing", endpoint_code="model_not_found"), MODEL),
+        (failure(400, "This model's maximum context length is 8192 tokens"), FAIL),
+        (failure(400, "temperature is not supported by this model"), FAIL),
         (failure(405), CONFIGURATION),
         (failure(410), CONFIGURATION),
         (failure(400), FAIL),
@@ -157,7 +170,11 @@ CONFIGURATION = Verdict(kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION)
         # Nonsense is no wait.
         (failure(429, retry_after="-1"), retry(overload=True)),
         (failure(429, retry_after="nan"), retry(overload=True)),
-        (failure(429, retry_after="1000000000"), retry(overload=True)),
+        # A wait beyond belief is no reason to go on at once.
+        (failure(429, retry_after="1000000000"), exhausted()),
+        (failure(429, retry_after="99999999999"), exhausted()),
+        (failure(429, retry_after="Fri, 01 Jan 2099 00:00:00 GMT"), exhausted()),
+        (failure(503, retry_after="1000000000"), retry(overload=True)),
     ],
 )
 def test_a_failure_is_judged_by_its_evidence(facts, expected):
@@ -187,6 +204,7 @@ def test_every_failure_has_a_verdict_that_makes_sense(
     )
     got = judge(replace(facts, limits=tuple(limits)), RULES, NOW)
     assert (got.cause is not None) == (got.kind is VerdictKind.STOP)
+    assert (got.scope is Scope.REQUEST) == (got.kind is not VerdictKind.STOP)
     assert got.because
     if got.wait is not None:
         assert got.kind is VerdictKind.RETRY

@@ -113,7 +113,6 @@ NO_TIMES: Mapping[str, Said] = {
             "-1",
             "1e3",
             "0x10",
-            "1000000000",
             "1" * 400,
             "soon, or later",
             "Mon, 99 Foo 2026 99:99:99 GMT",

@@ -8,7 +8,7 @@ from clockwork import NOON
 
 from batch.core.model import Failure
 from batch.core.verdict import StopCause, Verdict, VerdictKind
-from batch.runner.pace import DEAD_FROM_THE_START, Pace
+from batch.runner.pace import DEAD_FROM_THE_START, LONGEST_PROBE, Pace
 from batch.runner.values import Options
 
 SENT = Failure(code="http_500", message="oops", sent=True, status=500)
@@ -62,7 +62,9 @@ def test_an_overload_halves():
     it.failed(OVERLOAD, NOON)
     assert it.slots(0, NOON) == 4
     it.failed(OVERLOAD, NOON)
-    assert it.slots(0, NOON) == 2
+    # It is left alone for a moment.
+    assert it.slots(0, NOON) == 0
+    assert it.slots(0, NOON + timedelta(seconds=LONGEST_PROBE)) == 2
 
 
 def test_a_new_window_begins_with_one_call():
@@ -145,3 +147,50 @@ def test_a_run_that_waits_waits_for_the_network_too():
     assert fail(it, UNSENT, 100) == 0
     # But not for a service that takes credits and gives nothing.
     assert fail(it, SENT, 100) > 0
+
+
+BUSY = Verdict(kind=VerdictKind.RETRY, overload=True, wait=5.0)
+
+
+def test_waits_that_are_asked_for_at_once_count_once():
+    it = pace()
+    for _ in range(5):
+        it.failed(BUSY, NOON, reserved_at=NOON)
+    assert it.row == 1
+    later = NOON + timedelta(seconds=6)
+    it.failed(BUSY, later, reserved_at=later)
+    assert it.row == 2
+
+
+def test_a_wait_that_was_kept_in_vain_grows():
+    it = pace(max_failures=100)
+    at = NOON
+    waited = []
+    for _ in range(7):
+        it.failed(BUSY, at, reserved_at=at)
+        chance = it.next_chance(at)
+        assert chance is not None
+        waited.append((chance - at).total_seconds())
+        at = chance
+    assert waited[:3] == [5.75, 6, 6]
+    assert sum(waited) > 60
+
+
+def test_no_more_calls_are_in_flight_than_may_fail_in_a_row():
+    it = pace(concurrency=8)
+    for _ in range(8):
+        it.succeeded()
+    it.failed(RETRY, NOON)
+    # Beside seven others that may fail too.
+    assert it.slots(7, NOON) == 1
+    it.failed(RETRY, NOON)
+    later = NOON + timedelta(seconds=LONGEST_PROBE)
+    assert (it.slots(7, later), it.slots(8, later)) == (1, 0)
+
+
+def test_where_nothing_has_changed_three_failures_are_enough_until_an_answer():
+    it = pace()
+    it.lose_patience()
+    assert fail(it, SENT, 100) == 3
+    it.succeeded()
+    assert fail(it, SENT, 100) == 10

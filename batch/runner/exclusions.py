@@ -1,0 +1,92 @@
+"""Models and jobs that a run continues without, each with its reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from batch.core.model import Claim, Completion
+from batch.runner import endings
+from batch.runner.trade import Trade
+from batch.runner.values import Options, Progress, SetAside
+
+#: So many answers of a job, the first ones, all invalid, stop it; fewer in a run that
+#: finds them there.
+ALL_INVALID, STILL_INVALID = 10, 3
+
+
+class Exclusions:
+    """What a run on one account has set aside."""
+
+    def __init__(self, progress: Progress, notify: Callable[[str], None]) -> None:
+        self.models: set[str] = set()
+        self.jobs: set[int] = set()
+        self._progress = progress
+        self._notify = notify
+        #: Models that were asked, and jobs.
+        self._seen: set[tuple[str, int]] = set()
+
+    def see(self, claim: Claim) -> None:
+        """Take note that the run has this model and this job."""
+        self._seen.add((claim.model, claim.job_id))
+
+    def leaves_out(self, claim: Claim) -> bool:
+        """Tell whether no further call is to be made for it."""
+        return claim.model in self.models or claim.job_id in self.jobs
+
+    def add_model(self, model: str, exit_code: int, message: str) -> None:
+        if model not in self.models:
+            self.models.add(model)
+            self._add("model", model, exit_code, message)
+
+    def add_job(self, job_id: int, exit_code: int, message: str) -> None:
+        if job_id not in self.jobs:
+            self.jobs.add(job_id)
+            self._add("job", str(job_id), exit_code, message)
+
+    def _add(self, kind: str, name: str, exit_code: int, message: str) -> None:
+        one = SetAside(kind=kind, name=name, exit_code=exit_code, message=message)
+        self._progress.set_aside.append(one)
+        if len(self._seen) > 1:
+            # Else there is nothing to continue with, and the ending says so.
+            self._notify(endings.continued_without(one))
+
+
+class Validity:
+    """Whether the first answers of each job are all invalid."""
+
+    def __init__(self, options: Options, trade: Trade, exclusions: Exclusions) -> None:
+        self._trade = trade
+        self._exclusions = exclusions
+        self._allows = options.allow_invalid
+        #: Invalid answers of this run, of jobs without a valid one; the last reason.
+        self._invalid: Counter[int] = Counter()
+        self._reasons: dict[int, str] = {}
+        self._sound: set[int] = set()
+        self._doubtful: set[int] = set()
+
+    def see(self, claim: Claim, answer: Completion) -> None:
+        """Take note of an answer."""
+        if self._allows or claim.job_id in self._sound:
+            return
+        if answer.valid is not False:
+            self._sound.add(claim.job_id)
+            self._doubtful.discard(claim.job_id)
+            return
+        self._invalid[claim.job_id] += 1
+        self._reasons[claim.job_id] = answer.invalid or ""
+        if self._invalid[claim.job_id] >= STILL_INVALID:
+            self._doubtful.add(claim.job_id)
+
+    async def judge(self) -> None:
+        """Set aside the jobs that have brought enough invalid answers, and no other."""
+        while self._doubtful:
+            job_id = self._doubtful.pop()
+            if job_id in self._exclusions.jobs:
+                continue
+            name, stored = await self._trade.invalid_only(job_id, ALL_INVALID)
+            if stored == 0:
+                self._sound.add(job_id)
+            elif max(stored, self._invalid[job_id]) >= ALL_INVALID:
+                message = endings.all_invalid(job_id, name, self._reasons[job_id])
+                self._exclusions.add_job(job_id, 1, message)

@@ -1,0 +1,84 @@
+"""What the newest calls of an account came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from batch.core.model import EntryState, Job
+from batch.store.schema import INVALID, PENDING, entries, errors, requests, results
+
+#: Entries that are looked at: some tell nothing, such as calls that were not made.
+LOOKED_AT = 30
+#: An answer that another was asked for.
+_UNWANTED = "invalid"
+
+
+def newest_failed(connection: Connection, account_id: int, number: int) -> bool:
+    """Tell whether the account's newest calls, so many, all failed."""
+    rows = connection.execute(
+        select(entries.c.state, errors.c.code, errors.c.verdict)
+        .outerjoin(errors, errors.c.entry_id == entries.c.id)
+        .where(
+            entries.c.account_id == account_id,
+            entries.c.settled_at.is_not(None),
+            entries.c.request_id.is_not(None),
+        )
+        .order_by(entries.c.settled_at.desc(), entries.c.id.desc())
+        .limit(LOOKED_AT)
+    )
+    failed = 0
+    for row in rows:
+        if row.verdict in ("retry", "fail") and row.code != _UNWANTED:
+            failed += 1
+            if failed == number:
+                return True
+        elif row.state == EntryState.SPENT and row.code in (None, _UNWANTED):
+            return False
+    return False
+
+
+def has_answered(connection: Connection, account_id: int, since: datetime) -> bool:
+    """Tell whether any call of the account was answered since then."""
+    query = (
+        select(entries.c.id)
+        .outerjoin(errors, errors.c.entry_id == entries.c.id)
+        .where(
+            entries.c.account_id == account_id,
+            entries.c.settled_at >= since,
+            entries.c.state == EntryState.SPENT,
+            entries.c.request_id.is_not(None),
+            errors.c.entry_id.is_(None) | (errors.c.code == _UNWANTED),
+        )
+        .limit(1)
+    )
+    return connection.execute(query).first() is not None
+
+
+def unfailed_wait(connection: Connection, jobs: Sequence[Job]) -> bool:
+    """Tell whether any of these jobs has a request to ask that has never failed."""
+    waiting = select(requests.c.id).where(
+        requests.c.same_as.is_(None), PENDING, requests.c.failures == 0
+    )
+    return any(
+        connection.execute(waiting.where(requests.c.job_id == job.id).limit(1)).first()
+        for job in jobs
+    )
+
+
+def invalid_only(connection: Connection, job: Job, most: int) -> int:
+    """Count the job's invalid answers, up to so many; 0 where any is valid."""
+    answers = (
+        select(results.c.request_id)
+        .join(requests, requests.c.id == results.c.request_id)
+        .where(
+            results.c.request_id.between(job.first_id, job.last_id),
+            requests.c.job_id == job.id,
+        )
+    )
+    valid = answers.where(results.c.valid.is_(True)).limit(1)
+    if connection.execute(valid).first() is not None:
+        return 0
+    return len(connection.execute(answers.where(INVALID).limit(most)).all())

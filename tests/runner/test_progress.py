@@ -1,0 +1,179 @@
+"""Rows that can never be answered, dead services, bad models: what a run makes of them.
+
+Three laws. Progress: every row that can be answered is, in few calls. Thrift: a dead
+service costs few. Isolation: what cannot proceed is set aside, the others go on.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from world import World, a_world
+
+from batch.standin.service import Standin
+
+ALL = 10
+AGAIN = 3
+
+
+class Moody(Standin):
+    """Fails for some prompts and models, and while it is down for all."""
+
+    bad: frozenset[str] = frozenset()
+    down: frozenset[int] = frozenset()
+
+    def _receive(self, body: Any, key: object) -> tuple[str, str]:
+        prompt = str(body["message"][-1]["content"])
+        number = len(self.calls) + 1
+        bad = prompt in self.bad or number in self.down
+        self.always = "http:500" if bad else ""
+        return super()._receive(body, key)
+
+
+def bad_rows(world: World, prompts: Iterable[str]) -> None:
+    standin = world.standin
+    assert isinstance(standin, Moody)
+    standin.bad = frozenset(prompts)
+
+
+def down(world: World, numbers: Iterable[int]) -> None:
+    standin = world.standin
+    assert isinstance(standin, Moody)
+    standin.down = frozenset(numbers)
+
+
+def states(world: World) -> Counter[str]:
+    return Counter(dict(world.query("SELECT state, count(*) FROM requests GROUP BY 1")))
+
+
+async def test_rows_that_can_never_be_answered_do_not_block_those_behind(tmp_path):
+    async with a_world(tmp_path, kind=Moody) as world:
+        world.submit(51)
+        bad = {f"p{n}" for n in range(6, 12)}
+        bad_rows(world, bad)
+        codes = [(await world.run(concurrency=3)).exit_code for _ in range(3)]
+        world.check()
+        assert states(world) == {"completed": 45, "failed": 6}
+        assert 1 in codes
+        assert len(world.calls) <= 45 + 3 * 6 + ALL
+        assert max(Counter(world.asked).values()) <= 3
+
+
+async def test_a_long_stretch_of_them_is_passed_in_a_few_runs(tmp_path):
+    async with a_world(tmp_path, kind=Moody) as world:
+        world.submit(60)
+        bad_rows(world, {f"p{n}" for n in range(6, 31)})
+        for _ in range(12):
+            await world.run(concurrency=3)
+        world.check()
+        assert states(world)["completed"] == 35
+        good = [prompt for prompt in world.asked if prompt not in world.standin.bad]
+        assert max(Counter(good).values()) == 1
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 30])
+async def test_a_dead_service_takes_ten_calls_then_three_and_fails_no_row(
+    tmp_path, rows
+):
+    async with a_world(tmp_path, kind=Moody) as world:
+        world.submit(rows)
+        down(world, range(1, 1000))
+        before = 0
+        for number in range(12):
+            outcome = await world.run(concurrency=4)
+            calls = len(world.calls) - before
+            before = len(world.calls)
+            assert outcome.exit_code == 69
+            assert 1 <= calls <= (AGAIN if number else ALL)
+        world.check()
+        assert states(world) == {"pending": rows}
+        down(world, ())
+        assert (await world.run()).exit_code == 0
+        assert states(world) == {"completed": rows}
+
+
+async def test_one_bad_job_does_not_hold_up_the_next(tmp_path):
+    async with a_world(tmp_path, kind=Moody) as world:
+        world.submit([f"bad {n}" for n in range(30)], priority=1)
+        world.submit([f"good {n}" for n in range(30)])
+        bad_rows(world, {f"bad {n}" for n in range(30)})
+        for _ in range(2):
+            await world.run()
+        world.check()
+        assert states(world)["completed"] == 30
+
+
+def played(seed: int) -> dict[str, Any]:
+    chance = random.Random(seed)
+    rows = chance.randint(1, 40)
+    share = chance.choice([0.0, 0.1, 0.3, 0.8])
+    return {
+        "chance": chance,
+        "rows": rows,
+        "bad": {f"p{n}" for n in range(1, rows + 1) if chance.random() < share},
+        "stretch": chance.choice([0, 0, 8, 15]),
+        "dead": {n for n in range(40) if chance.random() < 0.3},
+        "concurrency": chance.choice([1, 2, 3, 8]),
+        "max_attempts": chance.randint(1, 4),
+        "jobs": chance.randint(1, 3),
+    }
+
+
+async def laws_hold(path: Path, seed: int) -> None:
+    """Repeat `run`: whatever can be answered is, and it costs what the laws allow."""
+    one = played(seed)
+    chance, rows, bad = one["chance"], one["rows"], set(one["bad"])
+    begin = chance.randint(1, rows)
+    bad |= {f"p{n}" for n in range(begin, min(rows, begin + one["stretch"]) + 1)}
+    if not one["stretch"]:
+        bad = set(one["bad"])
+    async with a_world(path, limit=100_000, kind=Moody) as world:
+        names = [f"p{n}" for n in range(1, rows + 1)]
+        for place in range(one["jobs"]):
+            part = names[place :: one["jobs"]]
+            if part:
+                world.submit(part, max_attempts=one["max_attempts"])
+        bad_rows(world, bad)
+        good, calls, trips, dead = rows - len(bad), 0, 0, 0
+        for number in range(60):
+            is_dead = number in one["dead"]
+            down(world, range(1, 100_000) if is_dead else ())
+            outcome = await world.run(concurrency=one["concurrency"])
+            made = len(world.calls) - calls
+            calls = len(world.calls)
+            trips += outcome.exit_code == 69
+            if is_dead:
+                assert made <= (AGAIN if dead else ALL), (seed, number)
+            dead = dead + 1 if is_dead else 0
+            assert (
+                not {
+                    one
+                    for (one,) in world.query(
+                        "SELECT custom_id FROM requests WHERE state = 'failed'"
+                    )
+                }
+                - bad
+            ), (seed, number)
+            if states(world)["completed"] == good and not is_dead:
+                break
+        world.check()
+        assert states(world)["completed"] == good, seed
+        most = good + one["max_attempts"] * len(bad) + ALL * trips
+        assert len(world.calls) <= most, seed
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_the_laws_hold_over_mixtures(tmp_path, seed):
+    await laws_hold(tmp_path, seed)
+
+
+@pytest.mark.parametrize("first", range(100, 400, 50))
+@pytest.mark.long
+async def test_the_laws_hold_over_many_mixtures(tmp_path, first):
+    for seed in range(first, first + 50):
+        await laws_hold(tmp_path / str(seed), seed)
