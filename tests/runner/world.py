@@ -29,8 +29,9 @@ from batch.providers import endpoints
 from batch.providers.base import Endpoint, OnText
 from batch.runner import runner
 from batch.runner.values import Options
-from batch.service import exporting, runs, submission, work
+from batch.service import exporting, runs, soundness, submission, work
 from batch.service.context import Service
+from batch.service.findings import State
 from batch.service.order import Order
 from batch.standin.service import Call, Standin
 from batch.store.engine import Database
@@ -210,6 +211,9 @@ class World:
         assert "reserved" not in entries
         # A call that the ledger does not know would be one too many some day.
         assert entries.get("spent", 0) >= len(self.calls)
+        # Each counter is its recount: no more and no less than its calls.
+        books = [one for one in soundness.books(self.service) if one.check == "books"]
+        assert [one.state for one in books] == [State.OK], books
         limit = self.standin.limit
         assert limit is None or max(self.by_day().values(), default=0) <= limit
         assert self.in_flight == 0
