@@ -40,7 +40,7 @@ def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None
     tell_jobs(
         [
             (job, counts)
-            for job, counts in outcome.jobs
+            for job, counts in (outcome.jobs if outcome.endings else ())
             if not quiet or counts.failed or counts.invalid
         ]
     )

@@ -78,6 +78,7 @@ def exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:
 
 def standing_code(counts: Sequence[Counts]) -> int:
     """Return the exit code that the standing of jobs amounts to."""
-    if any(one.left for one in counts):
+    # What another run has in flight is not left to be done.
+    if any(one.pending for one in counts):
         return 75
     return 1 if any(one.failed or one.invalid for one in counts) else 0
