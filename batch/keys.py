@@ -31,9 +31,18 @@ class Key:
         return f"Key({self.origin})"
 
 
-def fingerprint(provider: str, secret: str) -> str:
+def fingerprint(secret: str) -> str:
     """Eight hex digits that tell keys apart and give none away."""
-    return hashlib.sha256(f"quotabatch:{provider}:{secret}".encode()).hexdigest()[:8]
+    return _digits(f"quotabatch:{secret}")
+
+
+def former_fingerprint(provider: str, secret: str) -> str:
+    """Return the fingerprint that earlier versions made of a provider and its key."""
+    return _digits(f"quotabatch:{provider}:{secret}")
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def checked(secret: str, origin: str) -> str:

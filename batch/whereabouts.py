@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,14 +19,18 @@ from batch.address import Address, Server
 from batch.errors import LedgerElsewhereError, StoreError
 
 
-def claim(path: Path, account: str, database: Address) -> None:
+def claim(
+    path: Path, account: str, database: Address, former: Sequence[str] = ()
+) -> None:
     """This database holds the account's ledger, from its first use on.
 
-    LedgerElsewhereError where another one, that still exists, does already.
+    LedgerElsewhereError where another one, that still exists, does already. `former`:
+    names that earlier versions gave the account, the one that counts most first.
     """
     name = name_of(database)
     with _table(path) as table:
-        known = table.get(account)
+        names = (account, *former)
+        known = next((table[one] for one in names if one in table), None)
         if known != name and isinstance(known, str) and _is_there(known):
             raise LedgerElsewhereError(
                 f"the credits of {account} are counted in {known}, not in {name}: "

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from batch.errors import KeyRefusedError
-from batch.keys import ANY_PROVIDER, Key, KeyRing, checked, fingerprint
+from batch.keys import (
+    ANY_PROVIDER,
+    Key,
+    KeyRing,
+    checked,
+    fingerprint,
+    former_fingerprint,
+)
 
 SECRET = "sk-canary-0123456789abcdef"
 
@@ -175,13 +182,17 @@ def test_a_key_shows_where_it_comes_from_and_nothing_else():
 
 
 def test_a_fingerprint_tells_keys_apart_and_gives_none_away():
-    shown = fingerprint("espai", SECRET)
+    shown = fingerprint(SECRET)
     assert len(shown) == 8
     assert int(shown, 16) >= 0
-    assert shown == fingerprint("espai", SECRET)
-    assert shown != fingerprint("mine", SECRET)
-    assert shown != fingerprint("espai", SECRET + "0")
+    assert shown == fingerprint(SECRET)
+    assert shown != fingerprint(SECRET + "0")
     assert shown not in SECRET
+
+
+def test_the_fingerprint_that_earlier_versions_made_of_a_key_stays_known():
+    assert former_fingerprint("espai", "sk-one") == "e89a4fd7"
+    assert former_fingerprint("mine", "sk-one") != "e89a4fd7"
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])

@@ -54,6 +54,20 @@ def test_a_second_database_is_refused(ledgers, tmp_path):
         claim(ledgers, ACCOUNT, other)
 
 
+def test_the_name_that_an_earlier_version_gave_an_account_still_counts(
+    ledgers, tmp_path
+):
+    mine, other = database(tmp_path), database(tmp_path, "other.db")
+    claim(ledgers, "a:1", mine)
+    claim(ledgers, "b:2", other)
+    with pytest.raises(LedgerElsewhereError, match=f"counted in {mine}"):
+        claim(ledgers, "3 at https://host", other, ["a:1", "b:2"])
+    claim(ledgers, "3 at https://host", mine, ["a:1", "b:2"])
+    # Both names are one account from now on.
+    with pytest.raises(LedgerElsewhereError, match=f"counted in {mine}"):
+        claim(ledgers, "3 at https://host", other, ["b:2", "a:1"])
+
+
 def test_accounts_are_apart(ledgers, tmp_path):
     mine, other = database(tmp_path), database(tmp_path, "other.db")
     claim(ledgers, ACCOUNT, mine)

@@ -156,7 +156,7 @@ def _named(service: "Service", provider: str) -> "Profile":
 def _lines(service: "Service", report: "AccountReport") -> list[str]:
     keep = service.settings["keep"]
     now = service.time.now()
-    lines = [report.label]
+    lines = [words.at(report.label, report.host)]
     for one, grants_at in zip(report.standings, report.grants, strict=True):
         name = one.quota.name
         if one.quota.scope:
@@ -209,6 +209,7 @@ def _as_json(service: "Service", report: "AccountReport") -> list[dict[str, Any]
         {
             "account": report.label,
             "provider": report.provider,
+            "host": report.host or None,
             "quota": one.quota.name,
             "scope": one.quota.scope or None,
             "window": one.quota.kind,
@@ -245,6 +246,7 @@ def _history(service: "Service", json: bool) -> None:
             [
                 {
                     "account": one.account,
+                    "host": one.host or None,
                     "day": day.day.isoformat(),
                     "starts_at": words.iso(day.starts_at),
                     "limit": _limit(one),
@@ -276,7 +278,7 @@ def history_lines(history: "History") -> list[str]:
     most = max([1, *(day.spent.credits for day in history.days)])
     limit = _limit(history)
     full = limit or most
-    lines = [history.account]
+    lines = [words.at(history.account, history.host)]
     for day in history.days:
         spent = day.spent.credits
         bar = "█" * round(30 * min(spent, full) / full)

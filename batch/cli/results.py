@@ -130,6 +130,8 @@ def _one_of(flag: str, value: str, values: list[Any]) -> str:
 def _request_as_json(report: "RequestReport") -> dict[str, Any]:
     import orjson
 
+    from batch.core.hosts import shown
+
     row = report.request
     return {
         "job": report.job.id,
@@ -144,6 +146,7 @@ def _request_as_json(report: "RequestReport") -> dict[str, Any]:
                 "settled_at": one.settled_at and one.settled_at.isoformat(),
                 "credit": one.state,
                 "credits": one.credits,
+                "host": shown(one.called) or None,
                 "error": one.code and {"code": one.code, "message": one.message},
                 "http_status": one.status,
                 "endpoint_code": one.endpoint_code,
@@ -168,6 +171,7 @@ def _request_as_json(report: "RequestReport") -> dict[str, Any]:
 
 
 def _request_lines(report: "RequestReport") -> list[str]:
+    from batch.core.hosts import shown
     from batch.core.messages import said_in
 
     row = report.request
@@ -186,9 +190,10 @@ def _request_lines(report: "RequestReport") -> list[str]:
             continue
         number += 1
         told = f"{one.code}: {one.message}" if one.code else "answered"
+        called = f" at {shown(one.called)}" if one.called else ""
         if one.state == "reserved":
             told = "in flight"
-        lines += ["", f"attempt {number}, {at}, credit {one.state}: {told}"]
+        lines += ["", f"attempt {number}{called}, {at}, credit {one.state}: {told}"]
         if one.because:
             lines.append(f"  {one.verdict}: {one.because}")
         if one.partial:

@@ -54,6 +54,13 @@ def run(
     timeout: Annotated[
         float | None, typer.Option(help="Seconds for a whole call [default: 600].")
     ] = None,
+    any_host: Annotated[
+        bool,
+        typer.Option(
+            "--any-host",
+            help="Go on with a job too whose answers so far came from another host.",
+        ),
+    ] = False,
     allow_invalid: Annotated[
         bool,
         typer.Option(
@@ -115,7 +122,7 @@ def run(
         in_doubt=in_doubt,
         timeout=timeout,
     ) as service:
-        from batch.service import deadlines, limits, runs, work
+        from batch.service import deadlines, limits, readiness, runs, work
 
         chosen = work.chosen_jobs(service, wanted or [])
         if not chosen:
@@ -131,6 +138,9 @@ def run(
             work.trust_clock(service)
         for warning in deadlines.late(service, chosen):
             console.note(words.late(warning, service.time.now()))
+        if not quiet:
+            for away in readiness.away(service, chosen):
+                console.note(f"{away}.")
         # Without descriptors there would be no loop either.
         limits.ensure_files(service.settings["concurrency"])
         with placing.hands(service, chosen, place, quiet=quiet) as hands:
@@ -138,7 +148,11 @@ def run(
                 service,
                 chosen,
                 options_of(
-                    service, wait=wait, max_calls=max_calls, allow_invalid=allow_invalid
+                    service,
+                    wait=wait,
+                    max_calls=max_calls,
+                    any_host=any_host,
+                    allow_invalid=allow_invalid,
                 ),
                 separate_ledger=separate_ledger,
                 quiet=quiet,
@@ -163,6 +177,7 @@ def options_of(
     *,
     wait: bool,
     max_calls: int | None,
+    any_host: bool = False,
     allow_invalid: bool = False,
 ) -> "Options":
     """How to run, as settings and flags have it."""
@@ -176,6 +191,7 @@ def options_of(
         max_pause=settings["max_pause"],
         wait=wait,
         hold=settings["in_doubt"] == "hold",
+        any_host=any_host,
         allow_invalid=allow_invalid,
     )
 

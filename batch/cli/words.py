@@ -179,6 +179,11 @@ def price(price: Price) -> str:
     return ", ".join(parts)
 
 
+def at(name: str, host: str) -> str:
+    """Name something together with the host that it is at."""
+    return f"{name} at {host}" if host else name
+
+
 def quota_of(forecast: Forecast, quotas: Sequence[Quota]) -> Quota:
     """The quota that holds the work up most."""
     return next((one for one in quotas if one.name == forecast.quota), quotas[0])

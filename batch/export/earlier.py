@@ -80,7 +80,9 @@ def _of_parquet(path: Path) -> list[Record] | None:
         return None
     try:
         with ParquetFile(path) as file:
-            if tuple(file.schema_arrow.names) != parquet.COLUMNS:
+            names = tuple(file.schema_arrow.names)
+            # Earlier versions had fewer.
+            if names not in (parquet.COLUMNS, parquet.COLUMNS[:-1]):
                 return None
             columns = ["custom_id", "attempts", "finished_at"]
             batches = file.iter_batches(batch_size=1, columns=columns)

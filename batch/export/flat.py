@@ -24,7 +24,7 @@ HEAD = (
     "finished_at",
 )
 #: Behind the input's columns, so that older columns keep their places.
-_TAIL = ("usage", "reasoning", "tool_calls", "valid", "invalid")
+_TAIL = ("usage", "reasoning", "tool_calls", "valid", "invalid", "host")
 #: What every line of JSON begins with.
 FIELDS = (
     "custom_id",
@@ -93,6 +93,7 @@ def _line(one: Result) -> bytes:
         # As it was read: no number loses a digit.
         "input": orjson.Fragment(one.input),
         "valid": one.valid,
+        "host": one.host,
     }
     # Plain answers have nothing beside.
     beside: object = one[_BESIDE]

@@ -29,6 +29,7 @@ COLUMNS = (
     "tool_calls",
     "valid",
     "invalid",
+    "host",
 )
 _ALWAYS = ("custom_id", "status", "model", "attempts", "input")
 

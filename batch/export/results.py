@@ -77,6 +77,8 @@ class Result(NamedTuple):
     #: HTTP status of the failure, and the endpoint's own code for it.
     http_status: int | None = None
     endpoint_code: str | None = None
+    #: The host that answered; None where an earlier version asked it.
+    host: str | None = None
 
     @property
     def finished(self) -> datetime | None:

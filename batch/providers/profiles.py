@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
+from batch.core.hosts import host_of
 from batch.core.price import ONE_CREDIT_A_CALL, Price
 from batch.core.quota import Quota, Unit
 from batch.core.urls import masked
@@ -73,6 +74,11 @@ class Profile:
     notes: str = ""
     #: The keys that must be set before it can be called.
     lacks: tuple[str, ...] = ()
+
+    @property
+    def host(self) -> str:
+        """Scheme, host and port that it leads to; empty where that is still open."""
+        return host_of(self.base_url)
 
     @property
     def advice(self) -> str:

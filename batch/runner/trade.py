@@ -272,12 +272,16 @@ class Trade:
 
     def _ready(self, connection: Connection) -> list[Job]:
         """The jobs that this runner works on."""
-        return jobs.listed(
+        found = jobs.listed(
             connection,
             ids=self._options.job_ids,
             provider=self._provider,
             active=True,
         )
+        hosts = self._options.hosts
+        if hosts is None:
+            return found
+        return [job for job in found if job.host is None or job.host in hosts]
 
     def _invalid_only(
         self, connection: Connection, job_id: int, most: int

@@ -35,6 +35,10 @@ class Options:
     hold: bool = False
     #: Go on with a job whose first answers are all invalid.
     allow_invalid: bool = False
+    #: Go on with a job whose answers so far came from another host.
+    any_host: bool = False
+    #: The hosts that jobs may have been answered by so far; None: any.
+    hosts: frozenset[str] | None = None
     #: Only these jobs; None: all of the provider.
     job_ids: tuple[int, ...] | None = None
 

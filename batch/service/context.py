@@ -17,12 +17,14 @@ from batch import keys, presence
 from batch.address import Server
 from batch.clock import Clock, SystemClock
 from batch.config import DEFAULT, Settings
+from batch.core.account import Account
 from batch.core.model import Job
 from batch.errors import UnknownJobError, UsageError
 from batch.keys import Key, KeyRing
 from batch.providers.profiles import Profile
-from batch.store import clocks, jobs, kept
+from batch.store import clocks, jobs, kept, spending
 from batch.store.engine import Database, one_thread
+from batch.store.sql import AnyConnection
 from batch.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
@@ -125,7 +127,32 @@ class Service:
     def fingerprint(self, profile: Profile) -> str:
         """The fingerprint of the key in use, "none" where there is no key."""
         key = self.key(profile)
-        return keys.fingerprint(profile.name, key.secret) if key else "none"
+        return keys.fingerprint(key.secret) if key else "none"
+
+    def account(self, profile: Profile) -> Account:
+        """Return the account that calls for this profile are counted on."""
+        key = self.key(profile)
+        host = profile.host
+        known = self.settings.profiles
+        # Earlier versions called nothing but the host of the profile, as far as is
+        # known; one that names no host was called where it is called now.
+        own = [name for name, one in known.items() if one.host == host]
+        names = [profile.name] if not known[profile.name].host else []
+        names += sorted(own, key=lambda name: name != profile.name)
+        return Account(
+            provider=profile.name,
+            host=host,
+            fingerprint=self.fingerprint(profile),
+            former=tuple(
+                (name, keys.former_fingerprint(name, key.secret) if key else "none")
+                for name in names
+            ),
+        )
+
+    def account_id(self, connection: AnyConnection, profile: Profile) -> int | None:
+        """Return its number in the ledger; None before the account's first use."""
+        one = self.account(profile)
+        return spending.account_of(connection, one.host, one.fingerprint, one.former)
 
     def job(self, wanted: str) -> Job:
         """The job with this number or name; of several with one name, none."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TypeVar
 
+from batch.core.hosts import shown
 from batch.core.model import Job, RequestState
 from batch.errors import UsageError
 from batch.export import writer
@@ -155,7 +156,7 @@ def _result(
     (
         id, same_as, custom_id, state, attempts, model, source,
         text, finish_reason, answered_by, usage, reasoning, tool_calls,
-        error_code, error_message, finished, provisional, valid, invalid, reused,
+        error_code, error_message, finished, provisional, valid, invalid, reused, host,
     ) = row
     # fmt: on
     # What was answered, and is asked again, has its answer until there is another.
@@ -181,6 +182,7 @@ def _result(
                 reused,
                 None,
                 None,
+                shown(host) if host else None,
             )
         )
     failed = state == RequestState.FAILED

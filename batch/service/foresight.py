@@ -14,6 +14,7 @@ from batch.core.quota import daily_cap as cap_of
 from batch.core.standing import Standing
 from batch.core.windows import window_at
 from batch.providers.profiles import Profile
+from batch.service import allowances
 from batch.service.context import Service
 from batch.store import counting, jobs, spending, states, windows
 from batch.store.sql import AnyConnection
@@ -58,6 +59,8 @@ class Ahead:
 
     def __init__(self) -> None:
         self._queued: list[_Queued] = []
+        #: What binds calls for each provider, once it was asked.
+        self.quotas: dict[str, tuple[Quota, ...]] = {}
 
     @property
     def is_capped(self) -> bool:
@@ -89,13 +92,17 @@ def foresee(
     if load.provider not in service.settings.profiles:
         return None
     profile = service.settings.profile(load.provider)
-    quotas = [quota.of(load.model) for quota in profile.quotas]
+    if load.provider not in ahead.quotas:
+        account = service.account(profile)
+        ahead.quotas[load.provider] = allowances.quotas(service, connection, account)
+    shared = ahead.quotas[load.provider]
+    quotas = [quota.of(load.model) for quota in shared]
     # Whose days are counted too where a job ahead has a cap.
-    cap = cap_of(load.job_id, load.daily_cap or 0, profile.quotas)
+    cap = cap_of(load.job_id, load.daily_cap or 0, shared)
     if load.daily_cap is not None:
         quotas.append(cap)
     now = service.time.now()
-    account_id = _account(service, connection, profile)
+    account_id = service.account_id(connection, profile) or 0
     outlook = _outlook(service, connection, profile, account_id)
     stand = [
         (quota, windows.standings(connection, account_id, [quota], now))
@@ -197,15 +204,6 @@ def _days(day: Quota, now: datetime, until: datetime | None) -> int:
         return 1
     first, last = window_at(day, now), window_at(day, max(now, until))
     return 1 + round((last.starts_at - first.starts_at) / DAY)
-
-
-def _account(service: Service, connection: AnyConnection, profile: Profile) -> int:
-    """The account that would be called with; 0 where it was never used."""
-    name = (profile.name, service.fingerprint(profile))
-    for row in spending.accounts_of(connection):
-        if (row.provider, row.fingerprint) == name:
-            return int(row.id)
-    return 0
 
 
 def _outlook(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batch.config import FLAG
+from batch.core.hosts import shown
 from batch.core.model import Job
 from batch.errors import (
     ConfigError,
@@ -47,6 +49,55 @@ def sort_out(
         )
         skipped |= dict.fromkeys(shared, skip(refused))
     return [one for one in usable if one.name not in skipped], skipped
+
+
+def elsewhere(service: Service, jobs: Sequence[Job]) -> dict[int, Ending]:
+    """Find the jobs whose answers so far came from another host than a run would call.
+
+    Return how a run ends that leaves each of them alone, by the job's number.
+    """
+    found = {}
+    for job in jobs:
+        profile = service.settings.profile(job.provider)
+        if job.host is None or job.host in hosts(service, profile):
+            continue
+        before = job.host or service.settings.profiles[job.provider].host
+        found[job.id] = Ending(
+            exit_code=ConfigError.exit_code,
+            message=f"job {job.id} ({job.name}) has answers of {shown(before)}, and "
+            f"{place(service, profile)} is another host: left alone; --any-host mixes "
+            "their answers",
+        )
+    return found
+
+
+def hosts(service: Service, profile: Profile) -> frozenset[str]:
+    """Return what jobs may name as their host that are to be asked of this profile."""
+    own = service.settings.profiles[profile.name].host
+    # Empty: that of its profile, whatever it was when an earlier version called it.
+    is_own = own in ("", profile.host)
+    return frozenset({profile.host, ""} if is_own else {profile.host})
+
+
+def away(service: Service, jobs: Sequence[Job]) -> list[str]:
+    """Name the providers of these jobs that are not called at their own host."""
+    found = []
+    for name in dict.fromkeys(job.provider for job in jobs):
+        if name not in service.settings.profiles:
+            continue
+        profile, own = service.settings.profile(name), service.settings.profiles[name]
+        if own.host not in ("", profile.host):
+            found.append(place(service, profile))
+    return found
+
+
+def place(service: Service, profile: Profile) -> str:
+    """Name a provider together with its host, and with who says so if it does not."""
+    named = f"{profile.name} at {shown(profile.host)}"
+    if service.settings.profiles[profile.name].host == profile.host:
+        return named
+    origin = service.settings.origins["base_url"]
+    return f"{named} ({'--base-url' if origin == FLAG else origin})"
 
 
 def skip(error: QuotabatchError) -> Ending:

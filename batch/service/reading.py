@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from batch.core.account import Account
 from batch.core.forecast import Forecast
+from batch.core.hosts import shown
 from batch.core.model import Counts, Job, JobStatus, job_status
 from batch.core.quota import Quota, WindowKind
 from batch.core.standing import Standing
 from batch.core.windows import Window, window_at
-from batch.service import foresight
+from batch.service import allowances, foresight
 from batch.service.context import Service
 from batch.service.foresight import Ahead, Load
 from batch.store import counting, estimates, evidence, jobs, spending, states, windows
@@ -42,6 +44,8 @@ class AccountReport:
     """An account and where its quotas stand."""
 
     provider: str
+    #: Its host as people write it; empty where no run has told since an upgrade.
+    host: str
     fingerprint: str
     standings: Sequence[Standing]
     #: When each of these grants a call again; now, if it does.
@@ -74,6 +78,8 @@ class History:
     """An account's days, newest first."""
 
     account: str
+    #: As people write it.
+    host: str
     #: The quota of a day, where the account has one.
     quota: Quota | None
     days: Sequence[DaySpent]
@@ -91,18 +97,15 @@ def account_reports(service: Service) -> list[AccountReport]:
     """The account in use first, then the others that the ledger knows."""
     now = service.time.now()
     profile = service.settings.profile()
-    current = (profile.name, service.fingerprint(profile))
     with service.database.looking() as connection:
-        known = {
-            (row.provider, row.fingerprint): row.id
-            for row in spending.accounts_of(connection)
-        }
-        names = list(known)
-        if current in known or service.key(profile) is not None or not known:
-            names = list(dict.fromkeys([current, *names]))
-        return [
-            _account(service, connection, name, known.get(name), now) for name in names
+        current = service.account_id(connection, profile)
+        rows = spending.accounts_of(connection)
+        known = [
+            (allowances.account_of(row), row.id) for row in rows if row.id != current
         ]
+        if current is not None or service.key(profile) is not None or not rows:
+            known.insert(0, (service.account(profile), current))
+        return [_account(service, connection, one, id, now) for one, id in known]
 
 
 def history(service: Service, most: int) -> list[History]:
@@ -111,8 +114,7 @@ def history(service: Service, most: int) -> list[History]:
     found = []
     with service.database.looking() as connection:
         for row in spending.accounts_of(connection):
-            profile = service.settings.profiles.get(row.provider)
-            quotas = profile.quotas if profile else ()
+            quotas = allowances.quotas_of(service, connection, row)
             daily = [one for one in quotas if one.kind is WindowKind.DAY]
             # Days as the quota has them, else as the user has them.
             here = Quota(
@@ -127,8 +129,9 @@ def history(service: Service, most: int) -> list[History]:
                 for window in _days_back(daily[0] if daily else here, now, most)
                 if first is not None and window.resets_at > first
             ]
-            label = f"{row.provider}:{row.fingerprint}"
-            found.append(History(label, daily[0] if daily else None, days))
+            account = allowances.account_of(row)
+            quota = daily[0] if daily else None
+            found.append(History(account.label, shown(account.host), quota, days))
     return found
 
 
@@ -210,14 +213,13 @@ def _report(
 def _account(
     service: Service,
     connection: AnyConnection,
-    name: tuple[str, str],
+    account: Account,
     account_id: int | None,
     now: datetime,
 ) -> AccountReport:
-    provider, fingerprint = name
-    profile = service.settings.profiles.get(provider)
+    profile = service.settings.profiles.get(account.provider)
     known = account_id or 0
-    quotas = profile.quotas if profile else ()
+    quotas = allowances.quotas(service, connection, account) if profile else ()
     models = spending.models_of(connection, known)
     bound = [
         quota
@@ -226,8 +228,9 @@ def _account(
     ]
     standings = windows.standings(connection, known, bound, now)
     return AccountReport(
-        provider=provider,
-        fingerprint=fingerprint,
+        provider=account.provider,
+        host=shown(account.host),
+        fingerprint=account.fingerprint,
         standings=standings,
         grants=[
             counting.grants_at(connection, known, one, service.settings["keep"], now)

@@ -10,7 +10,7 @@ from batch.config import DEFAULT
 from batch.core.plain import plain
 from batch.core.quota import daily_cap
 from batch.errors import QuotabatchError
-from batch.service import living
+from batch.service import allowances, living
 from batch.service.context import Service
 from batch.service.findings import Finding, State, guarded, is_open
 from batch.store import (
@@ -140,13 +140,14 @@ def books(service: Service) -> Iterator[Finding]:
             return
         wrong = audit.findings(connection)
         for account in spending.accounts_of(connection):
-            profile = service.settings.profiles.get(account.provider)
-            quotas = profile.quotas if profile else ()
+            quotas = allowances.quotas_of(service, connection, account)
             wrong += audit.miscounted(connection, account.id, quotas, now)
         for job in jobs.listed(connection):
             profile = service.settings.profiles.get(job.provider)
             if profile and job.daily_cap is not None:
-                cap = daily_cap(job.id, job.daily_cap, profile.quotas)
+                account = service.account(service.settings.profile(job.provider))
+                quotas = allowances.quotas(service, connection, account)
+                cap = daily_cap(job.id, job.daily_cap, quotas)
                 wrong += audit.miscounted(connection, 0, [cap], now)
         calls = audit.orphans(connection)
         alive = living.at_work(connection, service)

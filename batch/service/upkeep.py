@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from batch.core.model import Job
 from batch.errors import HalfwayError, UsageError
+from batch.service import allowances
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
@@ -157,24 +158,27 @@ def delete(service: Service, wanted: str) -> Job:
 
 def forget(service: Service) -> str:
     """Forget what the endpoint of the key in use taught; the account."""
-    profile = service.settings.profile()
-    fingerprint = service.fingerprint(profile)
+    one = service.account(service.settings.profile())
     with service.database.transaction() as connection:
-        account_id = ledger.account(connection, profile.name, fingerprint)
+        account_id = ledger.account(
+            connection, one.provider, one.fingerprint, one.host, one.former
+        )
         closures.forget(connection, account_id)
         estimates.forget(connection, account_id)
-    return f"{profile.name}:{fingerprint}"
+    return one.label
 
 
 def record(service: Service, credits: int, note: str | None) -> str:
     """Book credits that were spent elsewhere with the key in use; the account."""
-    profile = service.settings.profile()
-    fingerprint = service.fingerprint(profile)
+    one = service.account(service.settings.profile())
     now = service.time.now()
     with service.database.transaction() as connection:
-        account_id = ledger.account(connection, profile.name, fingerprint)
-        ledger.record(connection, account_id, profile.quotas, credits, note, now)
-    return f"{profile.name}:{fingerprint}"
+        account_id = ledger.account(
+            connection, one.provider, one.fingerprint, one.host, one.former
+        )
+        quotas = allowances.quotas(service, connection, one)
+        ledger.record(connection, account_id, quotas, credits, note, now)
+    return one.label
 
 
 def _in_pieces(ids: Sequence[int], work: Callable[[Sequence[int]], T]) -> list[T]:

@@ -21,7 +21,7 @@ from batch.runner.budget import CallBudget
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options
-from batch.service import living, readiness
+from batch.service import allowances, living, readiness
 from batch.service.context import Service
 from batch.service.runs import Outcome, Run, exit_code
 from batch.store import audit, clocks, jobs, ledger, realign, room, runners, states
@@ -78,17 +78,28 @@ async def run(
         # would be paid for in vain.
         service.database.read(audit.refuse_damage, path)
     usable, skipped = readiness.sort_out(service, chosen, keep)
+    ours = [job for job in chosen if job.provider in {one.name for one in usable}]
+    foreign = {} if options.any_host else readiness.elsewhere(service, ours)
+    skipped |= {f"job {job_id}": ending for job_id, ending in foreign.items()}
     begin(service, chosen, handle)
     budget = CallBudget(options.max_calls)
     async with AsyncExitStack() as stack:
         for profile in usable:
-            mine = tuple(job.id for job in chosen if job.provider == profile.name)
+            mine = tuple(
+                job.id
+                for job in ours
+                if job.provider == profile.name and job.id not in foreign
+            )
+            if not mine:
+                continue
+            hosts = None if options.any_host else readiness.hosts(service, profile)
+            only = mine if narrowed else None
             try:
                 runner = await _runner(
                     stack,
                     service,
                     profile,
-                    replace(options, job_ids=mine if narrowed else None),
+                    replace(options, job_ids=only, hosts=hosts),
                     keep=keep,
                     separate_ledger=separate_ledger,
                     notify=notify,
@@ -194,21 +205,18 @@ async def _runner(
     key = readiness.check_way(service, profile)
     if warning := service.keyring.warning():
         notify(warning)
-    fingerprint = service.fingerprint(profile)
-    account = f"{profile.name}:{fingerprint}"
+    account = service.account(profile)
     home, address = service.settings.home, service.settings.database
     if not separate_ledger:
-        whereabouts.claim(home.ledgers, account, address)
+        whereabouts.claim(home.ledgers, account.name, address, account.former_names)
     lock = stack.enter_context(service.new_lock("runner"))
     made = service.connect or endpoints.connect
     endpoint = made(profile, key.secret if key else None, service.settings.bounds())
     stack.push_async_callback(endpoint.close)
-    holder = service.database.write(
-        _begin, service, profile, fingerprint, lock.name, keep
-    )
+    holder = service.database.write(_begin, service, profile, lock.name, keep)
     if not separate_ledger:
         # A `db copy` may have had its turn before ours, and moved the ledger.
-        whereabouts.claim(home.ledgers, account, address)
+        whereabouts.claim(home.ledgers, account.name, address, account.former_names)
     trade = Trade(
         service.database,
         holder,
@@ -236,11 +244,13 @@ def _begin(
     connection: Connection,
     service: Service,
     profile: Profile,
-    fingerprint: str,
     lock: str,
     keep: int,
 ) -> Holder:
-    account_id = ledger.account(connection, profile.name, fingerprint)
+    one = service.account(profile)
+    account_id = ledger.account(
+        connection, one.provider, one.fingerprint, one.host, one.former
+    )
     runner_id = runners.begin(
         connection,
         account_id,
@@ -252,7 +262,7 @@ def _begin(
     return Holder(
         runner_id=runner_id,
         account_id=account_id,
-        quotas=profile.quotas,
+        quotas=allowances.quotas(service, connection, one),
         keep=keep,
         price=profile.price,
     )

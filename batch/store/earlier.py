@@ -23,6 +23,8 @@ _TAKEN = (
     results.c.tool_calls,
     results.c.finished_at,
     results.c.asked,
+    # It leads to the host that answered.
+    results.c.entry_id,
 )
 
 

@@ -71,6 +71,7 @@ def _job(row: AnyLine) -> Job:
         daily_cap=row.daily_cap,
         models=tuple(orjson.loads(row.models)),
         reused=row.reused,
+        host=row.host,
         template=row.template and _template(row.template),
         expected=None
         if row.schema is None

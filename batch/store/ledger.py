@@ -13,7 +13,6 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Text,
-    and_,
     bindparam,
     insert,
     literal,
@@ -23,6 +22,7 @@ from sqlalchemy import (
 from batch.core.model import EntryState
 from batch.core.price import Cost
 from batch.core.quota import Quota
+from batch.store.accounts import account as account
 from batch.store.many import among
 from batch.store.opening import open_windows
 from batch.store.schema import (
@@ -30,26 +30,11 @@ from batch.store.schema import (
     AnyRow,
     Id,
     Moment,
-    accounts,
     entries,
     requests,
 )
 from batch.store.taking import add, fill
 from batch.store.windows import scoped
-
-
-def account(connection: Connection, provider: str, fingerprint: str) -> int:
-    """The account's id; it is made at its first use."""
-    same = and_(accounts.c.provider == provider, accounts.c.fingerprint == fingerprint)
-    found = connection.scalar(select(accounts.c.id).where(same))
-    if found is not None:
-        return int(found)
-    made = connection.execute(
-        insert(accounts).values(provider=provider, fingerprint=fingerprint)
-    )
-    key = made.inserted_primary_key
-    assert key is not None
-    return int(key[0])
 
 
 def enter(

@@ -24,6 +24,7 @@ from batch.store.queue import tally
 from batch.store.schema import (
     AnyRow,
     Moment,
+    accounts,
     entries,
     errors,
     jobs,
@@ -97,6 +98,12 @@ def _settle_answers(
     if not fresh:
         return
     answers.complete(connection, fresh, now)
+    found = [calls[one.entry_id] for one in fresh]
+    new = sorted({call.job_id for call in found if call.host is None})
+    if new:
+        # The first answer of each tells the host that all should come from.
+        values = {"ids": new, "b_account": holder.account_id}
+        connection.execute(_FIRST_HOST, values)
     alike = holder.is_flat and not holder.has_refills
     for one in fresh:
         call = calls[one.entry_id]
@@ -174,6 +181,15 @@ _SPEND = (
         ),
     )
 )
+_FIRST_HOST = (
+    update(jobs)
+    .where(among(jobs.c.id), jobs.c.host.is_(None))
+    .values(
+        host=select(accounts.c.host)
+        .where(accounts.c.id == bindparam("b_account"))
+        .scalar_subquery()
+    )
+)
 _CALLS = (
     select(
         entries.c.id,
@@ -191,6 +207,7 @@ _CALLS = (
         requests.c.job_id,
         jobs.c.daily_cap,
         jobs.c.submission,
+        jobs.c.host,
     )
     .outerjoin(errors, errors.c.entry_id == entries.c.id)
     .outerjoin(requests, requests.c.id == entries.c.request_id)

@@ -30,11 +30,14 @@ COLUMNS = (
     "valid",
     "invalid",
     "reused",
+    "host",
 )
 _PAGE = """
 SELECT requests.id, same_as, custom_id, state, attempts, requests.model, input, text,
 finish_reason, results.model AS answered_by, usage, reasoning, tool_calls, error_code,
-error_message, finished_at, provisional, valid, invalid, reused
+error_message, finished_at, provisional, valid, invalid, reused,
+(SELECT host FROM accounts WHERE id =
+(SELECT account_id FROM entries WHERE entries.id = entry_id)) AS host
 FROM requests LEFT OUTER JOIN results ON request_id = coalesce(same_as, requests.id)
 -- by id, never by the index of names
 WHERE requests.id > :after AND requests.id <= :last_id AND job_id + 0 = :job_id

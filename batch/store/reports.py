@@ -15,6 +15,7 @@ from batch.core.model import Job
 from batch.store.asking import SOURCE
 from batch.store.schema import (
     AnyRow,
+    accounts,
     entries,
     errors,
     requests,
@@ -52,7 +53,9 @@ def attempts(connection: Connection, request_id: int) -> Sequence[AnyRow]:
             errors.c.partial,
             runners.c.pid,
             runners.c.host,
+            accounts.c.host.label("called"),
         )
+        .join(accounts, accounts.c.id == entries.c.account_id)
         .outerjoin(errors, errors.c.entry_id == entries.c.id)
         .outerjoin(runners, runners.c.id == entries.c.runner_id)
         .where(entries.c.request_id == request_id)

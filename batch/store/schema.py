@@ -69,11 +69,20 @@ accounts = Table(
     "accounts",
     metadata,
     Column("id", Id, primary_key=True),
+    # The profile that it was first used by; others of the same host and key share it.
     Column("provider", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),
     # What its quotas were when it was last claimed for.
     Column("quotas", Text),
-    UniqueConstraint("provider", "fingerprint"),
+    # Scheme, host and port; empty in what comes of an earlier version, until its use.
+    Column("host", Text, nullable=False, server_default=text("''")),
+)
+Index(
+    "ix_accounts_host_fingerprint",
+    accounts.c.host,
+    accounts.c.fingerprint,
+    unique=True,
+    sqlite_where=accounts.c.host != literal_column("''"),
 )
 
 jobs = Table(
@@ -112,6 +121,9 @@ jobs = Table(
     Column("on_invalid", Text),
     # Requests that took the answer of an earlier job's.
     Column("reused", Count, nullable=False, server_default="0"),
+    # The host that first answered it; empty: that of its profile, as earlier versions
+    # had it; null: none has.
+    Column("host", Text),
     # A job's number is printed and noted down: it is never given twice.
     sqlite_autoincrement=True,
 )

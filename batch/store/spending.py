@@ -2,17 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import TypeAlias
 
 from batch.core.model import EntryState
 from batch.core.verdict import VerdictKind
 from batch.store import sql
 from batch.store.sql import AnyConnection, AnyLine
 
+#: Providers and fingerprints by which earlier versions knew an account.
+Former: TypeAlias = Sequence[tuple[str, str]]
+
 
 def accounts_of(connection: AnyConnection) -> list[AnyLine]:
-    """The accounts that the ledger knows: id, provider, fingerprint."""
-    return sql.rows(connection, "SELECT * FROM accounts ORDER BY id")
+    """The accounts that the ledger knows: id, provider, host, fingerprint."""
+    return sql.rows(
+        connection,
+        "SELECT * FROM accounts "
+        # One of an earlier version that was taken over is empty.
+        "WHERE host <> '' OR EXISTS "
+        "(SELECT entries.id FROM entries WHERE account_id = accounts.id) ORDER BY id",
+    )
+
+
+def account_of(
+    connection: AnyConnection, host: str, fingerprint: str, former: Former
+) -> int | None:
+    """Return the account's id, by a former name where no run has used it since."""
+    found = account_at(connection, host, fingerprint)
+    before = [] if found else by_former_names(connection, former)
+    return before[0] if before else found
+
+
+def account_at(connection: AnyConnection, host: str, fingerprint: str) -> int | None:
+    """Return the account of a key at a host."""
+    query = "SELECT id FROM accounts WHERE host = :host AND fingerprint = :fingerprint"
+    if not host:
+        return None
+    row = sql.row(connection, query, host=host, fingerprint=fingerprint)
+    return None if row is None else int(row.id)
+
+
+def by_former_names(connection: AnyConnection, former: Former) -> list[int]:
+    """Return the accounts that earlier versions kept under these names."""
+    query = (
+        "SELECT id FROM accounts WHERE host = '' "
+        "AND provider = :provider AND fingerprint = :fingerprint"
+    )
+    rows = [
+        sql.row(connection, query, provider=provider, fingerprint=fingerprint)
+        for provider, fingerprint in dict.fromkeys(former)
+    ]
+    return [int(row.id) for row in rows if row is not None]
+
+
+def first_provider(
+    connection: AnyConnection, host: str, fingerprint: str
+) -> str | None:
+    """Return the profile that the account was first used by."""
+    query = (
+        "SELECT provider FROM accounts "
+        "WHERE host = :host AND fingerprint = :fingerprint"
+    )
+    row = sql.row(connection, query, host=host, fingerprint=fingerprint)
+    return None if row is None or not host else str(row.provider)
+
+
+def providers(connection: AnyConnection) -> list[str]:
+    """Return the profiles that jobs name."""
+    found = sql.rows(connection, "SELECT DISTINCT provider FROM jobs")
+    return [str(row.provider) for row in found]
 
 
 def reserved(connection: AnyConnection, account_id: int) -> int:

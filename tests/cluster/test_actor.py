@@ -41,7 +41,7 @@ async def a_runner(home: Path, monkeypatch, number: int = 5, **standin):
                 machine=actor.machine(),
                 job_ids=(1,),
                 options=Options(),
-                fingerprints={"espai": keys.fingerprint("espai", KEY)},
+                fingerprints={"espai": keys.fingerprint(KEY)},
             )
             # As it comes out of the network.
             yield actor.Runner(), served, pickle.loads(pickle.dumps(order))

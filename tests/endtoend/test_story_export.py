@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from stage import COMMAND, GateClock, Stage, wait_until
 
+from batch.core.hosts import host_of, shown
+
 
 def big_job(stage: Stage) -> int:
     """A job whose export does not fit into a pipe."""
@@ -61,6 +63,7 @@ def test_the_columns_of_a_csv_are_always_the_same(stage: Stage):
         "tool_calls",
         "valid",
         "invalid",
+        "host",
     ]
     assert row[1] == "pending"
 
@@ -139,8 +142,11 @@ def test_an_export_has_the_documented_fields_in_their_order(stage: Stage):
         "finished_at",
         "input",
         "valid",
+        "host",
     ]
     assert (done["status"], failed["status"]) == ("completed", "failed")
+    assert done["host"] == shown(host_of(stage.env["QUOTABATCH_BASE_URL"]))
+    assert failed["host"] is None
     assert done["error"] is None
     assert set(failed["error"]) == {"code", "message"}
     assert failed["completion"] is None

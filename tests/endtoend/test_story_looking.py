@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from stage import KEY, MODEL, GateClock, Stage, wait_until
 
+from batch.core.hosts import host_of, shown
 from batch.keys import fingerprint
 
 
@@ -81,6 +82,7 @@ def test_quota_as_json_has_the_documented_fields(stage: Stage):
 
     assert set(line) == {
         "account",
+        "host",
         "provider",
         "quota",
         "scope",
@@ -99,7 +101,8 @@ def test_quota_as_json_has_the_documented_fields(stage: Stage):
         "unproven",
         "evidence",
     }
-    assert line["account"] == f"espai:{fingerprint('espai', KEY)}"
+    assert line["account"] == f"espai:{fingerprint(KEY)}"
+    assert line["host"] == shown(host_of(stage.env["QUOTABATCH_BASE_URL"]))
     assert (line["provider"], line["quota"], line["closed"]) == (
         "espai",
         "daily",
@@ -119,6 +122,7 @@ def test_quota_as_json_has_the_documented_fields(stage: Stage):
     (day,) = stage.quick("quota", "--history", "--json").json()
     assert set(day) == {
         "account",
+        "host",
         "day",
         "starts_at",
         "limit",

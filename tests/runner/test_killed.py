@@ -27,8 +27,7 @@ def hold(world: World, calls: int) -> int:
     with service.database.transaction() as connection:
         for runner_id in living.dead_runners(connection, service):
             runners.reap(connection, runner_id, hold=False, now=now)
-        fingerprint = service.fingerprint(profile)
-        holder = work._begin(connection, service, profile, fingerprint, "killed", 0)
+        holder = work._begin(connection, service, profile, "killed", 0)
         queue.claim(connection, holder, jobs.listed(connection), calls, now)
     return holder.runner_id
 

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 from noting import RECIPE, notes, put
-from scene import NOON, Scene
+from scene import NOON
 from sqlalchemy import Connection, event
 
 from batch.errors import StoreError
@@ -107,16 +107,14 @@ def test_writers_of_two_openings_take_turns(database: Database):
 
 def test_a_mistake_of_ours_is_no_complaint_about_the_file(database: Database):
     """A violated constraint is a bug, and keeps its name and its traceback."""
-    with database.transaction() as connection:
-        Scene(connection)
+
+    def insert(connection: Connection) -> None:
+        values = {"provider": "espai", "fingerprint": "key", "host": "http://host"}
+        connection.execute(schema.accounts.insert().values(**values))
+
+    database.write(insert)
     with pytest.raises(Exception, match="UNIQUE constraint failed") as error:
-        database.write(
-            lambda c: c.execute(
-                schema.accounts.insert().values(
-                    provider="espai", fingerprint="fingerprint"
-                )
-            )
-        )
+        database.write(insert)
     assert not isinstance(error.value, StoreError)
 
 

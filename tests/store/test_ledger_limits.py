@@ -64,10 +64,9 @@ def test_an_account_is_made_once(scene: Scene):
     connection = scene.connection
     assert ledger.account(connection, "espai", "fingerprint") == scene.account_id
     assert ledger.account(connection, "other", "fingerprint") != scene.account_id
-    assert [row.provider for row in spending.accounts_of(connection)] == [
-        "espai",
-        "other",
-    ]
+    other = ledger.account(connection, "other", "fingerprint", "http://host")
+    assert ledger.account(connection, "espai", "fingerprint", "http://host") == other
+    assert [row.id for row in spending.accounts_of(connection)] == [other]
 
 
 def test_a_limit_that_is_lowered_or_raised_holds_at_once(scene: Scene):

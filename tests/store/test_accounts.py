@@ -1,0 +1,81 @@
+"""An account is a key at a host; what earlier versions counted for it stays counted."""
+
+from __future__ import annotations
+
+from scene import NOON, Scene, answered, daily
+from sqlalchemy import Connection, func, select, update
+
+from batch.store import audit, ledger, opening, spending
+from batch.store.schema import accounts, entries
+
+HOST = "https://api.example.com"
+#: What an earlier version knew the key of these tests by.
+FORMER = [("espai", "fingerprint"), ("other", "another")]
+
+
+def taken(connection: Connection, host: str = HOST) -> int:
+    return ledger.account(connection, "espai", "key", host, FORMER)
+
+
+def test_a_key_at_a_host_has_one_account_whatever_profile_names_it(scene: Scene):
+    connection = scene.connection
+    first = ledger.account(connection, "a", "key", HOST)
+    assert ledger.account(connection, "b", "key", HOST) == first
+    assert ledger.account(connection, "a", "key", "http://127.0.0.1:8775") != first
+    assert ledger.account(connection, "a", "second", HOST) != first
+    assert spending.account_of(connection, HOST, "key", []) == first
+    assert spending.first_provider(connection, HOST, "key") == "a"
+
+
+def test_the_ledger_of_an_earlier_version_is_taken_over_with_a_call_in_flight(
+    scene: Scene,
+):
+    connection = scene.connection
+    scene.job(3)
+    (done, _under_way) = scene.claimed(2)
+    scene.settle(answered(done))
+    assert spending.account_of(connection, HOST, "key", FORMER) == scene.account_id
+    assert taken(connection) == scene.account_id
+    # Once more, and by those who only look.
+    assert taken(connection) == scene.account_id
+    assert spending.account_of(connection, HOST, "key", FORMER) == scene.account_id
+    assert scene.used() == 2
+    scene.check()
+
+
+def test_another_host_takes_nothing_over(scene: Scene):
+    scene.job(1)
+    scene.claimed(1)
+    other = ledger.account(scene.connection, "espai", "key", "http://127.0.0.1:1")
+    assert other != scene.account_id
+
+
+def test_two_ledgers_of_earlier_versions_become_one(scene: Scene):
+    connection = scene.connection
+    first, second = scene, Scene(connection, daily(5))
+    second.account_id = ledger.account(connection, *FORMER[1])
+    second.holder = second.runner()
+    first.job(9)
+    first.claimed(2)
+    held = second.claimed(2)
+    assert taken(connection) == first.account_id
+    mine = entries.c.account_id == first.account_id
+    assert connection.scalar(select(func.count()).where(mine)) == 4
+    # A run of an earlier version goes on where it was, until the next time.
+    connection.execute(
+        update(entries)
+        .where(entries.c.request_id == held[0])
+        .values(account_id=second.account_id)
+    )
+    assert taken(connection) == first.account_id
+    assert connection.scalar(select(func.count()).where(mine)) == 4
+    rows = spending.accounts_of(connection)
+    assert [(row.host, row.fingerprint) for row in rows] == [(HOST, "key")]
+    # What both had taken of the day is left to neither.
+    assert len(first.claimed(9)) == 1
+    quotas = [daily(5)]
+    (standing,) = opening.open_windows(connection, first.account_id, quotas, NOON)
+    assert standing.used == 5
+    assert audit.findings(connection) == []
+    known = select(func.count()).select_from(accounts)
+    assert connection.scalar(known) == 2
