@@ -6,6 +6,7 @@ and the requests of what cannot are failed, so that no answer is bought twice.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -71,8 +72,11 @@ class Spool:
         """Take these out of their files: they are in the database."""
         done = set(entry_ids)
         for path in {self._files[one] for one in done if one in self._files}:
-            left = [line for line in kept.lines(path) if _entry_of(line) not in done]
-            kept.replace(path, left)
+            # A command beside the run may have taken the file in. An answer that stays
+            # in a file is recognized by its entry when that is taken in.
+            with contextlib.suppress(OSError):
+                lines = kept.lines(path)
+                kept.replace(path, [one for one in lines if _entry_of(one) not in done])
         for one in done:
             self._files.pop(one, None)
 

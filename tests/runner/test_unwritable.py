@@ -14,8 +14,10 @@ from test_kept import database, reopened
 from world import World, a_world
 
 from batch.core.model import Settlement
+from batch.runner.isolation import Spool
 from batch.runner.runner import MOST_UNWRITABLE
 from batch.runner.trade import Trade
+from batch.service.context import Service
 from batch.store import kept, outcomes
 
 ERRORS = [
@@ -136,3 +138,27 @@ async def test_an_error_that_is_no_outcome_s_ends_the_run_with_all_outcomes_writ
         assert 4 < len(world.calls) <= 8
         assert world.statuses()["completed"] == len(world.calls)
         await all_answered(world)
+
+
+async def test_a_command_beside_that_takes_in_the_spooled_answers_does_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drop = Spool.drop
+    async with a_world(tmp_path, faults={3: "http:400"}) as world:
+        world.submit(12)
+        mine = world.service
+
+        def after_a_command(spool: Spool, entry_ids: Sequence[int]) -> None:
+            with Service(mine.settings, mine.clock, mine.random, mine.connect) as other:
+                assert kept.files(other.database.path) == []
+            drop(spool, entry_ids)
+
+        def is_bad(one: Settlement) -> bool:
+            return one.failure is not None and one.failure.code != "unwritable"
+
+        monkeypatch.setattr(Spool, "drop", after_a_command)
+        with unwritable(is_bad, ERRORS[1]):
+            await world.run(concurrency=12)
+        world.check()
+        assert world.statuses() == {"completed": 11, "failed": 1}
+        assert len(world.calls) == 12
