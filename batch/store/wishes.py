@@ -47,9 +47,14 @@ class Cancelled(NamedTuple):
 
 
 def pending(connection: Connection, job_id: int) -> Sequence[int]:
-    """Return the ids of the requests that `cancel` concerns."""
+    """Return the ids of the requests that `cancel` concerns.
+
+    Repetitions come first: a part of them leaves none that waits for a request which
+    was cancelled.
+    """
     waiting = (requests.c.job_id == job_id) & PENDING
-    return connection.scalars(select(requests.c.id).where(waiting)).all()
+    query = select(requests.c.id).where(waiting).order_by(requests.c.same_as.is_(None))
+    return connection.scalars(query).all()
 
 
 def cancel(

@@ -31,6 +31,19 @@ def test_cancelling_takes_back_what_waits_and_no_more(scene: Scene):
     assert scene.claimed() == []
 
 
+@pytest.mark.parametrize("done", range(1, 6))
+def test_a_cancel_that_ended_half_way_leaves_nothing_that_waits_for_a_cancelled_one(
+    scene: Scene, done: int
+):
+    job = scene.job(6, same_as={3: 0, 4: 1, 5: 1})
+    ids = wishes.pending(scene.connection, job.id)
+    assert wishes.cancel(scene.connection, job.id, ids[:done]) == (done, 0)
+    for one in scene.claimed_in_turn(6):
+        scene.settle(answered(one))
+    assert PENDING not in scene.states(job)
+    assert scene.states(job).count(CANCELLED) == done
+
+
 def test_a_retry_reopens_what_failed_with_all_attempts_ahead(scene: Scene):
     job = scene.job(3)
     first, second, third = scene.claimed(3)
