@@ -91,6 +91,11 @@ def read_jobfile(path: str | Path) -> JobFile:
     return JobFile(dataset=dataset, template=Template(**template), **table)
 
 
+def is_job_number(name: str) -> bool:
+    """Tell whether a job of this name could not be told from a job of this number."""
+    return name.lstrip("#").isdecimal()
+
+
 def _table(path: Path, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
@@ -135,6 +140,10 @@ def _check(where: str, key: str, value: Any) -> None:
         raise ConfigError(f"{said} must be a text, not {value!r}")
     elif not value.strip():
         raise ConfigError(f"{said} is empty")
+    elif key == "name" and is_job_number(value):
+        raise ConfigError(
+            f"{said} is {value!r}: this is a job's number; say another name"
+        )
     elif key in _CHOICES and value not in _CHOICES[key]:
         raise ConfigError(f"{said} is {value!r}; it can be {', '.join(_CHOICES[key])}")
 

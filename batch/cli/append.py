@@ -16,7 +16,7 @@ def append(
         typer.Argument(metavar="SOURCE…", help="Datasets, as `submit` takes them."),
     ],
     limit: Annotated[
-        int | None, typer.Option(help="Only the first so many rows.", min=1)
+        int | None, typer.Option(help="Only the first so many rows.", min=1, max=10**9)
     ] = None,
     format: Annotated[
         str | None,

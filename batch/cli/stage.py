@@ -15,8 +15,10 @@ def demo() -> None:
 
 
 def standin(
-    port: Annotated[int, typer.Option(help="The port; 0: any free one.")] = 8765,
-    limit: Annotated[int, typer.Option(help="Calls a day.", min=0)] = 200,
+    port: Annotated[
+        int, typer.Option(help="The port; 0: any free one.", min=0, max=65_535)
+    ] = 8765,
+    limit: Annotated[int, typer.Option(help="Calls a day.", min=0, max=10**12)] = 200,
     zone: Annotated[str, typer.Option(help="The zone of its day.")] = "Asia/Shanghai",
     latency: Annotated[float, typer.Option(help="Seconds to the first byte.")] = 0.2,
     pace: Annotated[float, typer.Option(help="Seconds between chunks.")] = 0.02,

@@ -85,7 +85,7 @@ def submit(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Only the first so many rows.", min=1)
+        int | None, typer.Option(help="Only the first so many rows.", min=1, max=10**9)
     ] = None,
     format: Annotated[
         str | None,

@@ -13,7 +13,7 @@ from typing import Any
 from batch.core.template import Template
 from batch.dataset.rows import Format
 from batch.errors import UsageError
-from batch.jobfile import read_jobfile
+from batch.jobfile import is_job_number, read_jobfile
 from batch.service.context import Service
 from batch.service.expecting import expectation
 from batch.service.order import Order
@@ -111,13 +111,9 @@ def as_format(name: str | None) -> Format | None:
 
 def _checked_name(name: str) -> str:
     """Refuse what would be taken for the number of a job."""
-    if _is_number(name):
+    if is_job_number(name):
         raise UsageError(f"--name {name!r}: this is a job's number; say another name")
     return name
-
-
-def _is_number(name: str) -> bool:
-    return name.lstrip("#").isdecimal()
 
 
 def _name_of(source: str) -> str:
@@ -126,6 +122,6 @@ def _name_of(source: str) -> str:
     # Its name need not be UTF-8.
     name = os.fsencode(Path(source).name).decode("utf-8", "replace")
     short = name.removesuffix(".gz").rpartition(".")[0] or name
-    if _is_number(short):
+    if is_job_number(short):
         short = name
-    return f"file {short}" if _is_number(short) else short
+    return f"file {short}" if is_job_number(short) else short

@@ -18,6 +18,8 @@ HUGE = str(10**30)
         ("submit", "rows.jsonl", "--model", MODEL, "--priority", f"-{HUGE}"),
         ("submit", "rows.jsonl", "--model", MODEL, "--daily-cap", HUGE),
         ("submit", "rows.jsonl", "--model", MODEL, "--max-attempts", HUGE),
+        ("submit", "rows.jsonl", "--model", MODEL, "--limit", HUGE),
+        ("append", "1", "rows.jsonl", "--limit", HUGE),
         ("change", "1", "--priority", HUGE),
         ("change", "1", "--daily-cap", HUGE),
         ("retry", "1", "--max-attempts", HUGE),
@@ -26,6 +28,9 @@ HUGE = str(10**30)
         ("run", "--max-calls", HUGE),
         ("run", "--concurrency", HUGE),
         ("quota", "record", HUGE),
+        ("standin", "--limit", HUGE),
+        ("standin", "--port", HUGE),
+        ("standin", "--port", "65536"),
     ],
     ids=" ".join,
 )
@@ -48,6 +53,15 @@ def test_a_job_cannot_have_a_number_for_a_name(stage: Stage):
     assert stage.quick(*words).code == 0
     assert stage.quick("status", "2.jsonl").code == 0
     assert stage.quick("status", "2").code == 2
+
+
+def test_a_job_file_that_names_its_job_with_a_number_is_told_of(stage: Stage):
+    stage.write("rows.jsonl", '{"prompt": "eins"}\n')
+    stage.write("job.toml", f'dataset = "rows.jsonl"\nname = "7"\nmodel = "{MODEL}"\n')
+    done = stage.quick("submit", "job.toml")
+    assert done.code == 78
+    assert "job.toml: 'name' is '7': this is a job's number" in done.err
+    assert "--name" not in done.err
 
 
 def test_a_scheme_may_be_in_capitals(stage: Stage):
