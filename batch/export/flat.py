@@ -73,7 +73,10 @@ def _write(made: Iterable[tuple[bytes, int]], out: Sink) -> int:
 
 def _jsonl(results: Sequence[Result]) -> tuple[bytes, int]:
     """Their lines, and how many."""
-    return b"".join([_line(one) for one in results]), len(results)
+    lines = [_line(one) for one in results]
+    # To join one alone would not copy it: orjson's room for a long line is many times
+    # as large as the line, and would be held with it.
+    return b"".join([*lines, b""]), len(results)
 
 
 def _line(one: Result) -> bytes:

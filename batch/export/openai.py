@@ -29,6 +29,8 @@ _REASONS = {
 }
 #: Beside their total, the counts that a usage must have.
 _ASKED = ("prompt_tokens", "completion_tokens")
+#: Bytes beyond which fewer lines are written at a time.
+BYTES = 1024 * 1024
 _CANCELLED = "This request was cancelled before it was answered."
 
 
@@ -72,18 +74,22 @@ class _Lines:
     def __init__(self, sink: Sink | None) -> None:
         self._sink = sink
         self._pending: list[bytes] = []
+        self._size = 0
 
     def add(self, line: dict[str, Any]) -> None:
         if self._sink is None:
             return
-        self._pending.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-        if len(self._pending) == CHUNK:
+        data = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+        self._pending.append(data)
+        self._size += len(data)
+        if len(self._pending) == CHUNK or self._size >= BYTES:
             self.flush()
 
     def flush(self) -> None:
         if self._sink is not None:
             self._sink.write(b"".join(self._pending))
             self._pending.clear()
+            self._size = 0
 
 
 def _answer(one: Result, seed: str) -> dict[str, Any]:

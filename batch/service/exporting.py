@@ -25,13 +25,13 @@ from batch.store.sql import AnyConnection, AnyLine
 #: a long one would let the log grow.
 PAGE = 3000
 CHARACTERS = 8 * 1024 * 1024
-#: Results that are shaped at a time, while they are at hand for the processor.
+#: Results that are shaped at a time, while they are at hand for the processor: fewer,
+#: where they have more than so many characters.
 LOT = 100
+LONG = 1024 * 1024
 
 #: Places in a row of store.pages.
-_ID, _SAME_AS, _STATE, _INPUT, _TEXT = map(
-    pages.COLUMNS.index, ("id", "same_as", "state", "input", "text")
-)
+_ID, _SAME_AS, _STATE = map(pages.COLUMNS.index, ("id", "same_as", "state"))
 _COMPLETED = str(RequestState.COMPLETED)
 
 T = TypeVar("T")
@@ -122,7 +122,14 @@ def lots(
             service.database.looking() as connection,
             closing(
                 pages.page(
-                    connection, job, after, PAGE, only, invalid=invalid, at_once=LOT
+                    connection,
+                    job,
+                    after,
+                    PAGE,
+                    only,
+                    invalid=invalid,
+                    at_once=LOT,
+                    characters=LONG,
                 )
             ) as page,
         ):
@@ -130,13 +137,15 @@ def lots(
                 last = _last_errors(connection, rows) if with_status else {}
                 made.append(shape([_result(row, job, last, moment) for row in rows]))
                 after = rows[-1][_ID]
-                characters += sum([len(row[_INPUT]) for row in rows])
-                characters += sum([len(row[_TEXT] or "") for row in rows])
+                characters += sum(map(pages.length, rows))
                 if characters > CHARACTERS:
                     break
         if not made:
             return
-        yield from made
+        made.reverse()
+        while made:
+            # Each is let go of when it was taken.
+            yield made.pop()
 
 
 def _last_errors(

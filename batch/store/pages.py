@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 
 from batch.core.model import Job, RequestState
 from batch.store import sql
@@ -32,6 +33,11 @@ COLUMNS = (
     "reused",
     "host",
 )
+_INPUT = COLUMNS.index("input")
+#: Beside it, the columns whose texts may be long.
+_LONG = tuple(map(COLUMNS.index, ("text", "reasoning", "tool_calls")))
+#: Rows that a server sends before they are asked for.
+AHEAD = 16
 _PAGE = """
 SELECT requests.id, same_as, custom_id, state, attempts, requests.model, input, text,
 finish_reason, results.model AS answered_by, usage, reasoning, tool_calls, error_code,
@@ -53,11 +59,12 @@ def page(
     *,
     invalid: bool = False,
     at_once: int = 100,
+    characters: int = 1 << 20,
 ) -> Generator[Sequence[AnyLine]]:
     """The job's next requests by input order, each with its result; keyset pages.
 
-    So many `at_once`, each a row of COLUMNS. `invalid`: only those whose answer is not
-    what the job expects.
+    So many `at_once`, each a row of COLUMNS; fewer where their texts have more than so
+    many `characters`. `invalid`: only those whose answer is not what the job expects.
     """
     query, more = _PAGE, dict[str, object]()
     if only is not None:
@@ -66,16 +73,35 @@ def page(
     if invalid:
         query += f" AND valid = {sql.false(connection)}"
     query += " ORDER BY requests.id LIMIT :size"
-    return sql.some(
+    found = sql.each(
         connection,
         query,
-        at_once,
+        AHEAD,
         after=after,
         last_id=job.last_id,
         job_id=job.id,
         size=size,
         **more,
     )
+    with closing(found):
+        lines, held = list[AnyLine](), 0
+        for line in found:
+            lines.append(line)
+            held += length(line)
+            if len(lines) == at_once or held >= characters:
+                yield lines
+                lines, held = [], 0
+        if lines:
+            yield lines
+
+
+def length(line: AnyLine) -> int:
+    """Count the characters of a row's long texts."""
+    size = len(line[_INPUT])
+    for place in _LONG:
+        if (text := line[place]) is not None:
+            size += len(text)
+    return size
 
 
 def standing(connection: AnyConnection, job: Job, custom_id: str) -> AnyLine | None:

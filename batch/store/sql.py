@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import namedtuple
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import Enum
@@ -82,28 +82,40 @@ def scalar(connection: AnyConnection, text: str, /, **values: object) -> Any:
     return None if found is None else found[0]
 
 
-def some(
-    connection: AnyConnection, text: str, most: int, /, **values: object
-) -> Generator[Sequence[AnyLine]]:
-    """What this query finds, so many rows at a time, as the database has them.
+def each(
+    connection: AnyConnection, text: str, ahead: int, /, **values: object
+) -> Generator[AnyLine]:
+    """Yield what this query finds row by row, as the database has it.
 
-    Whoever leaves off in the middle closes it, lest the database go on reading.
+    A server sends no more than so many rows `ahead`. Whoever leaves off in the middle
+    closes it, lest the database go on reading.
     """
-    with closing(execute(connection, text, **values)) as cursor:
-        while lines := cursor.fetchmany(most):
-            yield lines
+    with closing(_execute(connection, text, values, ahead)) as cursor:
+        yield from cursor
 
 
 def execute(
     connection: AnyConnection, text: str, /, **values: object
 ) -> sqlite3.Cursor | CursorResult[Any]:
     """Carry out a statement; its parameters are written `:name`."""
+    return _execute(connection, text, values)
+
+
+def _execute(
+    connection: AnyConnection,
+    text: str,
+    values: Mapping[str, object],
+    ahead: int | None = None,
+) -> sqlite3.Cursor | CursorResult[Any]:
     bound = {name: _bound(value) for name, value in values.items()}
     if isinstance(connection, sqlite3.Connection):
         return connection.execute(text, bound)
     if connection.dialect.name == "postgresql":
         text = _for_a_server(text)
-    return connection.exec_driver_sql(text, bound)
+    options = {"stream_results": True, "max_row_buffer": ahead}
+    return connection.exec_driver_sql(
+        text, bound, execution_options=None if ahead is None else options
+    )
 
 
 def false(connection: AnyConnection) -> str:
