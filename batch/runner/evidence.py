@@ -36,6 +36,9 @@ class Evidence:
         self.failing_jobs: Counter[int] = Counter()
         #: Models that only failed, while others were answered.
         self.out_of_service: set[str] = set()
+        #: Whether a call brought a reply with a status of success that is no answer:
+        #: the service is there, and it is the request that fails.
+        self.has_replied = False
         self._failing: dict[str, _Failing] = {}
 
     def answer(self, claim: Claim) -> None:
@@ -51,6 +54,7 @@ class Evidence:
         self.failing_jobs[claim.job_id] += 1
         found = self._failing.setdefault(claim.model, _Failing())
         found.row += 1
+        self.has_replied |= failure.status is not None and failure.status < 300
         if verdict.kind is VerdictKind.FAIL:
             # Whatever failed before: this request will never be answered.
             found.counted.pop(claim.request_id, None)

@@ -452,8 +452,14 @@ class Runner:
         return None
 
     async def _conclude(self) -> Ending:
-        """Nothing is left to claim: all is done, or nothing was answered at all."""
+        """End where nothing is left to claim: all is done, or the service is away.
+
+        It is where it answered nothing, and replied with nothing but errors: a request
+        that used up its attempts so is not given up.
+        """
         failure = self.progress.failure
+        if self._evidence.has_replied:
+            return Ending(exit_code=0)
         unanswered = self._evidence.taken_back(is_open_end=True)
         if failure is None or not unanswered or self._evidence.answered:
             return Ending(exit_code=0)
