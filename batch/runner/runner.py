@@ -297,13 +297,14 @@ class Runner:
         self._take_note(batch.settlements, traded.settled)
         if traded.settled.stored:
             self._unwritable = 0
-        await self._validity.judge()
         renewed = [claim.request_id for claim in traded.renewed if claim is not None]
         self.progress.calls += len(renewed)
         self._fresh.update(renewed)
         batch.answer(traded.renewed)
         if traded.claimed is not None:
             self._dispatch(traded.claimed)
+        # What follows may raise: nothing that was granted is left without its worker.
+        await self._validity.judge()
         await self._outlook.look(refused=bool(batch.refusals))
 
     async def _isolate(self, error: Exception) -> None:

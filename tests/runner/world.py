@@ -22,6 +22,7 @@ from clockwork import NOON, ManualClock, ServerClock
 from served import FILE, SERVER, serve
 
 from batch import config
+from batch.core.expected import Expected
 from batch.core.model import Claim, Job, Reply
 from batch.core.statements import Statement
 from batch.core.template import Template
@@ -114,6 +115,7 @@ class World:
         priority: int = 0,
         max_attempts: int = 3,
         provider: str = "espai",
+        expected: Expected | None = None,
     ) -> Job:
         """Queue a job of these prompts, or of "p1" to so many."""
         if isinstance(prompts, int):
@@ -127,6 +129,7 @@ class World:
             name=name,
             priority=priority,
             max_attempts=max_attempts,
+            expected=expected,
         )
         stdin = io.BytesIO("\n".join(lines).encode())
         receipt = submission.submit(self.service, order, stdin=stdin)
