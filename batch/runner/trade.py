@@ -286,8 +286,11 @@ class Trade:
     def _invalid_only(
         self, connection: Connection, job_id: int, most: int
     ) -> tuple[str, int]:
-        (job,) = jobs.listed(connection, ids=[job_id])
-        return job.name, history.invalid_only(connection, job, most)
+        found = jobs.listed(connection, ids=[job_id])
+        if not found:
+            # It was deleted meanwhile: no answer of it is left to judge.
+            return "", 0
+        return found[0].name, history.invalid_only(connection, found[0], most)
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> bool:
         """Where it was taken for dead meanwhile: go on with what is still its own.

@@ -9,7 +9,9 @@ import pytest
 from sqlalchemy import update
 from world import a_world
 
+from batch.core.expected import Expected
 from batch.errors import UsageError
+from batch.runner.trade import Trade
 from batch.service import upkeep
 from batch.store import submitting
 from batch.store.schema import jobs
@@ -59,3 +61,24 @@ async def test_no_answer_is_stored_in_a_job_that_was_submitted_after_a_deletion(
         assert "the job was deleted" in told[0]
         assert "reserved" not in world.entries()
         assert world.entries()["spent"] == len(world.calls)
+
+
+async def test_a_job_that_is_deleted_between_two_calls_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    invalid_only = Trade.invalid_only
+    async with a_world(tmp_path) as world:
+        gone = world.submit(3, expected=Expected(schema='{"type": "object"}'))
+        other = world.submit(["p4", "p5"])
+        deleted = []
+
+        async def judged(trade: Trade, job_id: int, most: int) -> tuple[str, int]:
+            if not deleted:
+                deleted.append(upkeep.delete(world.service, str(gone.id)))
+            return await invalid_only(trade, job_id, most)
+
+        monkeypatch.setattr(Trade, "invalid_only", judged)
+        outcome = await world.run(concurrency=1)
+        assert deleted
+        assert outcome.exit_code == 0
+        assert world.statuses(other) == {"completed": 2}
