@@ -5,6 +5,7 @@ from __future__ import annotations
 from batch.core.account import Account
 from batch.core.quota import Quota
 from batch.core.sharing import shared
+from batch.errors import ConfigError, KeyRefusedError
 from batch.service.context import Service
 from batch.store import spending
 from batch.store.sql import AnyConnection, AnyLine
@@ -48,6 +49,11 @@ def _shares(service: Service, name: str, account: Account) -> bool:
         return True
     if not account.host or name not in service.settings.profiles:
         return False
-    profile = service.settings.profile(name)
+    try:
+        profile = service.settings.profile(name)
+        fingerprint = service.fingerprint(profile)
+    except (ConfigError, KeyRefusedError):
+        # It cannot be called, with this key or any other.
+        return False
     hosts = (profile.host, service.settings.profiles[name].host)
-    return account.host in hosts and service.fingerprint(profile) == account.fingerprint
+    return account.host in hosts and fingerprint == account.fingerprint

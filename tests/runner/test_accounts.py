@@ -60,6 +60,22 @@ async def test_an_account_whose_key_is_refused_does_not_stop_the_other(tmp_path)
         assert world.statuses(b) == {"pending": 2}
 
 
+async def test_a_key_that_cannot_be_one_does_not_stop_the_other_account(tmp_path):
+    environ = {"OTHER_KEY": "sk-other-9876543210"}
+    async with a_world(
+        tmp_path, limit=None, config_toml=TWO_PROFILES, environ=environ
+    ) as world:
+        a = world.submit(["a1", "a2"])
+        b = world.submit(["b1", "b2"], provider="other")
+        world.service.settings.environ["OTHER_KEY"] = "two words"
+        outcome = await world.run()
+        world.service.settings.environ.update(environ)
+        assert outcome.exit_code == 77
+        assert set(outcome.skipped) == {"other"}
+        assert world.statuses(a) == {"completed": 2}
+        assert world.statuses(b) == {"pending": 2}
+
+
 async def test_one_key_is_not_sent_to_two_providers(tmp_path):
     environ = {"ESPAI_API_KEY": "", "QUOTABATCH_API_KEY": KEY}
     async with a_world(tmp_path, config_toml=TWO_PROFILES, environ=environ) as world:
