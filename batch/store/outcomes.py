@@ -147,7 +147,7 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
     """
     for request_id, times in Counter(request_ids).items():
         mine = requests.c.id == request_id
-        if answers.has_answer(connection, request_id):
+        if _gave_up(connection, request_id):
             wishes.ask_anew(connection, [request_id])
         moved = connection.execute(
             update(requests)
@@ -167,6 +167,21 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
             .where(mine, requests.c.state == RequestState.PENDING)
             .values(failures=case((failures > times, failures - times), else_=0))
         )
+
+
+def _gave_up(connection: Connection, request_id: int) -> bool:
+    """Tell whether it has its earlier answer again because its attempts are used up.
+
+    Of one with attempts left it was the user who withdrew the retry.
+    """
+    used_up = (
+        select(requests.c.id)
+        .join(jobs, jobs.c.id == requests.c.job_id)
+        .where(requests.c.id == request_id, requests.c.failures >= jobs.c.max_attempts)
+    )
+    return connection.execute(used_up).first() is not None and answers.has_answer(
+        connection, request_id
+    )
 
 
 _NOW = bindparam("now", type_=Moment())

@@ -99,3 +99,15 @@ def test_put_back_reopens_failed_requests_only(scene: Scene):
     assert scene.request(second).failures == 0
     assert scene.request(second).attempts == 1
     assert scene.errors(second) == ["http_500"]
+
+
+def test_a_retry_that_was_withdrawn_is_not_put_back(scene: Scene):
+    job = scene.job(1)
+    (one,) = scene.claimed()
+    scene.settle(answered(one))
+    wishes.ask_anew(scene.connection, [one])
+    assert scene.claimed() == [one]
+    scene.settle(failed(one, PENDING))
+    assert wishes.cancel(scene.connection, job.id) == (0, 1)
+    outcomes.put_back(scene.connection, [one])
+    assert scene.states(job) == [COMPLETED]
