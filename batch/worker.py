@@ -205,7 +205,7 @@ class _Trial:
 
     @property
     def _is_last(self) -> bool:
-        """Whether it was the last attempt that the request has."""
+        """Tell whether it was the last attempt that the request has."""
         is_busy = self._verdict is not None and self._verdict.is_busy
         return self._was_sent and self._none_left and not is_busy
 

@@ -38,7 +38,7 @@ def _both(one: Quota, other: Quota) -> Quota:
 
 
 def _are_alike(one: Quota, other: Quota) -> bool:
-    """Whether they differ in nothing but how much, and how it is told."""
+    """Tell whether they differ only in how much, and how it is told."""
     return one == replace(
         other, name=one.name, limit=one.limit, guard=one.guard, signals=one.signals
     )

@@ -37,7 +37,7 @@ class StopCause(StrEnum):
 
 
 class Scope(StrEnum):
-    """What a verdict holds for."""
+    """The requests that a verdict holds for."""
 
     REQUEST = "request"
     MODEL = "model"
@@ -92,7 +92,7 @@ class Verdict:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the endpoint merely asks for a short wait.
+        """Tell whether the endpoint merely asks for a short wait.
 
         That says nothing of the request, nor that the service is in trouble.
         """

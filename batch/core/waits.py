@@ -77,7 +77,7 @@ def stated_waits(
 
 
 def is_beyond_belief(headers: Mapping[str, str], now: datetime) -> bool:
-    """Whether a refusal states a wait longer than LONGEST."""
+    """Tell whether a refusal states a wait longer than LONGEST."""
     text = headers.get("retry-after", "").strip()
     seconds = _seconds(text, now, UTC)
     return seconds is not None and seconds > LONGEST

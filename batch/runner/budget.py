@@ -26,7 +26,7 @@ class CallBudget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether all of them are made: no transaction gives one back any more."""
+        """Tell whether all are made: no transaction gives one back any more."""
         return self.left == 0 and self._pending == 0
 
     def listen(self, on_more: Callable[[], object]) -> None:

@@ -26,7 +26,7 @@ class _Failing:
 
 
 class Evidence:
-    """What a run has learned from the replies to its calls."""
+    """The evidence of a run, from the replies to its calls."""
 
     def __init__(self) -> None:
         #: Models that have answered in this run.

@@ -16,7 +16,7 @@ ALL_INVALID, STILL_INVALID = 10, 3
 
 
 class Exclusions:
-    """What a run on one account has set aside."""
+    """The models and jobs that a run on one account has set aside."""
 
     def __init__(self, progress: Progress, notify: Callable[[str], None]) -> None:
         self.models: set[str] = set()
@@ -53,7 +53,7 @@ class Exclusions:
 
 
 class Validity:
-    """Whether the first answers of each job are all invalid."""
+    """The check that the first answers of a job are not all invalid."""
 
     def __init__(self, options: Options, trade: Trade, exclusions: Exclusions) -> None:
         self._trade = trade

@@ -44,7 +44,7 @@ class Pace:
 
     @property
     def is_probing(self) -> bool:
-        """Whether calls fail so that it may be the service."""
+        """Tell whether calls fail so that it may be the service."""
         return self.row >= PROBING
 
     def lose_patience(self) -> None:

@@ -390,7 +390,7 @@ class Runner:
             self._budget.give_back(1)
 
     def _selection(self) -> Selection:
-        """What to claim: as the replies so far tell."""
+        """Select what to claim, as the replies so far tell."""
         evidence, aside = self._evidence, self._exclusions
         answered = frozenset(evidence.answered)
         # The first call of each model goes alone.

@@ -65,7 +65,7 @@ class Traded:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What the last transaction of a runner brought."""
+    """The result of a runner's last transaction."""
 
     orphans: Sequence[Orphan]
     settled: Settled

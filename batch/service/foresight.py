@@ -64,7 +64,7 @@ class Ahead:
 
     @property
     def is_capped(self) -> bool:
-        """Whether how many they are depends on the days that are looked at."""
+        """Tell whether their number depends on the days that are looked at."""
         return any(one.load.daily_cap is not None for one in self._queued)
 
     def add(self, load: Load, today: int = 0, a_day: int = 0) -> None:

@@ -49,7 +49,7 @@ def take_in(service: Service, database: Database, path: Path) -> None:
 def _taken(
     service: Service, database: Database, answers: Sequence[Answer]
 ) -> list[Fate]:
-    """What became of each; of several, one that cannot be written costs only itself."""
+    """Take these in; of several, one that cannot be written costs only itself."""
     now = (database.clock or service.clock).now()
     holder_of = partial(_holder, service)
     try:
@@ -65,7 +65,7 @@ def _taken(
 
 
 def _holder(service: Service, provider: str, runner_id: int, account_id: int) -> Holder:
-    """Who settles a call of this provider."""
+    """Return the holder that settles a call of this provider."""
     try:
         profile = service.settings.profile(provider)
     except ConfigError:

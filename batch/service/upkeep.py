@@ -18,7 +18,7 @@ from batch.store.wishes import Cancelled
 
 @dataclass(frozen=True, slots=True)
 class Retried:
-    """What `retry` did to a job."""
+    """The effect of `retry` on a job."""
 
     #: As it is now.
     job: Job

@@ -128,7 +128,7 @@ _STORED = select(results.c.request_id, results.c.entry_id).where(
 
 
 def is_answered(connection: Connection, request_id: int) -> bool:
-    """Whether it has an answer that no other one will replace."""
+    """Tell whether it has an answer that no other one will replace."""
     query = select(results.c.request_id).where(
         results.c.request_id == request_id,
         results.c.text.is_not(None),

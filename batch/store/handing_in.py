@@ -24,7 +24,7 @@ HolderOf = Callable[[str, int, int], Holder]
 
 
 class Fate(Enum):
-    """What became of a spooled answer."""
+    """The fate of a spooled answer."""
 
     STORED = "stored"  # its request has it now
     SUPERSEDED = "superseded"  # its request has another answer
@@ -105,7 +105,7 @@ def _settlement(answer: Answer, entry_id: int) -> Settlement:
 
 
 def _was_deleted(connection: Connection, answer: Answer) -> bool:
-    """Whether this database had the answer's call, and its job is gone."""
+    """Tell whether this database had the answer's call, and its job is gone."""
     call = select(entries.c.id).where(
         entries.c.id == answer.get("entry", 0),
         entries.c.request_id.is_(None),

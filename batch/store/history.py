@@ -1,4 +1,4 @@
-"""What the newest calls of an account came to."""
+"""The outcomes of the newest calls of an account."""
 
 from __future__ import annotations
 

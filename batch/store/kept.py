@@ -100,13 +100,13 @@ def digest(messages: Sequence[Any]) -> str:
 
 
 def cost_of(answer: Answer) -> Cost | None:
-    """What the answer's call cost, where the file states it."""
+    """Return the cost of the answer's call, where the file states it."""
     stated = answer.get("cost")
     return None if stated is None else Cost(*stated)
 
 
 def ended_at(answer: Answer) -> datetime | None:
-    """When the answer's call had ended, where the file states it."""
+    """Return the end of the answer's call, where the file states it."""
     stated = answer.get("ended_at")
     return None if stated is None else from_stored(stated)
 

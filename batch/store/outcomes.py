@@ -241,7 +241,7 @@ def _calls(
 
 
 def _is_there(call: AnyRow) -> bool:
-    """Whether its request exists, in a job that is not being deleted."""
+    """Tell whether its request exists, in a job that is not being deleted."""
     return call.job_id is not None and call.submission is None
 
 
@@ -250,7 +250,7 @@ def _is_reserved(call: AnyRow) -> bool:
 
 
 def _is_open(call: AnyRow) -> bool:
-    """Whether its outcome is not on record yet: reserved, or given up in doubt."""
+    """Tell whether its outcome is not on record yet: reserved, or in doubt."""
     return _is_reserved(call) or call.verdict in answers.DOUBTS
 
 

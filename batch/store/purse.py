@@ -45,7 +45,7 @@ class Holder:
 
     @property
     def terms(self) -> str:
-        """What its quotas count, a line for each."""
+        """Describe the counting of its quotas, a line for each."""
         return "\n".join(one.terms for one in self.quotas)
 
     def quotas_of(self, purpose: Purpose) -> list[Quota]:

@@ -1,4 +1,4 @@
-"""Which of the waiting requests are claimed, and in which order."""
+"""The selection of the pending requests to claim, and their order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a claim may take beside what the credits allow.
+    """The limits of a claim beside its credits.
 
     While calls fail and nothing is answered, other models and jobs than those that
     failed come first, and requests without a failure: their answers tell a bad request
@@ -51,7 +51,7 @@ class Selection:
         return found
 
     def is_proven(self, model: str) -> bool:
-        """Whether any number of calls of this model may be in flight."""
+        """Tell whether any number of calls of this model may be in flight."""
         return self.proven is None or model in self.proven
 
 

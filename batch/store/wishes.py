@@ -39,7 +39,7 @@ def pause(connection: Connection, job_id: int, at: datetime | None) -> None:
 
 
 class Cancelled(NamedTuple):
-    """How many pending requests were cancelled, by what became of them."""
+    """The number of requests that were cancelled, by their new state."""
 
     cancelled: int
     #: Answered before: the retry is withdrawn, and that answer stays.
