@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -82,7 +82,9 @@ class Trade:
         options: Options,
         clock: Timekeeper,
         has_dead: Callable[[Connection, Sequence[datetime]], bool],
-        dead_runners: Callable[[Connection, Sequence[datetime]], Sequence[int]],
+        dead_runners: Callable[
+            [Connection, Sequence[datetime]], Mapping[int, Callable[[], None]]
+        ],
     ) -> None:
         self._database = database
         self.holder = holder
@@ -162,7 +164,10 @@ class Trade:
             # Few ever die: the turn of the whole database is taken only for those.
             if not await self._database.ask(self._has_dead, self._heard):
                 return []
-        return await self._database.run(self._take_over)
+        orphans, dead = await self._database.run(self._take_over)
+        for forget in dead:
+            forget()
+        return orphans
 
     async def others_hold(self) -> bool:
         """Whether a runner of another machine has requests of ours, and may die."""
@@ -363,12 +368,15 @@ class Trade:
             quotas = [quota.of(model) for quota in holder.quotas]
             stated.take_over(connection, holder.account_id, quotas, said, now)
 
-    def _take_over(self, connection: Connection) -> list[Orphan]:
+    def _take_over(
+        self, connection: Connection
+    ) -> tuple[list[Orphan], Collection[Callable[[], None]]]:
         self._date(connection)
         orphans: list[Orphan] = []
-        for runner_id in self._dead_runners(connection, self._heard):
+        dead = self._dead_runners(connection, self._heard)
+        for runner_id in dead:
             orphans += self._reap(connection, runner_id)
-        return orphans
+        return orphans, dead.values()
 
     def _leave(
         self,

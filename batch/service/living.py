@@ -6,8 +6,9 @@ share a database, its server tells of those elsewhere: by signs of life, and lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -21,15 +22,16 @@ def dead_runners(
     connection: Connection,
     service: Service,
     heard: Sequence[datetime] | None = None,
-) -> list[int]:
+) -> dict[int, Callable[[], None]]:
     """Runners that can do nothing more, and hold what others may take over.
 
-    `heard`: the last two heartbeats of the runner that asks.
+    Each with what removes its lock file, for after the commit: until then another may
+    have to judge it. `heard`: the last two heartbeats of the runner that asks.
     """
-    dead = _dead(connection, service, heard)
-    for row in dead:
-        presence.forget(service.locks, row.lock)
-    return [row.id for row in dead]
+    return {
+        row.id: partial(presence.forget, service.locks, row.lock)
+        for row in _dead(connection, service, heard)
+    }
 
 
 def has_dead(

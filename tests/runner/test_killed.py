@@ -32,6 +32,22 @@ def hold(world: World, calls: int) -> int:
     return holder.runner_id
 
 
+async def test_a_take_over_that_is_not_committed_leaves_the_lock_file(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(2)
+        await die(world, calls=1)
+        service = world.service
+        service.locks.mkdir(exist_ok=True)
+        lock = service.locks / "killed.lock"
+        lock.touch()
+        with service.database.transaction() as connection:
+            assert living.dead_runners(connection, service)
+            connection.rollback()
+        assert lock.exists()
+        await world.run()
+        assert not lock.exists()
+
+
 async def test_the_calls_of_a_run_that_was_killed_are_counted_and_asked_again(tmp_path):
     async with a_world(tmp_path, limit=5) as world:
         world.submit(9)
