@@ -23,7 +23,7 @@ def print_version() -> None:
 
 def models(provider: Provider = None, json: Json = False) -> None:
     """The models that the provider is known to have: name and id."""
-    with opened(provider=provider) as service:
+    with opened(reads_only=True, provider=provider) as service:
         profile = service.settings.profile()
         if json:
             rows = [{"name": one.name, "id": one.id} for one in profile.models]
@@ -43,7 +43,7 @@ def providers(
     json: Json = False,
 ) -> None:
     """The providers that are known, with their limits and terms; or all of one."""
-    with opened() as service:
+    with opened(reads_only=True) as service:
         name = _one_of(wanted or [])
         if name is not None:
             profile = service.settings.profile(name)
@@ -159,7 +159,7 @@ def _codes(profile: "Profile") -> dict[str, list[str]]:
 
 def config(json: Json = False) -> None:
     """Every setting, its value, and where it came from."""
-    with opened() as service:
+    with opened(reads_only=True) as service:
         settings = service.settings
         rows = [
             {"name": name, "value": value, "origin": settings.origins[name]}

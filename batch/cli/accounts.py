@@ -40,7 +40,7 @@ def show_quota(
     """Per account: limit, used, reserved, remaining, the time of the reset."""
     if context.invoked_subcommand is not None:
         return
-    with opened(db=db, provider=provider) as service:
+    with opened(reads_only=True, db=db, provider=provider) as service:
         from batch.service import reading
 
         if history:

@@ -50,7 +50,7 @@ def check(json: Json = False, db: Db = None) -> None:
 
     Leaves with 1 when something is wrong.
     """
-    with opened(db=db) as service:
+    with opened(reads_only=True, db=db) as service:
         from batch.service import soundness
 
         doctor.report(soundness.examine(service), json=json)
@@ -68,7 +68,7 @@ def backup(
 
     A file's backup is a database again; a server's is for `pg_restore`.
     """
-    with opened(db=db) as service:
+    with opened(reads_only=True, db=db) as service:
         from batch.service import databases
 
         with _bar("pages") as told:

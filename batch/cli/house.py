@@ -35,17 +35,20 @@ BaseUrl = Annotated[
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="A job's number or name.")]
 
 
-def opened(*, makes: bool = False, **flags: Any) -> "Service":
+def opened(*, makes: bool = False, reads_only: bool = False, **flags: Any) -> "Service":
     """The services, under the settings that these flags win over.
 
-    `makes`: the command makes the database that the user named.
+    `makes`: the command makes the database that the user named. `reads_only`: it only
+    reports, and leaves what was interrupted to the commands that write.
     """
     # Imported when a command runs: `--help` needs neither database nor network.
     from batch import config
     from batch.service.context import Service
 
     given = {name: _plain(value) for name, value in flags.items() if value is not None}
-    return Service(config.load(os.environ, given), makes=makes, tell=_tell)
+    return Service(
+        config.load(os.environ, given), makes=makes, reads_only=reads_only, tell=_tell
+    )
 
 
 def _tell(text: str) -> None:

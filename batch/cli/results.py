@@ -48,7 +48,7 @@ def export(
 
     `--format openai` writes the lines of OpenAI's Batch output: the answers alone.
     """
-    with opened(db=db) as service:
+    with opened(reads_only=True, db=db) as service:
         from batch.core.model import RequestState
         from batch.export.results import ExportFormat
         from batch.service import exporting
@@ -107,7 +107,7 @@ def show(
     db: Db = None,
 ) -> None:
     """One request: its messages, its attempts with their errors, its result."""
-    with opened(db=db) as service:
+    with opened(reads_only=True, db=db) as service:
         from batch.core.plain import printable
         from batch.service import showing
 

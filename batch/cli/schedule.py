@@ -36,7 +36,7 @@ def print_schedule(
     scheduler: For = None, at: At = None, provider: Provider = None, db: Db = None
 ) -> None:
     """Print what `install` puts in place: units, lines of a crontab, a task."""
-    with opened(db=db, provider=provider) as service:
+    with opened(reads_only=True, db=db, provider=provider) as service:
         from batch.service import installing, scheduling
 
         chosen = installing.chosen(scheduler, service.settings.environ)

@@ -25,7 +25,7 @@ def status(
     """Where the jobs stand, and when they will be done."""
     if watch and (json or not console.out().is_terminal):
         raise typer.BadParameter("--watch is for a terminal, without --json")
-    with opened(db=db) as service:
+    with opened(reads_only=True, db=db) as service:
         if watch:
             _watch(service, job)
             return

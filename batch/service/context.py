@@ -44,6 +44,8 @@ class Service:
     random: Callable[[], float] = random.random
     #: Whether a database that the user named is made where there is none.
     makes: bool = True
+    #: Whether opening the database leaves what was interrupted to those who write.
+    reads_only: bool = False
     #: Whether a database is opened too that a copy has not come to its end in.
     finishes: bool = False
     #: The way to a provider; None: by its protocol, over the network.
@@ -81,6 +83,9 @@ class Service:
             address, self.writer, self.clock, unfinished=self.finishes
         )
         if self.finishes:
+            return database
+        if self.reads_only:
+            self._tell_of_spooled(database)
             return database
         self._clear_up_submissions(database)
         self._take_in_answers(database)
@@ -183,6 +188,14 @@ class Service:
             while not database.write(submitting.discard, job_id, PIECE, name):
                 pass
             presence.forget(self.locks, name)
+
+    def _tell_of_spooled(self, database: Database) -> None:
+        """Say that there are answers which no report counts yet."""
+        if kept.files(database.path):
+            self.tell(
+                f"Note: {kept.folder(database.path)} holds spooled answers; "
+                "`quotabatch run` records those of this database."
+            )
 
     def _take_in_answers(self, database: Database) -> None:
         """Record the answers that the database could not take at the time."""

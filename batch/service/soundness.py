@@ -53,9 +53,10 @@ def database(service: Service) -> Iterator[Finding]:
         yield Finding(
             "database",
             State.WRONG,
-            f"{file} keeps answers that this database has not taken: to requests that "
-            "are not in it, or on lines that are damaged",
-            "put the database back that they belong to, or delete the file",
+            f"{file} keeps answers that this database has not taken: they wait for a "
+            "run, or are to requests that are not in it, or on damaged lines",
+            "`quotabatch run` records what it can; if the file is still there, put the "
+            "database back that it belongs to, or delete it",
         )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from world import World, a_world
 
 from batch.errors import DiskFullError, StoreError
 from batch.service.context import Service
-from batch.store import kept, room
+from batch.store import jobs, kept, room, submitting
 
 
 def after_call(world: World, number: int, act: Callable[[], object]) -> None:
@@ -74,6 +76,45 @@ async def test_answers_to_a_database_that_is_gone_are_kept_for_its_return(
         # No prompt that has its answer is asked again.
         assert len(world.calls) == 20
         assert world.entries() == {"spent": 20}
+
+
+async def test_a_reader_leaves_spooled_answers_and_deletions_to_a_writer(
+    tmp_path: Path,
+):
+    async with a_world(tmp_path) as world:
+        world.submit(1)
+        world.submit(3)
+        path = database(world)
+        after_call(world, 2, lambda: os.rename(path, f"{path}.away"))
+        with pytest.raises(StoreError):
+            await world.run(concurrency=1)
+        os.rename(f"{path}.away", path)
+        (file,) = kept.files(path)
+        before = file.read_bytes()
+        deleting = reopened(world)
+        deleting.reads_only = True
+        with deleting:
+            deleting.database.write(submitting.withdraw, 1)
+
+        told: list[str] = []
+        reader = reopened(world)
+        reader.reads_only, reader.tell = True, told.append
+        with reader, closing(sqlite3.connect(path)) as other:
+            # Nobody waits for the turn of another.
+            other.execute("BEGIN IMMEDIATE")
+            assert [job.id for job in reader.database.look(jobs.listed)] == [2]
+            other.rollback()
+            count = "SELECT count(*) FROM requests WHERE job_id = 1"
+            assert other.execute(count).fetchone() == (1,)
+        assert file.read_bytes() == before
+        assert ["run` records those" in line for line in told] == [True]
+
+        world.service = reopened(world)
+        with world.service:
+            assert [job.id for job in world.service.database.look(jobs.listed)] == [2]
+            counts = "SELECT state, count(*) FROM requests GROUP BY state"
+            assert dict(world.query(counts)) == {"completed": 1, "pending": 2}
+        assert kept.files(path) == []
 
 
 async def test_answers_of_another_database_stay_where_they_are(tmp_path: Path):
