@@ -12,12 +12,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from jinja2 import StrictUndefined, Undefined, UndefinedError, nodes
+from jinja2 import (
+    StrictUndefined,
+    Undefined,
+    UndefinedError,
+    nodes,
+    pass_context,
+    pass_eval_context,
+)
 from jinja2.exceptions import TemplateRuntimeError, TemplateSyntaxError
-from jinja2.filters import do_center, do_format, do_indent
+from jinja2.filters import do_center, do_format, do_indent, do_replace
 from jinja2.meta import find_undeclared_variables
-from jinja2.runtime import Context
+from jinja2.nodes import EvalContext
+from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 from markupsafe import Markup
 
 from batch.core.template import MAX_TEXT, LacksError
@@ -31,6 +40,12 @@ MAX_DEPTH = 500
 #: The variable by which a template reaches columns whose names are no identifiers.
 ROW = "row"
 
+#: Iterations that the rendering of one row may take; a call takes as long as several.
+MAX_STEPS = 200_000
+CALL = 10
+
+#: What no template can name: the variable with the meter, and filters of our own.
+_METER, _COUNTED, _JOINED = " meter", " counted", " joined"
 _PRINTABLE = frozenset({str, int, bool, list, dict, tuple, Markup})
 _DEFAULTS = frozenset({"default", "d"})
 _DEFINED = frozenset({"defined", "undefined"})
@@ -61,6 +76,19 @@ class _NullPrinted(TemplateRuntimeError):
     pass
 
 
+class Meter:
+    """The steps that the rendering of one row has taken."""
+
+    def __init__(self) -> None:
+        self._left = MAX_STEPS
+
+    def step(self, number: int = 1) -> None:
+        """Take so many steps; OverflowError beyond the last."""
+        self._left -= number
+        if self._left < 0:
+            raise OverflowError(f"it takes more than {MAX_STEPS:,} steps")
+
+
 class Compiled:
     """One template, compiled once; `what` names it in every complaint."""
 
@@ -69,7 +97,9 @@ class Compiled:
         self._lines = source.count("\n") + 1
         try:
             tree = _ENVIRONMENT.parse(source)
-            self._template = _ENVIRONMENT.from_string(source)
+            self._template = _ENVIRONMENT.from_string(
+                _Metering().visit(_ENVIRONMENT.parse(source))
+            )
             undeclared = find_undeclared_variables(tree)
         except TemplateSyntaxError as error:
             reason = f"{_one_line(error.message or '').rstrip('.')}"
@@ -118,6 +148,7 @@ class Compiled:
         if ROW in self.names:
             values = {ROW: values, **values}
         try:
+            values = {**values, _METER: Meter()}
             # Not Template.render: rewriting the traceback of every bad row is slow.
             context = self._template.new_context(values)
             return _bounded(self._template.root_render_func(context))
@@ -145,7 +176,7 @@ class Compiled:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**", "%"})
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
     concat = staticmethod(_bounded)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -162,7 +193,10 @@ class _Environment(ImmutableSandboxedEnvironment):
             _check_power(left, right)
         elif operator == "%":
             _check_format(left, right)
+        elif operator == "+":
+            _check_sum(left, right)
         else:
+            _check_product(left, right)
             _check_repeat(left, right)
             _check_repeat(right, left)
         return super().call_binop(context, operator, left, right)
@@ -170,11 +204,17 @@ class _Environment(ImmutableSandboxedEnvironment):
     def call(
         self, context: Context, function: Any, /, *args: Any, **kwargs: Any
     ) -> Any:
-        """Check what a method of a text would make before it makes it."""
+        """Count the call, and check what a method of a text would make."""
+        context.parent[_METER].step(CALL)
         text = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "")
         if isinstance(text, str) and name in _WIDENING:
             _check_width(text, *args, *kwargs.values())
+        if isinstance(text, str) and name == "replace":
+            _check_replace(text, *args)
+        if isinstance(function, LoopContext):
+            # What a recursive loop goes through next is no loop of the template's.
+            args = tuple(_counted(context, one) for one in args)
         return super().call(context, function, *args, **kwargs)
 
 
@@ -215,6 +255,28 @@ def _check_power(base: Any, exponent: Any) -> None:
         and base.bit_length() * exponent > MAX_POWER_BITS
     ):
         raise OverflowError(f"{base} ** {exponent} is too large")
+
+
+def _check_product(left: Any, right: Any) -> None:
+    if (
+        isinstance(left, int)
+        and isinstance(right, int)
+        and left.bit_length() + right.bit_length() > MAX_POWER_BITS
+    ):
+        raise OverflowError(f"a product has more than {MAX_POWER_BITS:,} bits")
+
+
+def _check_sum(left: Any, right: Any) -> None:
+    """Refuse two texts or lists that are too long together."""
+    are_long = all(isinstance(one, str | list | tuple) for one in (left, right))
+    if are_long and len(left) + len(right) > MAX_TEXT:
+        raise OverflowError(f"more than {MAX_TEXT:,} characters")
+
+
+def _check_replace(text: str, old: Any = None, new: Any = None, *_: Any) -> None:
+    are_texts = isinstance(old, str) and isinstance(new, str)
+    if are_texts and len(text) + text.count(old) * len(new) > MAX_TEXT:
+        raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 
 def _check_repeat(what: Any, times: Any) -> None:
@@ -285,6 +347,46 @@ def _format(value: str, *args: Any, **kwargs: Any) -> str:
     return do_format(value, *args, **kwargs)
 
 
+@pass_eval_context
+def _replace(
+    eval_ctx: EvalContext, s: str, old: str, new: str, count: int | None = None
+) -> str:
+    _check_replace(str(s), str(old), str(new))
+    return do_replace(eval_ctx, s, old, new, count)
+
+
+@pass_context
+def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
+    """The same items, each of which is a step."""
+    meter = context.parent[_METER]
+    for one in items:
+        meter.step()
+        yield one
+
+
+def _joined(parts: Sequence[Any]) -> str:
+    """The text that `~` makes of these."""
+    return _bounded(map(str, parts))
+
+
+class _Metering(NodeTransformer):
+    """Have every iteration counted, and what `~` makes bounded."""
+
+    def visit_For(self, node: nodes.For) -> nodes.For:
+        self.generic_visit(node)
+        node.iter = _filtered(node.iter, _COUNTED)
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
+        self.generic_visit(node)
+        parts = nodes.Tuple(node.nodes, "load", lineno=node.lineno)
+        return _filtered(parts, _JOINED)
+
+
+def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
 def _environment() -> _Environment:
     environment = _Environment(
         undefined=StrictUndefined,
@@ -296,6 +398,9 @@ def _environment() -> _Environment:
     environment.filters["center"] = _center
     environment.filters["indent"] = _indent
     environment.filters["format"] = _format
+    environment.filters["replace"] = _replace
+    environment.filters[_COUNTED] = _counted
+    environment.filters[_JOINED] = _joined
     # Equal rows must give equal prompts, or nothing can be asked only once.
     del environment.filters["random"]
     del environment.globals["lipsum"]

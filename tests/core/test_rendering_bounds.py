@@ -44,3 +44,59 @@ def test_a_text_that_would_be_too_long_is_never_made(expression):
 def test_ordinary_widths_do_what_they_did():
     source = "{{ x | center(5) }}|{{ x.ljust(3) }}|{{ '%03d' % 7 }}|{{ x | indent(2) }}"
     assert Compiled("prompt", source).render({"x": "a"}) == "  a  |a  |007|a"
+
+
+LOOP = "{% for a in range(99999) %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        LOOP + LOOP + "{% endfor %}{% endfor %}",
+        LOOP + LOOP + "{% if loop.last %}{% endif %}{% endfor %}{% endfor %}",
+        LOOP + "{% for b in range(99999) if b < 0 %}{% endfor %}{% endfor %}",
+        "{% macro m(n) %}{% if n %}{% set a = m(n - 1) ~ m(n - 1) %}{% endif %}"
+        "{% endmacro %}{{ m(90) }}",
+        "{% for a in [1, 2] recursive %}{% if loop.depth < 90 %}{{ loop([1, 2]) }}"
+        "{% endif %}{% endfor %}",
+        "{% for a in [1] recursive %}{% if loop.depth < 9 %}"
+        "{{ loop(range(99999)) }}{% endif %}{% endfor %}",
+    ],
+)
+def test_a_template_that_would_not_end_is_refused_after_so_many_steps(source):
+    with pytest.raises(RowError, match="prompt, line 2: it takes more than 200,000"):
+        Compiled("prompt", "x\n" + source).render({})
+
+
+NS = "{% set ns = namespace(s='ab', l=[1], n=7) %}{% for a in range(999) %}"
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("ns.s = ns.s ~ ns.s", "characters"),
+        ("ns.s = ns.s + ns.s", "characters"),
+        ("ns.l = ns.l + ns.l", "characters"),
+        ("ns.s = ns.s | replace('a', ns.s)", "characters"),
+        ("ns.s = ns.s.replace('a', ns.s)", "characters"),
+        ("ns.n = ns.n * ns.n", "bits"),
+    ],
+)
+def test_what_doubles_in_a_loop_is_refused_in_time(step, reason):
+    source = f"{NS}{{% set {step} %}}{{% endfor %}}"
+    with pytest.raises(RowError, match=reason):
+        Compiled("prompt", source).render({})
+
+
+def test_loops_and_sums_do_what_they_did():
+    source = (
+        "{% for a in items if a != 2 %}{{ loop.index }}/{{ loop.length }}"
+        "{{ ',' if not loop.last }}{% else %}none{% endfor %}"
+        "|{{ 'a' ~ 1 ~ x }}|{{ 1 + 2 }}|{{ 6 * 7 }}|{{ 'aa' | replace('a', 'b', 1) }}"
+        "|{% for a in tree recursive %}{{ a.n }}{{ loop(a.c) if a.c }}{% endfor %}"
+    )
+    tree = [{"n": 1, "c": [{"n": 2, "c": []}]}]
+    text = Compiled("prompt", source).render(
+        {"items": [1, 2, 3], "x": "y", "tree": tree}
+    )
+    assert text == "1/2,2/2|a1y|3|42|ba|12"
