@@ -124,18 +124,36 @@ def _stretch(step: timedelta) -> str:
     return " ".join([f"{n:,} {unit}" for n, unit in parts if n][:2])
 
 
-def hopeless(provider: str, row: int, failure: Failure) -> Ending:
-    """So many failures in a row that more of them would burn the day."""
+def hopeless(
+    provider: str, row: int, failure: Failure, *, is_answered: bool = False
+) -> Ending:
+    """So many failures in a row that more of them would burn the day.
+
+    `is_answered`: other calls of the run were answered before.
+    """
     if not failure.sent:
         return Ending(
             exit_code=69,
             message=f"{provider} cannot be reached: {failure.message}; no credit was "
             "used for it. Run again when it is back",
         )
+    failed = (
+        f"1 call failed: {failure.message}"
+        if row == 1
+        else f"{row} calls in a row failed, the last with: {failure.message}"
+    )
+    if is_answered:
+        fate = "The run stopped to keep the credits that are left"
+    elif row == 1:
+        fate = "Nothing was answered, so the request stays pending"
+    else:
+        fate = (
+            "Nothing was answered, so the run stopped to keep the credits that are "
+            "left; the requests stay pending"
+        )
     return Ending(
         exit_code=69,
-        message=f"{row} calls in a row failed, the last with: {failure.message}. "
-        "The run stopped to keep the credits that are left",
+        message=f"{failed}. {fate}: run again once the service answers",
     )
 
 

@@ -176,7 +176,12 @@ class Runner:
         elif verdict.kind is VerdictKind.STOP:
             self.drain(endings.stopped(self._provider, reply, verdict))
         elif self._pace.is_hopeless(reply):
-            self.drain(endings.hopeless(self._provider, self._pace.row, reply))
+            answered = bool(self._evidence.answered)
+            self.drain(
+                endings.hopeless(
+                    self._provider, self._pace.row, reply, is_answered=answered
+                )
+            )
         elif reply.sent and row >= self._options.max_failures:
             self._evidence.out_of_service.add(claim.model)
             text = endings.model_fails(self._provider, claim.model, row, reply)
@@ -564,7 +569,8 @@ class Runner:
                         self._notify(f"{where}.")
                     raise error from None
             await self._clock.sleep(RECONNECT)
-        self._tell_dropped(len(left.settled.ownerless))
+        self._take_note(batch.settlements, left.settled)
+        self.progress.failed -= left.reopened
         if left.orphans:
             hold = self._options.hold
             self._notify(endings.in_doubt("This run", left.orphans, hold=hold))

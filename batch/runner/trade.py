@@ -69,6 +69,8 @@ class Left:
 
     orphans: Sequence[Orphan]
     settled: Settled
+    #: Requests that had failed in the run and wait again.
+    reopened: int
 
 
 class Trade:
@@ -390,10 +392,11 @@ class Trade:
         now = self._clock.now()
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
-        outcomes.put_back(connection, given_up)
+        reopened = outcomes.put_back(connection, given_up)
         if alone and history.unfailed_wait(connection, self._ready(connection)):
-            outcomes.put_back(connection, alone)
-        return Left(self._reap(connection, self.holder.runner_id), settled)
+            reopened += outcomes.put_back(connection, alone)
+        orphans = self._reap(connection, self.holder.runner_id)
+        return Left(orphans, settled, reopened)
 
     def _settle(
         self, connection: Connection, settlements: Sequence[Settlement]

@@ -139,12 +139,15 @@ def _settle_other(
             _resolve_doubt(connection, holder, one, call)
 
 
-def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
+def put_back(connection: Connection, request_ids: Iterable[int]) -> int:
     """Take back a failure of each request as often as it is named, and reopen it.
+
+    Return how many had failed for good.
 
     What was spent stays in the ledger, and the request behind those that were not
     tried. One that went back to an earlier answer is asked anew.
     """
+    reopened = 0
     for request_id, times in Counter(request_ids).items():
         mine = requests.c.id == request_id
         if _gave_up(connection, request_id):
@@ -154,6 +157,7 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
             .where(mine, requests.c.state == RequestState.FAILED)
             .values(state=RequestState.PENDING)
         ).rowcount
+        reopened += moved
         if moved:
             connection.execute(
                 results.delete().where(results.c.request_id == request_id)
@@ -167,6 +171,7 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> None:
             .where(mine, requests.c.state == RequestState.PENDING)
             .values(failures=case((failures > times, failures - times), else_=0))
         )
+    return reopened
 
 
 def _gave_up(connection: Connection, request_id: int) -> bool:

