@@ -85,7 +85,7 @@ class Validity:
             if job_id in self._exclusions.jobs:
                 continue
             name, stored = await self._trade.invalid_only(job_id, ALL_INVALID)
-            if stored == 0:
+            if stored is None:
                 self._sound.add(job_id)
             elif max(stored, self._invalid[job_id]) >= ALL_INVALID:
                 message = endings.all_invalid(job_id, name, self._reasons[job_id])

@@ -270,6 +270,8 @@ class Runner:
         if self._trade.beat_is_due():
             # Also in mid-run: what a dead one holds may be what others wait for.
             await self._take_over()
+        # Before the claim, which would take more of a job that is to stop.
+        await self._validity.judge()
         batch = self._tray.take(renewals=self._budget.left, outcomes=AT_ONCE)
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.

@@ -151,8 +151,8 @@ class Trade:
         look = Of(account_id, history.has_answered)
         return await self._database.run(look, account_id, since)
 
-    async def invalid_only(self, job_id: int, most: int) -> tuple[str, int]:
-        """The job's name, and its invalid answers up to so many; 0: any is valid."""
+    async def invalid_only(self, job_id: int, most: int) -> tuple[str, int | None]:
+        """The job's name, and its invalid answers up to so many; None: any is valid."""
         look = Of(self.holder.account_id, self._invalid_only)
         return await self._database.run(look, job_id, most)
 
@@ -292,11 +292,11 @@ class Trade:
 
     def _invalid_only(
         self, connection: Connection, job_id: int, most: int
-    ) -> tuple[str, int]:
+    ) -> tuple[str, int | None]:
         found = jobs.listed(connection, ids=[job_id])
         if not found:
             # It was deleted meanwhile: no answer of it is left to judge.
-            return "", 0
+            return "", None
         return found[0].name, history.invalid_only(connection, found[0], most)
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> bool:

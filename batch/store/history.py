@@ -68,8 +68,8 @@ def unfailed_wait(connection: Connection, jobs: Sequence[Job]) -> bool:
     )
 
 
-def invalid_only(connection: Connection, job: Job, most: int) -> int:
-    """Count the job's invalid answers, up to so many; 0 where any is valid."""
+def invalid_only(connection: Connection, job: Job, most: int) -> int | None:
+    """Count the job's invalid answers, up to so many; None where any is valid."""
     answers = (
         select(results.c.request_id)
         .join(requests, requests.c.id == results.c.request_id)
@@ -80,5 +80,5 @@ def invalid_only(connection: Connection, job: Job, most: int) -> int:
     )
     valid = answers.where(results.c.valid.is_(True)).limit(1)
     if connection.execute(valid).first() is not None:
-        return 0
+        return None
     return len(connection.execute(answers.where(INVALID).limit(most)).all())

@@ -68,17 +68,18 @@ async def test_a_job_that_is_deleted_between_two_calls_does_not_end_the_run(
 ):
     invalid_only = Trade.invalid_only
     async with a_world(tmp_path) as world:
-        gone = world.submit(3, expected=Expected(schema='{"type": "object"}'))
+        world.submit(3, expected=Expected(schema='{"type": "object"}'))
         other = world.submit(["p4", "p5"])
-        deleted = []
+        judged = []
 
-        async def judged(trade: Trade, job_id: int, most: int) -> tuple[str, int]:
-            if not deleted:
-                deleted.append(upkeep.delete(world.service, str(gone.id)))
-            return await invalid_only(trade, job_id, most)
+        async def deleted(trade: Trade, job_id: int, most: int) -> object:
+            # While a call of the job is in flight no command deletes it.
+            judged.append(job_id)
+            return await invalid_only(trade, job_id + 1000, most)
 
-        monkeypatch.setattr(Trade, "invalid_only", judged)
+        monkeypatch.setattr(Trade, "invalid_only", deleted)
         outcome = await world.run(concurrency=1)
-        assert deleted
-        assert outcome.exit_code == 0
+        assert judged
+        # Its answers are still there, and invalid.
+        assert outcome.exit_code == 1
         assert world.statuses(other) == {"completed": 2}
