@@ -66,7 +66,19 @@ def one_ending(endings: Sequence[Ending]) -> Ending:
         # Of those that want credits, the one that knows when they are back.
         return heavy, ending.resets_at is None, ending.resets_at or FOREVER
 
-    return min(endings, key=weight)
+    gravest = min(endings, key=weight)
+    every = {
+        (aside.kind, aside.name): aside for one in endings for aside in one.set_aside
+    }
+    for aside in gravest.set_aside:
+        every.pop((aside.kind, aside.name), None)
+    # Each runner names what it met itself.
+    both = [gravest.message, *(aside.message for aside in every.values())]
+    return replace(
+        gravest,
+        message="; ".join(text for text in both if text),
+        set_aside=(*gravest.set_aside, *every.values()),
+    )
 
 
 def has_used_its_share(endings: Sequence[Ending]) -> bool:

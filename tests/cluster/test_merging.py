@@ -12,7 +12,7 @@ from batch.cluster import merging
 from batch.core.model import Counts
 from batch.core.quota import Quota, WindowKind
 from batch.core.standing import Standing
-from batch.runner.values import Ending, Progress
+from batch.runner.values import Ending, Progress, SetAside
 from batch.service.runs import Outcome
 
 QUOTA = Quota(name="daily", limit=20, kind=WindowKind.DAY)
@@ -101,6 +101,22 @@ def test_the_ledger_is_shown_as_it_was_seen_last(seen, newest):
 def test_the_gravest_ending_is_the_runs(endings, one):
     assert merging.one_ending(endings) == one
     assert merging.one_ending(endings[::-1]) == one
+
+
+def test_what_any_runner_set_aside_is_named_once():
+    def aside(name: str) -> SetAside:
+        message = f"no model {name}"
+        return SetAside(kind="model", name=name, exit_code=78, message=message)
+
+    def ended(*names: str) -> Ending:
+        asides = tuple(map(aside, names))
+        message = "; ".join(one.message for one in asides)
+        return Ending(exit_code=78, message=message, set_aside=asides)
+
+    one = merging.one_ending([ended("a"), DONE, ended("b"), ended("a", "b")])
+    assert one.exit_code == 78
+    assert one.message == "no model a; no model b"
+    assert one.set_aside == (aside("a"), aside("b"))
 
 
 def test_who_ended_for_its_share_does_not_end_the_others():
