@@ -160,6 +160,8 @@ def test_a_kill_half_way_leaves_the_job_as_it_was(stage: Stage):
 
     assert stage.counts() == {"total": 2, "pending": 2}
     assert [one["custom_id"] for one in stage.export()] == ["a", "b"]
+    # The next command that writes clears up.
+    assert stage.quick("change", 1, "--priority", "0").code == 0
     assert rows_in(stage) == 2
 
 
