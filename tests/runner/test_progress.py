@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from world import World, a_world
 
+from batch.core.model import Claim
+from batch.runner.evidence import Evidence
 from batch.standin.service import Standin
 
 ALL = 10
@@ -170,6 +172,22 @@ async def laws_hold(path: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 async def test_the_laws_hold_over_mixtures(tmp_path, seed):
     await laws_hold(tmp_path, seed)
+
+
+async def test_failures_that_are_always_taken_back_are_seen(tmp_path, monkeypatch):
+    failure, failed = Evidence.failure, []
+
+    def noting(self: Evidence, claim: Claim, *facts: Any) -> int:
+        failed.append(claim.request_id)
+        return failure(self, claim, *facts)
+
+    def every(_: Evidence, *, is_open_end: bool) -> list[int]:
+        return failed.copy()
+
+    monkeypatch.setattr(Evidence, "failure", noting)
+    monkeypatch.setattr(Evidence, "taken_back", every)
+    with pytest.raises(AssertionError):
+        await test_rows_that_can_never_be_answered_do_not_block_those_behind(tmp_path)
 
 
 @pytest.mark.parametrize("first", range(100, 400, 50))
