@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clockwork import ManualClock
+from sqlalchemy import update
 
 from batch import config
 from batch.cluster import crew, fleet
@@ -22,6 +23,7 @@ from batch.runner.values import Ending, Options
 from batch.service import runs, submission, work
 from batch.service.context import Service
 from batch.service.order import Order as Wanted
+from batch.store.schema import requests
 
 DONE = Ending(exit_code=0)
 SHARE = Ending(exit_code=75, message="Stopped at --max-calls")
@@ -42,7 +44,8 @@ class Player:
     """A runner that shows one scene a look, and ends with the last.
 
     A scene is a Glance, or an error that it dies of. It stays at its last scene until
-    it is told to end, unless that has an ending.
+    it is told to end, unless that has an ending. With `finishes` nothing is left to
+    ask when it has ended.
     """
 
     def __init__(self, company: Company, scenes: list[Any], **says: Any) -> None:
@@ -87,6 +90,8 @@ class Player:
         self._shown = scene
         self._company.events.append(f"{self.number} has {scene.completed}")
         if scene.ending is not None and not self._ended.done():
+            if self._says.get("finishes"):
+                self._company.finish()
             trouble = self._says.get("trouble")
             self._ended.set_result(Report(look=self._look(0), trouble=trouble))
         return self._look(word.heard)
@@ -116,6 +121,11 @@ class Company:
     def write(self, *scenes: Any, **says: Any) -> None:
         """The next runner's part."""
         self.written.append((list(scenes), says))
+
+    def finish(self) -> None:
+        """Complete every request of the queue."""
+        with self.service.database.transaction() as connection:
+            connection.execute(update(requests).values(state="completed"))
 
     # What a crew asks of a cluster.
 

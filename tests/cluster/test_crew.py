@@ -107,7 +107,7 @@ async def test_failures_in_a_row_are_counted_over_all_runners(tmp_path):
 async def test_where_it_waits_for_the_network_a_row_of_failures_ends_nothing(tmp_path):
     async with a_company(tmp_path / "home") as company:
         rows = [failed(n, sent=False, completed=1) for n in range(0, 60, 5)]
-        company.write(*rows, told(completed=2, ending=DONE))
+        company.write(*rows, told(completed=2, ending=DONE), finishes=True)
         outcome = await company.run(1, wait=True)
 
     assert outcome.exit_code == 0
@@ -284,7 +284,7 @@ async def test_another_version_is_refused(tmp_path):
 async def test_a_runner_without_a_place_is_told_and_waited_for_by_nobody(tmp_path):
     async with a_company(tmp_path / "home") as company:
         company.is_full = True
-        company.write(*[ANSWERED] * 100, told(completed=1, ending=DONE))
+        company.write(*[ANSWERED] * 100, told(completed=1, ending=DONE), finishes=True)
         company.write(never=True)
         outcome = await company.run(2)
 
