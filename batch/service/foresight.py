@@ -55,27 +55,27 @@ class _Queued:
 
 
 class Ahead:
-    """The calls that come first, by provider and by model."""
+    """The calls that come first, by account and by model."""
 
     def __init__(self) -> None:
-        self._queued: list[_Queued] = []
+        #: Each with the account that it is counted on.
+        self._queued: list[tuple[str, _Queued]] = []
         #: What binds calls for each provider, once it was asked.
         self.quotas: dict[str, tuple[Quota, ...]] = {}
 
     @property
     def is_capped(self) -> bool:
         """Tell whether their number depends on the days that are looked at."""
-        return any(one.load.daily_cap is not None for one in self._queued)
+        return any(one.load.daily_cap is not None for _, one in self._queued)
 
-    def add(self, load: Load, today: int = 0, a_day: int = 0) -> None:
-        self._queued.append(_Queued(load, today, a_day))
+    def add(self, account: str, load: Load, today: int = 0, a_day: int = 0) -> None:
+        self._queued.append((account, _Queued(load, today, a_day)))
 
-    def of(self, provider: str, scope: str, days: int) -> int:
+    def of(self, account: str, scope: str, days: int) -> int:
         return sum(
             one.calls(days)
-            for one in self._queued
-            if one.load.provider == provider
-            and scope in ("", f"model:{one.load.model}")
+            for its, one in self._queued
+            if its == account and scope in ("", f"model:{one.load.model}")
         )
 
 
@@ -92,8 +92,8 @@ def foresee(
     if load.provider not in service.settings.profiles:
         return None
     profile = service.settings.profile(load.provider)
+    account = service.account(profile)
     if load.provider not in ahead.quotas:
-        account = service.account(profile)
         ahead.quotas[load.provider] = allowances.quotas(service, connection, account)
     shared = ahead.quotas[load.provider]
     quotas = [quota.of(load.model) for quota in shared]
@@ -115,7 +115,7 @@ def foresee(
                 forecast.Load(
                     standings=standings,
                     calls=load.calls,
-                    before=ahead.of(profile.name, quota.scope, days),
+                    before=ahead.of(account.name, quota.scope, days),
                 )
                 for quota, standings in stand
             ],
@@ -132,7 +132,7 @@ def foresee(
         _, standings = stand[-1]
         today = floor(min(one.room(now, 0) for one in standings) / outlook.each)
         a_day = floor(load.daily_cap / outlook.each)
-    ahead.add(load, max(0, today), a_day)
+    ahead.add(account.name, load, max(0, today), a_day)
     return replace(found, now=at_hand)
 
 
@@ -143,17 +143,20 @@ def foresee_queue(
     provider: str,
     more: Load | None = None,
 ) -> list[tuple[Load, Forecast]]:
-    """Foresee what waits for a provider, job by job, as it is worked on.
+    """Foresee what waits for a provider's account, job by job, as it is worked on.
 
+    Jobs of other profiles that share the account are among them.
     `more`: calls that are not queued yet, of a job that is there, or of a new one.
     """
     loads = []
-    for job in jobs.listed(connection, provider=provider, active=True):
+    for job in jobs.listed(connection, active=True):
+        if not _share(service, job.provider, provider):
+            continue
         calls = states.to_ask(connection, job, states.counts(connection, job))
         if more is not None and more.job_id == job.id:
             calls, more = calls + more.calls, None
         loads.append(
-            Load(provider, job.model, calls, job.id, job.daily_cap, job.priority)
+            Load(job.provider, job.model, calls, job.id, job.daily_cap, job.priority)
         )
     # One that is there and not listed is paused: nothing is foreseen for it.
     if more is not None and not more.job_id:
@@ -173,15 +176,26 @@ def foresee_all(
 ) -> Forecast | None:
     """Foresee when all that waits for a provider will be done; None: nothing does."""
     queued = foresee_queue(service, connection, provider=provider)
-    if not queued:
+    found = [one for load, one in queued if load.provider == provider]
+    if not found:
         return None
-    found = [one for _, one in queued]
     worst = max(found, key=lambda one: one.finished_by or FOREVER)
     return replace(
         worst,
         now=sum(one.now for one in found),
         at_once=all(one.at_once for one in found),
     )
+
+
+def _share(service: Service, one: str, other: str) -> bool:
+    """Tell whether two providers are counted on one account."""
+    if one == other:
+        return True
+    settings = service.settings
+    if not {one, other} <= settings.profiles.keys():
+        return False
+    first, second = (service.account(settings.profile(name)) for name in (one, other))
+    return bool(first.host) and first.name == second.name
 
 
 def pace(connection: AnyConnection, account_id: int) -> float | None:

@@ -94,3 +94,27 @@ async def test_for_a_paused_job_nothing_is_foreseen(tmp_path):
         upkeep.pause(world.service, str(job.id))
         load = Load("espai", MODEL, 2, job.id)
         assert reading.forecast(world.service, load) is None
+
+
+TWIN = """
+[profiles.espai]
+quotas = [{ name = "daily", limit = 10, window = "day" }]
+[profiles.twin]
+protocol = "espai"
+base_url = "http://127.0.0.1:9"
+key_env = "ESPAI_API_KEY"
+quotas = [{ name = "daily", limit = 10, window = "day" }]
+"""
+
+
+async def test_calls_of_another_profile_of_the_account_come_first_too(tmp_path):
+    async with a_world(tmp_path, limit=None, config_toml=TWIN) as world:
+        world.submit(10, name="first", provider="twin")
+        dry = of_dry_run(world, 5)
+        other = world.submit([f"b{n}" for n in range(5)])
+        for found in (dry, of_submit(world, other), of_status(world, other)):
+            assert (found.windows, found.now) == (2, 0)
+        # What is told of a provider is told of its own jobs.
+        whole = reading.forecast_all(world.service, "twin")
+        assert whole is not None
+        assert (whole.windows, whole.now) == (1, 10)
