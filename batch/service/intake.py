@@ -123,7 +123,8 @@ class Intake:
         """The newest answers of earlier jobs to what these ask that can be used."""
         found: dict[bytes, AnyRow] = {}
         expected = self._order.expected
-        for row in earlier.find(connection, [one.asked for one in drafted]):
+        digests = [one.asked for one in drafted]
+        for row in earlier.find(connection, digests, self._profile.host):
             if row.asked not in found and not (expected and fault(expected, row.text)):
                 found[row.asked] = row
         return found
@@ -216,6 +217,7 @@ class Intake:
             models=list(self._models),
             model=self._receipt.model,
             reused=self._receipt.reused,
+            host=self._profile.host,
         )
 
     def without(
@@ -247,6 +249,7 @@ class Intake:
             total=self._receipt.requests,
             duplicates=self._receipt.duplicates,
             reused=self._receipt.reused,
+            host=self._profile.host,
             columns=list(self._columns),
             models=list(self._models),
             last_id=self._last_id,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from batch.core.model import RequestState
-from batch.store.schema import AnyRow, jobs, requests, results
+from batch.store.schema import AnyRow, accounts, entries, jobs, requests, results
 
 #: Digests that are looked up by one statement.
 AT_ONCE = 500
@@ -28,18 +28,27 @@ _TAKEN = (
 )
 
 
-def find(connection: Connection, digests: Sequence[bytes]) -> Iterator[AnyRow]:
-    """The answers to these questions, newest first, each with where it came from."""
+def find(
+    connection: Connection, digests: Sequence[bytes], host: str
+) -> Iterator[AnyRow]:
+    """Find this host's answers to these questions, newest first, each with its origin.
+
+    An answer whose host is not known, as earlier versions stored them, is taken too.
+    """
+    answered_by = accounts.c.host
     for start in range(0, len(digests), AT_ONCE):
         yield from connection.execute(
             select(*_TAKEN, results.c.reused, requests.c.job_id, requests.c.custom_id)
             .join(requests, requests.c.id == results.c.request_id)
             .join(jobs, jobs.c.id == requests.c.job_id)
+            .outerjoin(entries, entries.c.id == results.c.entry_id)
+            .outerjoin(accounts, accounts.c.id == entries.c.account_id)
             .where(
                 results.c.asked.in_(digests[start : start + AT_ONCE]),
                 requests.c.state == RequestState.COMPLETED,
                 # Not of one that is on its way in, or out.
                 jobs.c.submission.is_(None),
+                or_(answered_by.is_(None), answered_by.in_(("", host))),
             )
             .order_by(results.c.request_id.desc())
         )

@@ -91,12 +91,17 @@ def publish(
     models: Sequence[str] = (),
     model: str | None = None,
     reused: int = 0,
+    host: str | None = None,
 ) -> None:
     """The job is whole: from now on it is there, and may be run.
 
-    `model`: the job's, where it was made without one.
+    `model`: the job's, where it was made without one. `host`: of the answers that it
+    reuses.
     """
-    named = {} if model is None else {"model": model}
+    named: dict[str, str | None] = {} if model is None else {"model": model}
+    if reused:
+        # The answers still to come should be the same host's.
+        named |= {"host": host}
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id)

@@ -55,6 +55,41 @@ def test_what_was_answered_before_costs_nothing(stage: Stage, served: Served):
     assert "1.00 an answer" in told
 
 
+def test_an_answer_is_reused_only_where_the_job_is_sent_to_its_host(
+    stage: Stage, served: Served
+):
+    url = stage.env["QUOTABATCH_BASE_URL"]
+    other = stage.serve()
+    assert stage.env["QUOTABATCH_BASE_URL"] != url
+    submit(stage, "a", "c")
+    assert stage.quick("run", 2).code == 0
+    assert other.prompts == ["a", "c"]
+
+    # Each host has an answer now, and gives only its own.
+    submit(stage, "a", "c")
+    assert [one.get("reused") for one in stage.export(3)] == ["2:1", "2:2"]
+    stage.env["QUOTABATCH_BASE_URL"] = url
+    submit(stage, "a", "c")
+    assert [one.get("reused") for one in stage.export(4)] == ["1:1", None]
+    # What is left of a job that reuses answers is not sent to another host.
+    stage.env["QUOTABATCH_BASE_URL"] = other.url
+    assert stage.quick("run", 4).code == 78
+    stage.env["QUOTABATCH_BASE_URL"] = url
+    assert stage.quick("run", 4).code == 0
+    assert (served.prompts, other.prompts) == (["a", "b", "c"], ["a", "c"])
+
+
+def test_an_answer_of_an_earlier_version_is_reused_whatever_its_host(
+    stage: Stage, served: Served
+):
+    database = stage.home / "quotabatch.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE results SET entry_id = NULL")
+    stage.serve()
+    submit(stage, "a")
+    assert [one.get("reused") for one in stage.export(2)] == ["1:1"]
+
+
 @pytest.mark.long
 def test_a_dry_run_says_what_it_would_save(stage: Stage, served: Served):
     told = submit(stage, "a", "c", flags=(*FLAGS, "--dry-run"))
