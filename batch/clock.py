@@ -6,6 +6,7 @@ Everything else is handed a Clock, so that tests and the demo can own the day.
 from __future__ import annotations
 
 import socket
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -45,7 +46,20 @@ def _this_start() -> str:
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:
-        return socket.gethostname()
+        # Without a name of its own, a shorter uptime tells a new boot.
+        return _boot_session() or socket.gethostname()
+
+
+def _boot_session() -> str:
+    """The name that macOS gives to this boot; empty where there is none."""
+    command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
 
 
 class SystemClock:

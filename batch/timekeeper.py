@@ -1,9 +1,9 @@
-"""The time that quotas go by: the wall clock, as long as it is to be believed.
+"""The time that quotas go by.
 
-A wall clock can be set, by hand, by a time server, by a virtual machine that wakes up.
-The time since the machine's start cannot: as long as both go at the same pace, the wall
-clock is believed. When it steps, the quotas go on by the time that has really passed,
-until the endpoint's own clock confirms the step, or the user does.
+A wall clock can be set, by hand, by a time server, by a virtual machine that wakes up;
+the time since the machine's start cannot. So within one boot quotas go on by the time
+that has really passed since the clock was last believed. Another time is believed only
+where the endpoint's own clock confirms it, or the user does.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 
 from batch.clock import Clock
 
-#: What a wall clock may be corrected by without anybody asking; within the guard of
-#: every calendar window.
+#: What a wall clock may be off by without anybody asking; within the guard of every
+#: calendar window.
 TOLERANCE = timedelta(seconds=30)
 #: How far the endpoint's clock may be off, its network and whole seconds included.
 AGREEMENT = timedelta(seconds=60)
@@ -22,31 +22,47 @@ LONGEST_UPTIME = 20 * 365 * 86400.0
 
 
 class Timekeeper:
-    """A Clock whose `now` does not step with the wall clock."""
+    """A Clock whose `now` does not step with the wall clock.
+
+    `booted_at`: when this boot was, as it was believed before. Without it the time is
+    the later of the wall clock and `newest`, the newest time in the ledger.
+    """
 
     def __init__(
         self,
         clock: Clock,
         booted_at: datetime | None = None,
         *,
+        newest: datetime | None = None,
         is_doubtful: bool = False,
     ) -> None:
         self._clock = clock
-        #: Whether the wall clock has nothing to be compared with but the endpoint's:
-        #: the machine has started anew since it was last believed.
+        #: Whether nothing has confirmed the time yet since the machine's start.
         self.is_doubtful = is_doubtful
         #: Whether the endpoint told another time than the wall clock, and is believed.
         self.is_off = False
-        #: Whether there is a clock to compare with; where somebody plays with all of
-        #: them at once, there is none.
+        #: Whether a time is believed that the database has not been told of.
+        self.has_news = False
+        #: Whether there is a clock that nobody sets; a server's time needs none.
         self.has_boot_clock = 0 <= clock.boot() < LONGEST_UPTIME
-        #: When the machine started, by the wall clock as it is believed.
-        self.booted_at = booted_at or self._booted_at()
+        #: Whether the ledger has a newer time than the wall clock, which is gone by.
+        self.is_by_ledger = False
+        if booted_at is None:
+            booted_at = self._start_by(clock.now())
+            if newest is not None and newest - clock.now() > TOLERANCE:
+                booted_at = self._start_by(newest)
+                self.is_by_ledger = True
+        #: When the machine started, by the time that is believed.
+        self.booted_at = booted_at
 
     def now(self) -> datetime:
-        if self.step is None:
+        return self.at(self.booted_at)
+
+    def at(self, booted_at: datetime) -> datetime:
+        """The time, for a machine that started then."""
+        if not self.has_boot_clock:
             return self._clock.now()
-        return self.booted_at + timedelta(seconds=self._clock.boot())
+        return booted_at + timedelta(seconds=self._clock.boot())
 
     @property
     def start(self) -> datetime | None:
@@ -54,14 +70,14 @@ class Timekeeper:
 
         None where no boot clock says how long ago that was, as on a server.
         """
-        if not self.has_boot_clock:
-            return None
-        return self._booted_at() if self.step is None else self.booted_at
+        return self.booted_at if self.has_boot_clock else None
 
-    def adopt(self, start: datetime) -> None:
-        """Another process of this boot has found out when it was."""
-        self.is_doubtful = False
-        self.booted_at = start
+    def follow(self, booted_at: datetime, *, confirmed: bool) -> None:
+        """Go by what the database says, as the other processes of this boot do."""
+        self.is_by_ledger &= booted_at == self.booted_at
+        self.booted_at = booted_at
+        self.is_doubtful = not confirmed
+        self.has_news = False
 
     def monotonic(self) -> float:
         return self._clock.monotonic()
@@ -82,32 +98,33 @@ class Timekeeper:
 
     @property
     def step(self) -> timedelta | None:
-        """By how much the wall clock has stepped, where that is not believed."""
+        """By how much the wall clock differs, where that is more than is tolerated."""
         if not self.has_boot_clock:
             return None
-        stepped = self._booted_at() - self.booted_at
+        stepped = self._clock.now() - self.now()
         return None if abs(stepped) <= TOLERANCE else stepped
 
-    def wall(self) -> datetime:
-        """What the wall clock says, believed or not."""
-        return self._clock.now()
-
-    def believe(self) -> None:
-        """Go by the wall clock as it is now."""
-        self.is_doubtful = self.is_off = False
-        self.booted_at = self._booted_at()
+    def believe(self, now: datetime | None = None) -> None:
+        """Go by this time from now on; None: by what the wall clock says."""
+        self.is_off = now is not None
+        self.is_doubtful = self.is_by_ledger = False
+        if now is not None or self.step is not None:
+            self.booted_at = self._start_by(now or self._clock.now())
+        self.has_news = True
 
     def hear(self, date: datetime) -> bool:
-        """What the endpoint's clock says; whether it confirms a step that was open."""
-        agrees = abs(date - self._clock.now()) <= AGREEMENT
-        if self.is_doubtful and not agrees:
-            self.is_off = True
-            self.booted_at = date - timedelta(seconds=self._clock.boot())
-        self.is_doubtful = False
-        if self.step is None or not agrees:
+        """Take the endpoint's time; return whether it confirms a step that was open."""
+        if not self.is_in_question:
             return False
-        self.believe()
-        return True
+        was_open = self.step is not None and not self.is_doubtful
+        if abs(date - self._clock.now()) <= AGREEMENT:
+            self.believe()
+            return was_open
+        if self.is_doubtful:
+            self.believe(date)
+        return False
 
-    def _booted_at(self) -> datetime:
-        return self._clock.now() - timedelta(seconds=self._clock.boot())
+    def _start_by(self, now: datetime) -> datetime:
+        start = now - timedelta(seconds=self._clock.boot())
+        # The database has milliseconds.
+        return start.replace(microsecond=start.microsecond // 1000 * 1000)

@@ -93,27 +93,27 @@ def test_a_step_is_not_believed_and_the_time_goes_on(jump):
     machine.step(jump)
     assert keeper.step == jump
     assert keeper.now() == machine.truth
-    assert keeper.wall() == machine.truth + jump
     machine.go_on(3 * HOUR)
     assert keeper.now() == machine.truth
 
 
 @pytest.mark.parametrize("seconds", [-30, -5, 0, 1, 29, 30])
-def test_a_small_correction_is_believed(seconds):
+def test_a_small_correction_raises_no_question_and_moves_nothing(seconds):
     machine = Clocks()
     keeper = Timekeeper(machine)
     machine.step(seconds * SECOND)
     assert keeper.step is None
-    assert keeper.now() == machine.now()
+    assert keeper.now() == machine.truth
 
 
-def test_a_clock_that_drifts_slowly_is_believed_up_to_thirty_seconds():
+def test_a_clock_that_drifts_slowly_raises_a_question_after_thirty_seconds():
     machine = Clocks()
     keeper = Timekeeper(machine)
     for _ in range(30):
         machine.go_on(HOUR)
         machine.step(SECOND)
-        assert keeper.now() == machine.now()
+        assert keeper.now() == machine.truth
+        assert not keeper.is_in_question
     machine.step(SECOND)
     assert keeper.step == 31 * SECOND
     assert keeper.now() == machine.truth
@@ -257,6 +257,25 @@ def test_a_doubtful_clock_goes_by_the_endpoints():
     assert keeper.now() == machine.truth
 
 
+def test_a_doubtful_clock_goes_on_from_the_newest_time_in_the_ledger():
+    machine = Clocks(off=-DAY)
+    keeper = Timekeeper(machine, newest=machine.truth, is_doubtful=True)
+    machine.go_on(HOUR)
+    assert keeper.now() == machine.truth
+    assert keeper.is_by_ledger
+    # Both clocks agree: the ledger's time was wrong.
+    keeper.hear(machine.now())
+    assert keeper.now() == machine.now()
+    assert not keeper.is_in_question
+
+
+@pytest.mark.parametrize("behind", [timedelta(0), DAY])
+def test_a_ledger_that_is_behind_says_nothing(behind):
+    machine = Clocks()
+    keeper = Timekeeper(machine, newest=machine.now() - behind, is_doubtful=True)
+    assert keeper.now() == machine.now()
+
+
 def test_a_doubtful_clock_that_agrees_is_believed():
     machine = Clocks(off=15 * SECOND)
     keeper = Timekeeper(machine, is_doubtful=True)
@@ -293,13 +312,10 @@ def a_process(home: Path, machine: Clocks) -> Iterator[Service]:
 
 def remember(service: Service) -> None:
     """As a run does that believes the clock."""
+    time = service.time
     with service.database.transaction() as connection:
-        clocks.believe(
-            connection,
-            service.time.boot_id(),
-            service.time.booted_at,
-            service.time.now(),
-        )
+        start = clocks.Start(time.booted_at, confirmed=True)
+        clocks.believe(connection, time.boot_id(), start, time.now())
 
 
 def test_the_first_process_of_all_asks_before_it_believes_its_clock(tmp_path):
@@ -395,4 +411,4 @@ def test_looking_remembers_nothing(tmp_path):
     for _ in range(2):
         with a_process(tmp_path, machine) as service:
             assert service.time.is_doubtful
-            assert service.database.read(clocks.seen, "boot-1") is None
+            assert service.database.read(clocks.seen, "boot-1", 20.0) is None

@@ -117,6 +117,15 @@ def clock_is_off(step: timedelta, now: datetime) -> str:
     )
 
 
+def clock_is_behind(step: timedelta, now: datetime) -> str:
+    """The ledger has newer times than the wall clock, and no endpoint tells one."""
+    return (
+        f"This machine's clock is {_stretch(step)} behind the newest call in the "
+        f"ledger, and the endpoint tells no time: quotas go by {now:%Y-%m-%d %H:%M} "
+        "UTC. If the clock is right, say `run --trust-clock`."
+    )
+
+
 def _stretch(step: timedelta) -> str:
     """The two coarsest units that say something."""
     hours, seconds = divmod(abs(round(step.total_seconds())), 3600)

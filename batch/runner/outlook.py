@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from batch.core.model import Claim, Reply
 from batch.core.statements import Statement, in_headers
@@ -44,8 +44,6 @@ class Outlook:
         self._ask_at = float("-inf")
         #: What was told of a balance that could not be read.
         self._complaint = ""
-        #: What is written down of the clock.
-        self._believed: datetime | None = None
         #: When the clocks were compared, and whether a step was open.
         self._compared_at = float("-inf")
         self._was_in_question = False
@@ -87,7 +85,7 @@ class Outlook:
 
     async def look(self, *, refused: bool) -> None:
         """After a transaction: has the clock stepped, was a call refused?"""
-        if self._clock.is_in_question or self._clock.booted_at != self._believed:
+        if self._clock.is_in_question or self._told is not None:
             await self._check_clock()
         if refused:
             await self._read_balance()
@@ -99,10 +97,6 @@ class Outlook:
             date = await self._endpoint.time()
             if date is not None:
                 clock.hear(date)
-        news = clock.has_boot_clock and clock.booted_at != self._believed
-        if news and not clock.is_doubtful:
-            self._believed = clock.booted_at
-            await self._trade.believe_clock(clock.booted_at)
         step = clock.step
         if step is None:
             if self._told is not None:
@@ -110,7 +104,11 @@ class Outlook:
                 self._notify(endings.CLOCK_CONFIRMED)
         elif self._told is None or abs(step - self._told) > AGREEMENT:
             self._told = step
-            tell = endings.clock_is_off if clock.is_off else endings.clock_stepped
+            tell = endings.clock_stepped
+            if clock.is_by_ledger:
+                tell = endings.clock_is_behind
+            elif clock.is_off:
+                tell = endings.clock_is_off
             text = tell(step, clock.now())
             self._notify(text)
             await self._trade.note(Decision.CLOCK, text)

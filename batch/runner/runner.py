@@ -34,7 +34,8 @@ from batch.runner.isolation import Isolated
 from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
 from batch.runner.pace import DEAD_FROM_THE_START, Pace
-from batch.runner.trade import HEARTBEAT, SAME, Trade
+from batch.runner.sharedtime import SAME
+from batch.runner.trade import HEARTBEAT, Trade
 from batch.runner.tray import Batch, Refusal, Tray
 from batch.runner.values import Ending, Options, Progress
 from batch.store.outcomes import Settled
@@ -278,7 +279,8 @@ class Runner:
             self._pace.denied_until = None
         slots = min(AT_ONCE, self._slots(len(batch.renewals)))
         self._found_nothing = False
-        if not (batch or slots or self._trade.beat_is_due()):
+        news = self._clock.has_news
+        if not (batch or slots or news or self._trade.beat_is_due()):
             return
         reserved, used = self._budget.reserve(len(batch.renewals) + slots), 0
         try:

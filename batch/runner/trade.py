@@ -12,10 +12,10 @@ from batch.core.model import Claim, EntryState, Job, RequestState, Settlement
 from batch.core.statements import Statement
 from batch.runner import isolation
 from batch.runner.isolation import Isolated, Spool
+from batch.runner.sharedtime import SharedTime
 from batch.runner.tray import Batch
 from batch.runner.values import Options
 from batch.store import (
-    clocks,
     closures,
     evidence,
     history,
@@ -25,7 +25,6 @@ from batch.store import (
     ledger,
     outcomes,
     queue,
-    realign,
     room,
     runners,
     stated,
@@ -37,11 +36,9 @@ from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.runners import Orphan
 from batch.store.selection import ALL, Selection
-from batch.timekeeper import TOLERANCE, Timekeeper
+from batch.timekeeper import Timekeeper
 from batch.worker import UNSENT, USE_WITHIN
 
-#: Starts of the machine that differ by less are the same: two clocks are read.
-SAME = timedelta(seconds=0.5)
 #: Seconds between the signs of life that a runner writes down.
 HEARTBEAT = 10.0
 
@@ -100,8 +97,7 @@ class Trade:
         self._heard: tuple[datetime, ...] = (clock.now(),)
         self._answers = room.Answers()
         self._spool = Spool(database.path, clock)
-        #: The machine's start that entries were dated by when it was last looked at.
-        self._dated_by: datetime | None = None
+        self._time = SharedTime(clock)
 
     @property
     def use_within(self) -> timedelta:
@@ -137,6 +133,7 @@ class Trade:
         if traded.heard_at is not None:
             self._beat_at = self._clock.monotonic()
             self._heard = (*self._heard[-1:], traded.heard_at)
+        self._time.apply()
         return traded
 
     async def newest_failed(self, number: int) -> bool:
@@ -167,6 +164,7 @@ class Trade:
             if not await self._database.ask(self._has_dead, self._heard):
                 return []
         orphans, dead = await self._database.run(self._take_over)
+        self._time.apply()
         for forget in dead:
             forget()
         return orphans
@@ -238,11 +236,6 @@ class Trade:
         note = Of(account_id, evidence.note)
         await self._database.run(note, account_id, decision, text, now)
 
-    async def believe_clock(self, booted_at: datetime) -> None:
-        """Remember that the wall clock is believed as it is."""
-        boot_id, now = self._clock.boot_id(), self._clock.now()
-        await self._database.run(clocks.believe, boot_id, booted_at, now)
-
     def beat_is_due(self) -> bool:
         return self._clock.monotonic() - self._beat_at >= HEARTBEAT
 
@@ -255,9 +248,7 @@ class Trade:
         working: Sequence[int],
         selection: Selection,
     ) -> Traded:
-        self._date(connection)
-        # The time is read here, past any wait for the database's lock.
-        now = self._clock.now()
+        now = self._time.read(connection)
         holder = self.holder
         revived = self._revive(connection, working)
         due = revived or self.beat_is_due()
@@ -310,36 +301,6 @@ class Trade:
         runners.hold_again(connection, runner_id, working)
         return True
 
-    def _date(self, connection: Connection) -> None:
-        """See to it that all entries of this boot are dated by one clock.
-
-        Another may be believed now, by this process or by one beside it. What was
-        booked by a clock that nobody had confirmed is moved to where it belongs: how
-        long ago it was is known. So it is where the clock was merely corrected.
-        """
-        clock = self._clock
-        start = clock.start
-        if start is None:
-            return
-        boot_id, confirmed = clock.boot_id(), not clock.is_doubtful
-        row = clocks.dated(connection, boot_id)
-        if row is not None:
-            by = start - row.booted_at
-            if abs(by) < SAME:
-                self._dated_by = row.booted_at
-                if row.confirmed or not confirmed:
-                    return
-            elif self._dated_by not in (None, row.booted_at) or (
-                row.confirmed and not confirmed
-            ):
-                self._dated_by = row.booted_at
-                clock.adopt(row.booted_at)
-                return
-            elif abs(by) <= TOLERANCE or not row.confirmed:
-                realign.move(connection, row.booted_at - SAME, by, clock.now())
-        self._dated_by = start
-        clocks.date_by(connection, boot_id, start, confirmed=confirmed)
-
     def _record(self, connection: Connection, batch: Batch, now: datetime) -> Settled:
         """What came of calls, and what the endpoint said of its count."""
         holder = self.holder
@@ -373,11 +334,11 @@ class Trade:
     def _take_over(
         self, connection: Connection
     ) -> tuple[list[Orphan], Collection[Callable[[], None]]]:
-        self._date(connection)
+        now = self._time.read(connection)
         orphans: list[Orphan] = []
         dead = self._dead_runners(connection, self._heard)
         for runner_id in dead:
-            orphans += self._reap(connection, runner_id)
+            orphans += self._reap(connection, runner_id, now)
         return orphans, dead.values()
 
     def _leave(
@@ -388,20 +349,19 @@ class Trade:
         alone: Sequence[int],
         calling: Collection[int],
     ) -> Left:
-        self._date(connection)
-        now = self._clock.now()
+        now = self._time.read(connection)
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
         reopened = outcomes.put_back(connection, given_up)
         if alone and history.unfailed_wait(connection, self._ready(connection)):
             reopened += outcomes.put_back(connection, alone)
-        orphans = self._reap(connection, self.holder.runner_id)
+        orphans = self._reap(connection, self.holder.runner_id, now)
         return Left(orphans, settled, reopened)
 
     def _settle(
         self, connection: Connection, settlements: Sequence[Settlement]
     ) -> Settled:
-        now = self._clock.now()
+        now = self._time.read(connection)
         return outcomes.settle(connection, self.holder, settlements, now)
 
     def _let_go(
@@ -417,10 +377,10 @@ class Trade:
         ]
         outcomes.settle(connection, holder, uncalled, now)
 
-    def _reap(self, connection: Connection, runner_id: int) -> list[Orphan]:
-        return runners.reap(
-            connection, runner_id, hold=self._options.hold, now=self._clock.now()
-        )
+    def _reap(
+        self, connection: Connection, runner_id: int, now: datetime
+    ) -> list[Orphan]:
+        return runners.reap(connection, runner_id, hold=self._options.hold, now=now)
 
 
 def _uncalled(entry_id: int, request_id: int) -> Settlement:

@@ -99,18 +99,20 @@ class Service:
 
     @cached_property
     def time(self) -> Timekeeper:
-        """The time that quotas go by: the clock's, as long as it is to be believed."""
-        if self.database.clock is not None:
+        """The time that quotas go by."""
+        return self.timekeeper(self.database)
+
+    def timekeeper(self, database: Database) -> Timekeeper:
+        """The time that quotas go by in this database."""
+        if database.clock is not None:
             # One for all machines, which no machine's own clock can contradict.
-            return Timekeeper(self.database.clock)
+            return Timekeeper(database.clock)
         clock = self.clock
-        seen = self.database.look(clocks.seen, clock.boot_id())
+        seen = database.look(clocks.seen, clock.boot_id(), clock.boot())
         if seen is None:
-            return Timekeeper(clock, is_doubtful=True)
-        if clock.boot() < (seen.seen_at - seen.booted_at).total_seconds() - 60:
-            # Where starts have no names: it has started anew.
-            return Timekeeper(clock, is_doubtful=True)
-        return Timekeeper(clock, seen.booted_at)
+            newest = database.look(clocks.newest)
+            return Timekeeper(clock, newest=newest, is_doubtful=True)
+        return Timekeeper(clock, seen.booted_at, is_doubtful=not seen.confirmed)
 
     @property
     def keyring(self) -> KeyRing:

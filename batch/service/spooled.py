@@ -50,7 +50,7 @@ def _taken(
     service: Service, database: Database, answers: Sequence[Answer]
 ) -> list[Fate]:
     """Take these in; of several, one that cannot be written costs only itself."""
-    now = (database.clock or service.clock).now()
+    now = service.timekeeper(database).now()
     holder_of = partial(_holder, service)
     try:
         return database.write(handing_in.take_in, answers, holder_of, now)

@@ -24,7 +24,16 @@ from batch.runner.values import Ending, Options
 from batch.service import allowances, living, readiness
 from batch.service.context import Service
 from batch.service.runs import Outcome, Run, exit_code
-from batch.store import audit, clocks, jobs, ledger, realign, room, runners, states
+from batch.store import (
+    audit,
+    carrying,
+    clocks,
+    jobs,
+    ledger,
+    room,
+    runners,
+    states,
+)
 from batch.store.purse import Holder
 from batch.store.sql import AnyConnection
 
@@ -159,15 +168,20 @@ def concluded(
 
 
 def trust_clock(service: Service) -> None:
-    """The user says that this machine's clock is right: go by it from now on."""
-    service.time.believe()
-    now, boot_id = service.time.now(), service.time.boot_id()
+    """Go by this machine's clock from now on: the user says that it is right."""
+    clock = service.time
+    before = clock.now()
+    clock.believe()
+    now = clock.now()
     with service.database.transaction() as connection:
-        if service.time.has_boot_clock:
-            booted_at = service.time.booted_at
-            clocks.believe(connection, boot_id, booted_at, now)
-            clocks.date_by(connection, boot_id, booted_at, confirmed=True)
-        realign.realign(connection, now)
+        # What was spent by a clock that was ahead counts as of now.
+        before = max(before, now + clocks.lead(connection, now))
+        if before != now:
+            carrying.carry(connection, before, now)
+        if clock.start is not None:
+            start = clocks.Start(clock.start, confirmed=True)
+            clocks.believe(connection, clock.boot_id(), start, now)
+    clock.has_news = False
 
 
 def _since(service: Service, known: set[int], providers: Sequence[str]) -> list[Job]:

@@ -1,48 +1,92 @@
-"""What is remembered of this machine's clocks, from one process to the next."""
+"""The time that this machine's processes go by, from one to the next."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from batch.store import sql
-from batch.store.sql import AnyConnection, AnyLine
+from batch.store.sql import AnyConnection
+
+#: How long a boot is not seen, in the database, while it is.
+UNSEEN = timedelta(minutes=1)
+#: Seconds by which the time since the machine's start may seem to have gone back.
+SLACK = 60.0
+#: Before the name of a boot whose time nothing has confirmed.
+_UNCONFIRMED = "?"
 
 
-def seen(connection: AnyConnection, boot_id: str) -> AnyLine | None:
-    """How the clocks of this start of the machine stood when they were believed."""
-    return sql.row(connection, "SELECT * FROM clocks WHERE boot = :boot", boot=boot_id)
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When a boot was, by the time that is believed."""
+
+    booted_at: datetime
+    #: Whether an endpoint's clock, or the user, has confirmed it.
+    confirmed: bool
+    #: The newest time at which a process was seen to go by it.
+    seen_at: datetime | None = field(default=None, compare=False)
+
+    def is_old(self, now: datetime) -> bool:
+        """Whether it is time to say that it is still this boot."""
+        return self.seen_at is None or now - self.seen_at >= UNSEEN
+
+
+def seen(connection: AnyConnection, boot_id: str, uptime: float) -> Start | None:
+    """When this boot was, where a process of it has found out; `uptime`: seconds.
+
+    A boot that has lasted for less than when it was last seen is another one: not
+    every machine names them.
+    """
+    row = sql.row(
+        connection,
+        "SELECT * FROM clocks WHERE boot = :boot OR boot = :unconfirmed",
+        boot=boot_id,
+        unconfirmed=_UNCONFIRMED + boot_id,
+    )
+    if row is None:
+        return None
+    if uptime < (row.seen_at - row.booted_at).total_seconds() - SLACK:
+        return None
+    return Start(row.booted_at, row.boot == boot_id, row.seen_at)
 
 
 def believe(
-    connection: AnyConnection, boot_id: str, booted_at: datetime, now: datetime
+    connection: AnyConnection, boot_id: str, start: Start, now: datetime
 ) -> None:
-    """Remember when this start was, by a wall clock that is believed."""
-    sql.execute(connection, "DELETE FROM clocks WHERE boot = :boot", boot=boot_id)
+    """Let all processes of this boot go by this time."""
+    sql.execute(
+        connection,
+        "DELETE FROM clocks WHERE boot = :boot OR boot = :unconfirmed",
+        boot=boot_id,
+        unconfirmed=_UNCONFIRMED + boot_id,
+    )
     sql.execute(
         connection,
         "INSERT INTO clocks (boot, booted_at, seen_at) "
         "VALUES (:boot, :booted_at, :seen_at)",
-        boot=boot_id,
-        booted_at=booted_at,
+        boot=boot_id if start.confirmed else _UNCONFIRMED + boot_id,
+        booted_at=start.booted_at,
         seen_at=now,
     )
 
 
-def dated(connection: AnyConnection, boot_id: str) -> AnyLine | None:
-    """By which clock the entries of this boot are dated, if there are any."""
-    return sql.row(connection, "SELECT * FROM datings WHERE boot = :boot", boot=boot_id)
+def newest(connection: AnyConnection) -> datetime | None:
+    """The newest time that a call counts at in the ledger, of all accounts."""
+    found = []
+    for account in sql.rows(connection, "SELECT id FROM accounts"):
+        row = sql.row(
+            connection,
+            "SELECT settled_at FROM entries WHERE account_id = :account_id "
+            "AND settled_at IS NOT NULL AND (quota IS NULL OR quota <> '') "
+            "ORDER BY settled_at DESC LIMIT 1",
+            account_id=account.id,
+        )
+        if row is not None:
+            found.append(row.settled_at)
+    return max(found, default=None)
 
 
-def date_by(
-    connection: AnyConnection, boot_id: str, booted_at: datetime, *, confirmed: bool
-) -> None:
-    """From now on, date the entries of this boot so."""
-    sql.execute(connection, "DELETE FROM datings WHERE boot = :boot", boot=boot_id)
-    sql.execute(
-        connection,
-        "INSERT INTO datings (boot, booted_at, confirmed) "
-        "VALUES (:boot, :booted_at, :confirmed)",
-        boot=boot_id,
-        booted_at=booted_at,
-        confirmed=confirmed,
-    )
+def lead(connection: AnyConnection, now: datetime) -> timedelta:
+    """How far the newest time in the ledger is ahead of this."""
+    last = newest(connection)
+    return timedelta(0) if last is None else max(timedelta(0), last - now)

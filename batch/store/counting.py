@@ -30,20 +30,19 @@ def touching(
     connection: AnyConnection, account_id: int, quota: Quota, window: Window
 ) -> int:
     """What the calls so far took that may count in this window."""
-    by_now, until = "reserved_at < :until", window.resets_at + quota.guard
+    # A call that was reserved before the clock was set back may end before it began.
+    by_now = "(reserved_at < :until OR settled_at < :until)"
     # Two questions, since one of "ended or not" would read every entry there is. What
     # is reserved counts however old it is: a machine that slept may send it yet.
     ended = _sum(
         connection,
         account_id,
         quota,
-        f"{_TAKEN} AND {by_now} AND settled_at >= :after",
-        until=until,
+        f"{_TAKEN} AND settled_at >= :after AND {by_now}",
+        until=window.resets_at + quota.guard,
         after=window.starts_at - quota.guard,
     )
-    return ended + _sum(
-        connection, account_id, quota, f"{_RESERVED} AND {by_now}", until=until
-    )
+    return ended + in_flight(connection, account_id, quota)
 
 
 def since(
@@ -54,6 +53,19 @@ def since(
     return _sum(connection, account_id, quota, ended, moment=moment) + in_flight(
         connection, account_id, quota
     )
+
+
+def ahead_of(
+    connection: AnyConnection,
+    account_id: int,
+    quota: Quota,
+    moment: datetime,
+    *,
+    but: str,
+) -> int:
+    """What was taken by calls that ended after this; `but`: entries with this note."""
+    ended = f"{_TAKEN} AND settled_at > :moment AND (note IS NULL OR note <> :but)"
+    return _sum(connection, account_id, quota, ended, moment=moment, but=but)
 
 
 def in_flight(connection: AnyConnection, account_id: int, quota: Quota) -> int:
@@ -236,9 +248,12 @@ def _of(account_id: int, quota: Quota) -> tuple[str, dict[str, object]]:
         condition += " AND (model = :model OR model IS NULL)"
         values["model"] = name
     elif whose == "job":
-        condition += (
-            " AND EXISTS (SELECT requests.id FROM requests "
-            "WHERE requests.id = entries.request_id AND requests.job_id = :job_id)"
+        # What is booked for a job's quota alone has no request, but its scope.
+        condition = (
+            f"{account_of(quota)} AND (quota = :quota OR quota IS NULL "
+            "AND EXISTS (SELECT requests.id FROM requests "
+            "WHERE requests.id = entries.request_id AND requests.job_id = :job_id))"
         )
+        values["quota"] = quota.scope
         values["job_id"] = int(name)
     return condition, values

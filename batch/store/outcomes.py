@@ -17,6 +17,7 @@ from sqlalchemy import Connection, bindparam, case, exists, insert, select, upda
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
 from batch.store import answers, closures, estimates, opening, taking, wishes
+from batch.store.carrying import NOTE, ended_at
 from batch.store.closures import Ended
 from batch.store.many import among
 from batch.store.purse import Holder, Purpose
@@ -197,7 +198,9 @@ _SPEND = (
         state=EntryState.SPENT,
         # Never before it was made, though the clock be corrected meanwhile.
         settled_at=case(
-            (entries.c.reserved_at > _NOW, entries.c.reserved_at), else_=_NOW
+            (entries.c.note == NOTE, _NOW),
+            (entries.c.reserved_at > _NOW, entries.c.reserved_at),
+            else_=_NOW,
         ),
     )
 )
@@ -223,6 +226,7 @@ _CALLS = (
         entries.c.state,
         entries.c.reserved_at,
         entries.c.settled_at,
+        entries.c.note,
         errors.c.verdict,
         requests.c.job_id,
         jobs.c.daily_cap,
@@ -293,7 +297,7 @@ def _settle_credit(
         .where(entries.c.id == call.id)
         .values(
             state=one.credit,
-            settled_at=max(now, call.reserved_at),
+            settled_at=ended_at(call, now),
             credits=cost.credits,
             tokens=cost.tokens,
         )
@@ -349,15 +353,20 @@ def _correct(
     """Give back what a call did not take; negative: take what it took beyond that."""
     if unspent == Cost(0, 0, 0):
         return
-    purpose = Purpose(call.job_id or 0, call.daily_cap, call.model or "")
-    taking.give_back(
-        connection,
-        holder.account_id,
-        holder.quotas_of(purpose),
-        call.reserved_at,
-        unspent,
-        call.settled_at,
-    )
+    if call.note == NOTE:
+        # Where it counted, its times do not tell.
+        opening.count_anew(connection, holder.account_id)
+        opening.drop_caps(connection, [call.job_id])
+    else:
+        purpose = Purpose(call.job_id or 0, call.daily_cap, call.model or "")
+        taking.give_back(
+            connection,
+            holder.account_id,
+            holder.quotas_of(purpose),
+            call.reserved_at,
+            unspent,
+            call.settled_at,
+        )
     if call.job_id is not None:
         tally(connection, call.job_id, -unspent.calls, -unspent.credits)
 

@@ -12,6 +12,7 @@ from batch.core.model import EntryState, Failure, RequestState, Settlement
 from batch.core.price import Cost
 from batch.store import answers, closures, opening, taking
 from batch.store.answers import IN_DOUBT
+from batch.store.carrying import ended_at
 from batch.store.closures import Ended
 from batch.store.counting import LONGEST_CALL
 from batch.store.many import among
@@ -210,9 +211,7 @@ def _settle_entries(
             .where(entries.c.id == row.id)
             .values(
                 state=EntryState.SPENT,
-                settled_at=min(
-                    max(now, row.reserved_at), row.reserved_at + LONGEST_CALL
-                ),
+                settled_at=min(ended_at(row, now), row.reserved_at + LONGEST_CALL),
             )
         )
         failure = _lost(row.id, row.request_id).failure

@@ -28,6 +28,11 @@ class SetClock(ManualClock):
 
     off = timedelta(0)
     name = "boot-0"
+    #: When the machine was started, by the seconds of the story.
+    up_since = -1000.0
+
+    def boot(self) -> float:
+        return self.monotonic() - self.up_since
 
     def now(self) -> datetime:
         return self.time + self.off
@@ -86,6 +91,12 @@ class Telling(Standin):
         if self.says is not None:
             date = self.says().astimezone(UTC).replace(microsecond=0)
             response.headers["Date"] = format_datetime(date, usegmt=True)
+
+    async def _date(
+        self, request: web.BaseRequest, response: web.StreamResponse
+    ) -> None:
+        """Tell no time but its own: the stand-in has a Date of its day."""
+        await self._sign(request, response)
 
     async def _balance(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.headers.get("Authorization", ""))

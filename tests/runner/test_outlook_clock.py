@@ -238,3 +238,86 @@ async def test_a_doubt_outlives_a_run_that_heard_nothing(tmp_path):
         assert (await world.run()).exit_code == 75
         world.check()
         assert len(world.calls) == 5
+
+
+# What an endpoint says that is wrong at first, and machines that do not name boots
+
+
+@pytest.mark.parametrize("stale", [DAY, 13 * HOUR, 40 * DAY], ids=str)
+@pytest.mark.parametrize("calls", [2, 4, 5])
+@pytest.mark.fault(42)
+async def test_a_stale_date_and_then_a_right_one_bring_no_call_more(
+    tmp_path, stale, calls
+):
+    """The first page came out of a cache, and did not say how old it was."""
+    async with a_telling_world(tmp_path, limit=5) as world:
+        standin, clock = world.standin, world.clock
+        standin.says = lambda: clock.time - stale
+        world.submit(20)
+
+        def tell_the_truth() -> None:
+            standin.says = lambda: clock.time
+
+        world.on_call[calls] = tell_the_truth
+        for _ in range(3):
+            assert (await world.run(concurrency=2)).exit_code == 75
+            another_process(world)
+        world.check()
+        assert world.by_day() == {"2026-03-02": 5}
+        # Nor was one refused.
+        assert len(world.calls) == 5
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_where_boots_have_no_names_the_next_day_gets_its_calls(tmp_path, tells):
+    """A restart is no clock that stepped: the machine has been up for less."""
+    async with a_telling_world(tmp_path, limit=5) as world:
+        says = world.standin.says if tells else None
+        world.standin.says = says
+        world.submit(12)
+        world.clock.time += 5 * HOUR
+        await world.run()
+        stamps = world.query("SELECT id, reserved_at, settled_at FROM entries")
+        world.clock.time += 22 * HOUR
+        world.clock.up_since = world.clock.monotonic()
+        world.standin.says = None
+        another_process(world)
+        assert abs(world.service.time.now() - world.clock.time) < timedelta(seconds=1)
+        await world.run()
+        world.check()
+        assert world.by_day() == {"2026-03-02": 5, "2026-03-03": 5}
+        assert steps_told(world) == []
+        after = world.query("SELECT id, reserved_at, settled_at FROM entries")
+        assert after[: len(stamps)] == stamps
+
+
+@pytest.mark.parametrize("told", ["its Date", "the user"])
+async def test_a_ledger_that_is_ahead_is_gone_by_until_somebody_says_otherwise(
+    tmp_path, told
+):
+    """The clock was ahead by days, and was set right while the machine was down."""
+    async with a_telling_world(tmp_path, limit=5) as world:
+        says, world.standin.says = world.standin.says, None
+        jump(world, 3 * DAY)
+        the_machine_starts_anew(world)
+        world.submit(20)
+        await world.run(max_calls=2)
+        jump(world, -3 * DAY)
+        the_machine_starts_anew(world)
+        assert world.service.time.now() - world.clock.time == 3 * DAY
+        await world.run(max_calls=1)
+        (note,) = world.notes
+        assert "72 h behind the newest call in the ledger" in note
+        another_process(world)
+        if told == "the user":
+            work.trust_clock(world.service)
+        else:
+            world.standin.says = says
+        assert (await world.run()).exit_code == 75
+        world.check()
+        assert world.by_day() == {"2026-03-02": 5}
+        world.clock.time += DAY
+        another_process(world)
+        assert (await world.run()).exit_code == 75
+        world.check()
+        assert world.by_day() == {"2026-03-02": 5, "2026-03-03": 5}

@@ -98,8 +98,11 @@ def _counted(entries: Iterable[AnyRow], quota: Quota, window: Any) -> int:
     return sum(
         _amount(row, quota)
         for row in entries
-        if row.reserved_at < window.resets_at + quota.guard
-        and (_flies(row) or row.settled_at >= window.starts_at - quota.guard)
+        if _flies(row)
+        or (
+            min(row.reserved_at, row.settled_at) < window.resets_at + quota.guard
+            and row.settled_at >= window.starts_at - quota.guard
+        )
     )
 
 
@@ -133,12 +136,13 @@ def _amount(row: AnyRow, quota: Quota) -> int:
 
 
 def _concerns(row: AnyRow, quota: Quota) -> bool:
-    if row.quota not in (None, quota.name):
+    # What was counted again for a job's cap has the job's scope, and no request.
+    if row.quota not in (None, quota.name if quota.job_id is None else quota.scope):
         return False
     whose, _, name = quota.scope.partition(":")
     if whose == "model":
         return row.model in (None, name)
-    return whose != "job" or row.job_id == int(name)
+    return whose != "job" or row.quota is not None or row.job_id == int(name)
 
 
 def _entries(connection: Connection, account_id: int, quota: Quota) -> Sequence[AnyRow]:

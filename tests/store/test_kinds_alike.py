@@ -12,7 +12,7 @@ from scene import DAY, HOUR, MINUTE, NOON, SECOND, SPENT, Scene, answered, unsen
 from till import MILLISECOND, a_job, denial, holding, room, would_get
 
 from batch.core.quota import Per, Quota, Unit, WindowKind
-from batch.store import realign
+from batch.store import carrying
 
 
 def some(kind: WindowKind, limit: int = 5) -> Quota:
@@ -52,7 +52,7 @@ def test_what_was_spent_by_a_clock_that_was_ahead_counts_now_once_that_is_known(
     spend(scene, holder, 1, wrong)
     spend(scene, holder, 1, wrong)
     (in_flight,) = scene.claimed(1, wrong, holder=holder)
-    realign.realign(scene.connection, now)
+    carrying.carry(scene.connection, wrong, now)
     assert room(scene, now, holder) == 2
     scene.settle(answered(in_flight), now=now, holder=holder)
     assert room(scene, now, holder) == 2

@@ -27,6 +27,8 @@ from batch.store.engine import Database
 from batch.store.evidence import Decision
 from batch.store.sql import AnyConnection
 
+START = clocks.Start(NOON, confirmed=True)
+
 
 def test_times_and_truths_are_known_by_the_names_of_their_columns():
     columns = [one for table in schema.metadata.sorted_tables for one in table.c]
@@ -41,13 +43,16 @@ def test_times_and_truths_are_known_by_the_names_of_their_columns():
 
 
 def test_a_line_has_its_columns_by_name_and_by_place(database: Database):
-    database.write(clocks.date_by, "boot", NOON, confirmed=True)
+    row = {"boot": "boot", "booted_at": NOON, "confirmed": True}
+    query = "SELECT * FROM datings WHERE boot = :boot"
+    with database.transaction() as connection:
+        connection.execute(schema.datings.insert().values(**row))
     with database.looking() as connection:
-        line = clocks.dated(connection, "boot")
+        line = sql.row(connection, query, boot="boot")
         assert (line.boot, line.booted_at, line.confirmed) == ("boot", NOON, True)
         assert tuple(line) == ("boot", NOON, True)
         assert line.confirmed is True
-        assert clocks.dated(connection, "another") is None
+        assert sql.row(connection, query, boot="another") is None
 
 
 def test_what_looks_like_a_parameter_is_text_where_it_is_given(database: Database):
@@ -111,10 +116,10 @@ def test_who_looks_sees_what_was_there_when_it_began(database: Database):
         found: int = sql.scalar(connection, "SELECT count(*) FROM clocks")
         return found
 
-    database.write(clocks.believe, "first", NOON, NOON)
+    database.write(clocks.believe, "first", START, NOON)
     with database.looking() as outer:
         assert boots(outer) == 1
-        database.write(clocks.believe, "second", NOON, NOON + timedelta(seconds=1))
+        database.write(clocks.believe, "second", START, NOON + timedelta(seconds=1))
         assert boots(outer) == 1
         # Another look within it has begun later.
         assert database.look(boots) == 2
@@ -136,12 +141,13 @@ def test_a_look_writes_nothing_and_leaves_no_lock_behind(sqlite_database: Databa
         meddle(connection)
         raise ZeroDivisionError
 
-    sqlite_database.write(clocks.believe, "boot", NOON, NOON - HOUR)
+    sqlite_database.write(clocks.believe, "boot", START, NOON - HOUR)
     sqlite_database.look(meddle)
     with pytest.raises(ZeroDivisionError):
         sqlite_database.look(fall_over)
-    sqlite_database.write(clocks.believe, "another", NOON, NOON)
-    line = sqlite_database.look(clocks.seen, "boot")
+    sqlite_database.write(clocks.believe, "another", START, NOON)
+    line = sqlite_database.look(clocks.seen, "boot", 0.0)
+    assert line is not None
     assert line.seen_at == NOON - HOUR
 
 

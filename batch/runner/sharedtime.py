@@ -1,0 +1,73 @@
+"""The time of a transaction: the same for all processes of this boot.
+
+Whoever has a time confirmed tells the others in the database, in the transaction that
+also carries over what was counted by another time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from batch.store import carrying, clocks
+from batch.store.clocks import Start
+from batch.timekeeper import Timekeeper
+
+#: Starts of the machine that differ by less are the same: two clocks are read.
+SAME = timedelta(seconds=0.5)
+
+
+class SharedTime:
+    """What a process and its database hold of the time, brought together."""
+
+    def __init__(self, clock: Timekeeper) -> None:
+        self._clock = clock
+        #: What this process went by, and by what a transaction found it is to go.
+        self._found: tuple[Start, Start] | None = None
+        #: What the database is known to hold.
+        self._known = self._mine()
+
+    def read(self, connection: Connection) -> datetime:
+        """Return the time of this transaction, which has waited for its turn.
+
+        It may be carried out again: call `apply` once it is committed.
+        """
+        clock = self._clock
+        if clock.start is None:
+            return clock.now()
+        mine = start = self._mine()
+        found = clocks.seen(connection, clock.boot_id(), clock.boot())
+        if found is not None and (not clock.has_news or self._is_news(found)):
+            start = found
+        now = clock.at(start.booted_at)
+        if found is None:
+            before = now + clocks.lead(connection, now)
+        else:
+            before = clock.at(found.booted_at)
+        if abs(before - now) > SAME:
+            carrying.carry(connection, before, now)
+        if found is None or found != start or found.is_old(now):
+            clocks.believe(connection, clock.boot_id(), start, now)
+        self._found = mine, start
+        return now
+
+    def apply(self) -> None:
+        """Go by the time that the transaction found, which is committed now."""
+        if self._found is None:
+            return
+        mine, start = self._found
+        self._found, self._known = None, start
+        # The endpoint may have been heard meanwhile: the next transaction tells it.
+        if mine == self._mine():
+            self._clock.follow(start.booted_at, confirmed=start.confirmed)
+
+    def _mine(self) -> Start:
+        return Start(self._clock.booted_at, confirmed=not self._clock.is_doubtful)
+
+    def _is_news(self, found: Start) -> bool:
+        """Whether another process had a time confirmed that this one knows nothing of.
+
+        What this one heard was weighed against another time: it is weighed anew.
+        """
+        return found.confirmed and found != self._known
