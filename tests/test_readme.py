@@ -161,6 +161,6 @@ def test_the_line_of_an_export_that_it_shows_has_the_fields_of_one():
     (line,) = [text for language, text in blocks(ENGLISH) if language == "json"]
     fields = (
         "custom_id status completion finish_reason error model attempts usage "
-        "finished_at input valid"
+        "finished_at input valid host"
     )
     assert list(json.loads(line)) == fields.split()

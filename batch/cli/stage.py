@@ -73,7 +73,11 @@ async def _serve(service: object, port: int) -> None:
     assert isinstance(service, Standin)
     url = await service.start(port)
     console.note(f"The stand-in serves at {url}; Ctrl-C ends it.")
-    console.note(f"Try: QUOTABATCH_BASE_URL={url} quotabatch run")
+    # A home of its own: queued jobs of the user's would be answered by the stand-in.
+    console.note(
+        f"Try: export QUOTABATCH_HOME=$(mktemp -d) QUOTABATCH_BASE_URL={url}; "
+        "then submit and run"
+    )
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

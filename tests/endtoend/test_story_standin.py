@@ -60,7 +60,7 @@ def test_the_stand_in_counts_refuses_and_has_a_next_day(stage: Stage):
 
 def test_the_command_line_of_its_first_lines_works(stage: Stage):
     process, url = serving(stage, "--port", 0)
-    process.says(f"QUOTABATCH_BASE_URL={url} quotabatch run")
+    process.says(f"QUOTABATCH_HOME=$(mktemp -d) QUOTABATCH_BASE_URL={url}")
     stage.submit(["eins", "zwei"])
 
     done = stage.run("run", env={"QUOTABATCH_BASE_URL": url})
