@@ -169,7 +169,10 @@ async def laws_hold(path: Path, seed: int) -> None:
         assert len(world.calls) <= most, seed
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "seed",
+    [*range(4), *(pytest.param(n, marks=pytest.mark.long) for n in range(4, 20))],
+)
 async def test_the_laws_hold_over_mixtures(tmp_path, seed):
     await laws_hold(tmp_path, seed)
 
