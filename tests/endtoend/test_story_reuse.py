@@ -208,6 +208,8 @@ def test_a_submission_that_was_killed_leaves_no_answers_behind(
     submitting.end()
 
     assert len(stage.quick("status", "--json").json()) == 1
+    # A command that writes clears up; one that only reads does not.
+    assert stage.quick("change", 1, "--priority", 0).code == 0
     assert _count(stage, "requests") == 3
     assert _count(stage, "results") == 2
 
