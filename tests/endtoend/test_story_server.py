@@ -114,7 +114,7 @@ def test_a_late_answer_is_kept_where_the_request_is_still_open(machines: Machine
     machines.pass_time(LEASE * 1.1)
     # It takes over, and makes no call of its own.
     other.env["QUOTABATCH_BASE_URL"] = "http://127.0.0.1:1/v1"
-    took = other.run("run")
+    took = other.run("run", "--any-host")
     assert took.code == 69, took.err
     assert "in flight, whose outcome is unknown" in took.err
     assert other.counts(job) == {"total": 3, "completed": 1, "pending": 2}
