@@ -52,7 +52,7 @@ class Home:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is no database."""
+        """Targets that are no database."""
         return self.config_file, self.key_file, self.ledgers
 
 

@@ -19,7 +19,7 @@ SAME = timedelta(seconds=0.5)
 
 
 class SharedTime:
-    """What a process and its database hold of the time, brought together."""
+    """The time as a process and its database hold it, brought together."""
 
     def __init__(self, clock: Timekeeper) -> None:
         self._clock = clock
@@ -66,7 +66,7 @@ class SharedTime:
         return Start(self._clock.booted_at, confirmed=not self._clock.is_doubtful)
 
     def _is_news(self, found: Start) -> bool:
-        """Whether another process had a time confirmed that this one knows nothing of.
+        """Tell whether another process had a time confirmed that is unknown here.
 
         What this one heard was weighed against another time: it is weighed anew.
         """

@@ -291,7 +291,7 @@ class Trade:
         return found[0].name, history.invalid_only(connection, found[0], most)
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> bool:
-        """Where it was taken for dead meanwhile: go on with what is still its own.
+        """Go on with what is still its own, where it was taken for dead meanwhile.
 
         Whether it was.
         """

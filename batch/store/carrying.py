@@ -92,7 +92,7 @@ def carry(connection: Connection, before: datetime, now: datetime) -> None:
 
 
 def ended_at(entry: AnyRow, now: datetime) -> datetime:
-    """When a call ended that is settled now.
+    """Return when a call ended that is settled now.
 
     Not before it was made, unless the clock has been set back since.
     """
@@ -139,7 +139,7 @@ def _period(milliseconds: int | None) -> timedelta:
 
 
 def _used(connection: Connection, one: _Allowance, moment: datetime) -> int:
-    """How much of it counts at this moment."""
+    """Return how much of it counts at this moment."""
     quota = one.quota
     if quota.kind in FIXED:
         rows = connection.execute(_binding(one, moment)).all()
@@ -153,7 +153,7 @@ def _used(connection: Connection, one: _Allowance, moment: datetime) -> int:
 
 
 def _counts(connection: Connection, one: _Allowance, now: datetime) -> int:
-    """How much of it counts now at least, by its entries."""
+    """Return how much of it counts now at least, by its entries."""
     account_id, quota = one.account_id, one.quota
     if quota.kind not in FIXED:
         return _used(connection, one, now)
@@ -174,7 +174,7 @@ def _counts(connection: Connection, one: _Allowance, now: datetime) -> int:
 def _moved(
     connection: Connection, one: _Allowance, now: datetime, by: timedelta
 ) -> int:
-    """How much of it was spent in the window of now, if all of it was so much later."""
+    """Return its use in the window of now, had all of it been that much later."""
     longest = LONGEST.get(one.quota.kind)
     if longest is None or by < timedelta(0):
         return 0
