@@ -17,7 +17,7 @@ from batch.providers.mould import Usual
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
 #: Written for "no reason yet" by servers that make a text of their null (DashScope).
-NO_REASON = ("null", "none")
+NO_REASON = ("null", "none", "undefined", "nil")
 #: Reasons of an end that is none: the endpoint broke down (DeepSeek, Zhipu, vLLM).
 BROKEN = ("error", "insufficient_system_resource", "network_error", "abort")
 

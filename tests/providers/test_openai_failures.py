@@ -267,7 +267,7 @@ FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
             "the answer stopped without a finish_reason",
             VerdictKind.RETRY,
         )
-        for null in ("null", "None", "NULL", " none ")
+        for null in ("null", "None", "NULL", " none ", "undefined", "nil")
     },
     "a NUL": (
         stream("h\0i"),
