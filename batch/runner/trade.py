@@ -139,19 +139,16 @@ class Trade:
     async def newest_failed(self, number: int) -> bool:
         """Tell whether the account's newest calls, so many, all failed."""
         account_id = self.holder.account_id
-        look = Of(account_id, history.newest_failed)
-        return await self._database.run(look, account_id, number)
+        return await self._database.ask(history.newest_failed, account_id, number)
 
     async def has_answered(self, since: datetime) -> bool:
         """Tell whether any runner's call was answered since then."""
         account_id = self.holder.account_id
-        look = Of(account_id, history.has_answered)
-        return await self._database.run(look, account_id, since)
+        return await self._database.ask(history.has_answered, account_id, since)
 
     async def invalid_only(self, job_id: int, most: int) -> tuple[str, int | None]:
         """The job's name, and its invalid answers up to so many; None: any is valid."""
-        look = Of(self.holder.account_id, self._invalid_only)
-        return await self._database.run(look, job_id, most)
+        return await self._database.ask(self._invalid_only, job_id, most)
 
     async def take_over(self) -> list[Orphan]:
         """Put back what runners held that died."""

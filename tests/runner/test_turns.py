@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
-from served import SERVER
+from served import FILE, SERVER
 from test_killed import hold
 from world import a_world
 
@@ -62,3 +64,19 @@ async def test_a_runner_that_was_not_heard_itself_takes_nobody_for_dead(tmp_path
         assert outcome.exit_code == 0
         assert world.notes == []
         assert len(world.calls) == 6
+
+
+async def test_questions_of_a_run_are_answered_beside_whoever_writes(tmp_path):
+    async with a_world(tmp_path, database=FILE) as world:
+        job = world.submit(1)
+        began = world.clock.time
+        await world.run()
+        (runner,) = world.handle.runners
+        with closing(
+            sqlite3.connect(world.service.settings.database, isolation_level=None)
+        ) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+            assert not await runner._trade.newest_failed(1)
+            assert await runner._trade.has_answered(began)
+            assert await runner._trade.invalid_only(job.id, 1) == ("job", 0)
