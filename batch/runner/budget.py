@@ -6,18 +6,14 @@ from collections.abc import Callable
 
 
 class CallBudget:
-    """Counts the calls of a run against `--max-calls`; None: as many as there are.
-
-    A runner reserves before its transaction and gives back afterwards what that did
-    not use, so that no two runners count on the same call.
-    """
+    """The count of a run's calls against `--max-calls`; None: as many as there are."""
 
     def __init__(self, most: int | None) -> None:
         self._most = most
         self._taken = 0
         #: Reserved for transactions that are under way.
         self._pending = 0
-        self._listeners: list[Callable[[], object]] = []
+        self._shares: list[Share] = []
 
     @property
     def left(self) -> int:
@@ -29,30 +25,56 @@ class CallBudget:
         """Tell whether all are made: no transaction gives one back any more."""
         return self.left == 0 and self._pending == 0
 
-    def listen(self, on_more: Callable[[], object]) -> None:
-        """Call this whenever calls are given back, or the last one is made."""
-        self._listeners.append(on_more)
+    def share(self, wake: Callable[[], object]) -> Share:
+        """Add an account; `wake` is called when it may go on, or the last is made."""
+        share = Share(self, wake)
+        self._shares.append(share)
+        return share
 
-    def reserve(self, calls: int) -> int:
-        """Take up to so many for a transaction; how many."""
+    def give_back(self, calls: int) -> None:
+        """Take back calls of which it is proven that they were never sent."""
+        self._taken -= calls
+        self._wake()
+
+    def _reserve(self, calls: int) -> int:
         granted = min(calls, self.left)
         self._taken += granted
         self._pending += granted
         return granted
 
-    def settle(self, reserved: int, used: int) -> None:
-        """Keep so many of those reserved, and give back the others."""
+    def _settle(self, reserved: int, used: int) -> None:
         self._pending -= reserved
         self._taken -= reserved - used
         if reserved:
-            self._tell()
+            self._wake()
 
-    def give_back(self, calls: int) -> None:
-        """Take back calls of which it is proven that they were never sent."""
-        self._taken -= calls
-        self._tell()
+    def _wake(self) -> None:
+        for share in self._shares:
+            if self.is_spent or (share.is_short and self.left):
+                share.wake()
 
-    def _tell(self) -> None:
-        if self._most is not None:
-            for on_more in self._listeners:
-                on_more()
+
+class Share:
+    """One account's part in the budget.
+
+    A runner reserves before its transaction and gives back afterwards what that did
+    not use, so that no two runners count on the same call.
+    """
+
+    def __init__(self, budget: CallBudget, wake: Callable[[], object]) -> None:
+        self._budget = budget
+        self.wake = wake
+        #: Whether it may have use for more calls than it got. Whoever needs none must
+        #: not be woken: it would reserve once more, and wake the others in vain.
+        self.is_short = False
+
+    def reserve(self, calls: int) -> int:
+        """Take up to so many for a transaction; how many."""
+        granted = self._budget._reserve(calls)
+        self.is_short = granted < calls
+        return granted
+
+    def settle(self, reserved: int, used: int) -> None:
+        """Keep so many of those reserved, and give back the others."""
+        self.is_short &= used == reserved
+        self._budget._settle(reserved, used)

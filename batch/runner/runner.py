@@ -90,7 +90,7 @@ class Runner:
         self._tray = Tray()
         #: Of the whole run, which may have other accounts.
         self._budget = budget or CallBudget(options.max_calls)
-        self._budget.listen(self._tray.wake.set)
+        self._share = self._budget.share(self._tray.wake.set)
         on_text = self._on_text if show_text else None
         price = None if trade.holder.is_flat else trade.holder.price
         self._worker = Worker(
@@ -277,12 +277,13 @@ class Runner:
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.
             self._pace.denied_until = None
-        slots = min(AT_ONCE, self._slots(len(batch.renewals)))
+        renewals, used = len(batch.renewals), 0
+        reserved = self._share.reserve(renewals + min(AT_ONCE, self._slots()))
+        slots = reserved - renewals
         self._found_nothing = False
         news = self._clock.has_news
         if not (batch or slots or news or self._trade.beat_is_due()):
             return
-        reserved, used = self._budget.reserve(len(batch.renewals) + slots), 0
         try:
             traded = await self._trade.exchange(
                 batch,
@@ -301,7 +302,7 @@ class Runner:
                 return
             raise
         finally:
-            self._budget.settle(reserved, used)
+            self._share.settle(reserved, used)
         self._outage.end()
         self._take_note(batch.settlements, traded.settled)
         if traded.settled.stored:
@@ -412,11 +413,10 @@ class Runner:
             failing_jobs=evidence.failing_jobs,
         )
 
-    def _slots(self, renewals: int) -> int:
+    def _slots(self) -> int:
         if self._ending is not None:
             return 0
-        slots = self._pace.slots(len(self._working), self._clock.now())
-        return max(0, min(slots, self._budget.left - renewals))
+        return self._pace.slots(len(self._working), self._clock.now())
 
     def _until_next_chance(self) -> float:
         """Seconds until something may be claimed that may not now."""

@@ -132,3 +132,12 @@ def test_what_the_service_asks_to_wait_is_waited(tell):
             wait = min(before.fate.wait or 0, 30)
             assert after.arrived_at - before.arrived_at >= 1000 * wait
         assert realm.statuses() == {"completed": 1}
+
+
+def test_a_run_with_calls_to_spare_lets_the_database_alone_while_it_waits(tell):
+    with tell(longest=60.0) as realm:
+        realm.submit(["a", "b"])
+        realm.start(max_calls=3)
+        realm.run()
+        assert realm.statuses() == {"completed": 2}
+        assert realm.disk.number < 20
