@@ -9,6 +9,7 @@ than it is for a user.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sqlite3
 import tempfile
@@ -17,6 +18,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -80,6 +82,11 @@ class Ground:
             patch.setattr(runner, "HEARTBEAT", beat)
             patch.setattr(trade, "HEARTBEAT", beat)
             patch.setattr(standing, "SOON", timedelta(seconds=soon))
+            # The names of locks and of spooled files, which are taken in by name.
+            names = Random("names")
+            patch.setattr(
+                secrets, "token_hex", lambda size: names.randbytes(size).hex()
+            )
             yield
 
     @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -198,9 +198,9 @@ def _set_rules(plot: Plot, chance: Random, kinds: Sequence[str]) -> None:
 def _a_reset(plot: Plot) -> datetime:
     rule = plot.rules[0]
     zone = ZoneInfo(rule.get("zone", "UTC"))
-    return datetime.fromisoformat(f"2026-04-01T{rule.get('reset', '00:00')}").replace(
-        tzinfo=zone
-    )
+    reset = datetime.fromisoformat(f"2026-04-01T{rule.get('reset', '00:00')}")
+    # In a zone with daylight saving, adding a stretch would add wall time.
+    return reset.replace(tzinfo=zone).astimezone(UTC)
 
 
 def _set_work(plot: Plot, chance: Random) -> None:
