@@ -158,7 +158,7 @@ def hopeless(
     else:
         fate = (
             "Nothing was answered, so the run stopped to keep the credits that are "
-            "left; the requests stay pending"
+            "left; the remaining requests stay pending"
         )
     return Ending(
         exit_code=69,

@@ -76,6 +76,16 @@ def exit_code(endings: Sequence[Ending], counts: Sequence[Counts]) -> int:
     return next((code for code in GRAVITY if code in codes), standing_code(counts))
 
 
+def settled(ending: Ending) -> Ending:
+    """Return the ending of an account that has nothing left to ask.
+
+    A service that only failed is not to be waited for then: the failures are final.
+    """
+    if ending.exit_code != 69:
+        return ending
+    return Ending(exit_code=0, set_aside=ending.set_aside)
+
+
 def standing_code(counts: Sequence[Counts]) -> int:
     """Return the exit code that the standing of jobs amounts to."""
     # What another run has in flight is not left to be done.

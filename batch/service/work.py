@@ -23,7 +23,7 @@ from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options
 from batch.service import allowances, living, readiness
 from batch.service.context import Service
-from batch.service.runs import Outcome, Run, exit_code
+from batch.service.runs import Outcome, Run, exit_code, settled
 from batch.store import (
     audit,
     carrying,
@@ -155,6 +155,15 @@ def concluded(
         known = {job.id for job in [*chosen, *others]}
         others += [job for job in paused_jobs(service) if job.id not in known]
     counted = standings(service, [*chosen, *others])
+    ready = {
+        job.provider
+        for job, counts in counted
+        if counts.pending and job.paused_at is None
+    }
+    endings = [
+        one if name in ready else settled(one)
+        for name, one in zip(names, endings, strict=True)
+    ]
     return Outcome(
         exit_code=exit_code(
             [*endings, *skipped.values()], [counts for _, counts in counted]

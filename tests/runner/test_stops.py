@@ -153,3 +153,28 @@ async def test_a_service_that_was_down_takes_no_attempts_from_the_next_run(tmp_p
         assert (await world.run()).exit_code == 0
         world.check()
         assert world.statuses() == {"completed": 5}
+
+
+async def test_a_run_whose_requests_all_failed_for_good_leaves_nothing_to_come_back_for(
+    tmp_path,
+):
+    async with a_world(tmp_path, always="http:400") as world:
+        job = world.submit(10)
+        outcome = await world.run()
+        world.check()
+        assert world.statuses() == {"failed": 10}
+        assert outcome.exit_code == 1
+        assert outcome.endings["espai"].message == ""
+        assert (await world.run(job)).exit_code == 1
+        assert len(world.calls) == 10
+
+
+async def test_a_run_that_stops_says_that_only_remaining_requests_are_pending(
+    tmp_path,
+):
+    async with a_world(tmp_path, always="http:400") as world:
+        world.submit(11)
+        outcome = await world.run()
+        assert world.statuses() == {"failed": 10, "pending": 1}
+        assert outcome.exit_code == 69
+        assert "the remaining requests stay" in outcome.endings["espai"].message
