@@ -101,6 +101,11 @@ class Verdict:
         )
         return self.kind is VerdictKind.RETRY and states_wait
 
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Tell whether it would stop the run if another request were refused alike."""
+        return self.kind is VerdictKind.RETRY and self.cause is not None
+
 
 #: A stated wait beyond this is a quota's, not a pause.
 LONGEST_PAUSE = 300.0

@@ -34,6 +34,7 @@ from batch.runner.isolation import Isolated
 from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
 from batch.runner.pace import DEAD_FROM_THE_START, Pace
+from batch.runner.refusals import Refusals
 from batch.runner.sharedtime import SAME
 from batch.runner.trade import HEARTBEAT, Trade
 from batch.runner.tray import Batch, Refusal, Tray
@@ -87,6 +88,7 @@ class Runner:
         self._evidence = Evidence()
         self._exclusions = Exclusions(self.progress, notify)
         self._validity = Validity(options, trade, self._exclusions)
+        self._refusals = Refusals(trade)
         self._tray = Tray()
         #: Of the whole run, which may have other accounts.
         self._budget = budget or CallBudget(options.max_calls)
@@ -158,11 +160,13 @@ class Runner:
         if isinstance(reply, Completion):
             self._pace.succeeded()
             self._evidence.answer(claim)
+            self._refusals.answer()
             self._validity.see(claim, reply)
             self.progress.row = 0
             return None
         now = self._clock.now()
         verdict = judge(reply, self._rules, now)
+        verdict = self._refusals.weigh(claim, reply, verdict)
         at, sent = claim.reserved_at, reply.sent
         counted = self._pace.failed(verdict, now, reserved_at=at, sent=sent)
         row = self._evidence.failure(claim, reply, verdict) if counted else 0
@@ -190,7 +194,8 @@ class Runner:
         return verdict
 
     def hands_back(self, claim: Claim, verdict: Verdict) -> bool:
-        return verdict.is_busy or self._goes_back(claim)
+        others_first = verdict.is_busy or verdict.is_unconfirmed
+        return others_first or self._goes_back(claim)
 
     def _goes_back(self, claim: Claim) -> bool:
         """Tell whether another request is to be asked first, or it is not at all."""
@@ -254,6 +259,7 @@ class Runner:
         if not self._has_looked_back:
             if await self._trade.newest_failed(DEAD_FROM_THE_START):
                 self._pace.lose_patience()
+            await self._refusals.look_back()
             self._has_looked_back = True
         if self._tasks:
             await self._tray.gather(AT_ONCE)
@@ -271,8 +277,10 @@ class Runner:
         if self._trade.beat_is_due():
             # Also in mid-run: what a dead one holds may be what others wait for.
             await self._take_over()
-        # Before the claim, which would take more of a job that is to stop.
+        # Before the claim, which would take more of what is to stop.
         await self._validity.judge()
+        if self._ending is None and (found := await self._refusals.confirmed()):
+            self.drain(endings.stopped(self._provider, *found))
         batch = self._tray.take(renewals=self._budget.left, outcomes=AT_ONCE)
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.

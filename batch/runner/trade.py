@@ -8,7 +8,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from batch.core.model import Claim, EntryState, Job, RequestState, Settlement
+from batch.core.model import (
+    Claim,
+    EntryState,
+    Failure,
+    Job,
+    RequestState,
+    Settlement,
+)
 from batch.core.statements import Statement
 from batch.runner import isolation
 from batch.runner.isolation import Isolated, Spool
@@ -145,6 +152,19 @@ class Trade:
         """Tell whether any runner's call was answered since then."""
         account_id = self.holder.account_id
         return await self._database.ask(history.has_answered, account_id, since)
+
+    async def has_ever_answered(self) -> bool:
+        """Tell whether any call of the account was ever answered."""
+        look = Of(self.holder.account_id, history.newest_answer)
+        return await self._database.run(look, self.holder.account_id) is not None
+
+    async def refused_alone(
+        self, request_ids: Collection[int], failure: Failure
+    ) -> set[int]:
+        """Select the requests refused so before, while others were answered since."""
+        account_id = self.holder.account_id
+        look = Of(account_id, history.refused_alone)
+        return await self._database.run(look, account_id, request_ids, failure)
 
     async def invalid_only(self, job_id: int, most: int) -> tuple[str, int | None]:
         """The job's name, and its invalid answers up to so many; None: any is valid."""

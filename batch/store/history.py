@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, select
 
-from batch.core.model import EntryState, Job
+from batch.core.model import EntryState, Failure, Job
 from batch.store.schema import INVALID, PENDING, entries, errors, requests, results
 
 #: Entries that are looked at: some tell nothing, such as calls that were not made.
@@ -42,19 +42,50 @@ def newest_failed(connection: Connection, account_id: int, number: int) -> bool:
 
 def has_answered(connection: Connection, account_id: int, since: datetime) -> bool:
     """Tell whether any call of the account was answered since then."""
-    query = (
+    query = _answered(account_id).where(entries.c.settled_at >= since).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def newest_answer(connection: Connection, account_id: int) -> int | None:
+    """Find the ledger's entry of the newest call that was answered."""
+    query = _answered(account_id).order_by(entries.c.id.desc()).limit(1)
+    return connection.execute(query).scalar()
+
+
+def refused_alone(
+    connection: Connection,
+    account_id: int,
+    request_ids: Collection[int],
+    failure: Failure,
+) -> set[int]:
+    """Select the requests that had this failure before a call that was answered."""
+    newest = newest_answer(connection, account_id)
+    rows = connection.execute(
+        select(entries.c.request_id)
+        .join(errors, errors.c.entry_id == entries.c.id)
+        .where(
+            entries.c.request_id.in_(request_ids),
+            entries.c.account_id == account_id,
+            entries.c.id < (newest or 0),
+            errors.c.code == failure.code,
+            errors.c.endpoint_code.is_not_distinct_from(failure.endpoint_code),
+        )
+    )
+    return set(rows.scalars())
+
+
+def _answered(account_id: int) -> Select[int]:
+    """Select the entries of the account's calls that were answered."""
+    return (
         select(entries.c.id)
         .outerjoin(errors, errors.c.entry_id == entries.c.id)
         .where(
             entries.c.account_id == account_id,
-            entries.c.settled_at >= since,
             entries.c.state == EntryState.SPENT,
             entries.c.request_id.is_not(None),
             errors.c.entry_id.is_(None) | (errors.c.code == _UNWANTED),
         )
-        .limit(1)
     )
-    return connection.execute(query).first() is not None
 
 
 def unfailed_wait(connection: Connection, jobs: Sequence[Job]) -> bool:

@@ -31,7 +31,7 @@ NEVER_ANSWERED: dict[str, Script] = {
     "8": sends(whole("")),
     "9": sends(whole("déjà vu".encode("latin-1"))),
     "10": sends(whole('{"success": false, "message": "系统错误", "code": 500}')),
-    "11": sends(whole('{"success": false, "message": "参数错误", "code": 4009}')),
+    "11": sends(whole('{"success": false, "message": "超体已停用", "code": 4000}')),
 }
 
 

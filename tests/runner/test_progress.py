@@ -28,12 +28,14 @@ class Moody(Standin):
 
     bad: frozenset[str] = frozenset()
     down: frozenset[int] = frozenset()
+    #: The fault of bad prompts.
+    fault = "http:500"
 
     def _receive(self, body: Any, key: object) -> tuple[str, str]:
         prompt = str(body["message"][-1]["content"])
         number = len(self.calls) + 1
         bad = prompt in self.bad or number in self.down
-        self.always = "http:500" if bad else ""
+        self.always = self.fault if bad else ""
         return super()._receive(body, key)
 
 

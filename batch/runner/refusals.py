@@ -1,0 +1,68 @@
+"""Refusals of an account that are told inside replies with a status of success.
+
+Such a reply may be about its request alone. Where the account has answered before, it
+takes a second request that is refused with the same code until the run stops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from batch.core.model import Claim, Failure
+from batch.core.verdict import Scope, Verdict, VerdictKind
+from batch.runner.trade import Trade
+
+
+class Refusals:
+    """The refusals of a run on one account since its last answer."""
+
+    def __init__(self, trade: Trade) -> None:
+        self._trade = trade
+        #: Whether the account has answered, in this run or ever.
+        self._answers_now = False
+        self._has_answered = False
+        #: Those that no answer has followed, with what each would stop the run for.
+        self._open: list[tuple[Claim, Failure, Verdict]] = []
+
+    async def look_back(self) -> None:
+        """Look up whether the account has ever answered."""
+        self._has_answered = await self._trade.has_ever_answered()
+
+    def answer(self) -> None:
+        """A call was answered: it was not the account that was refused."""
+        self._answers_now = self._has_answered = True
+        self._open.clear()
+
+    def weigh(self, claim: Claim, failure: Failure, verdict: Verdict) -> Verdict:
+        """Count a refusal of the account against its request, until it is confirmed."""
+        is_told_inside = failure.status is not None and 200 <= failure.status < 300
+        stops = verdict.kind is VerdictKind.STOP and verdict.scope is Scope.ACCOUNT
+        if not (stops and is_told_inside and self._has_answered):
+            return verdict
+        self._open.append((claim, failure, verdict))
+        because = f"{verdict.because}, but the account has answered other requests"
+        return replace(verdict, kind=VerdictKind.RETRY, because=because)
+
+    async def confirmed(self) -> tuple[Failure, Verdict] | None:
+        """The refusal that stops the run, with its verdict; None: it can go on.
+
+        A request is no witness that was refused before, and others answered since.
+        """
+        if len(self._open) < 2:
+            return None
+        _, failure, verdict = self._open[-1]
+        alike = [
+            claim.request_id
+            for claim, other, _ in self._open
+            if _code(other) == _code(failure)
+        ]
+        alone = await self._trade.refused_alone(set(alike), failure)
+        witnesses = [one for one in alike if one not in alone]
+        # Of one request that is refused again no other waits. Where none was answered
+        # in this run, it may well be the account.
+        told = len(set(witnesses) if self._answers_now else witnesses)
+        return (failure, verdict) if told > 1 else None
+
+
+def _code(failure: Failure) -> tuple[str | None, ...]:
+    return failure.code, failure.endpoint_code, failure.endpoint_type

@@ -1,0 +1,91 @@
+"""Refusals of the key inside a 200 reply: about one request, or about the account."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from test_progress import Moody, bad_rows, states
+from world import a_world
+
+
+class Refusing(Moody):
+    fault = "error:4000"
+
+
+async def test_a_request_that_is_refused_among_answers_is_a_failed_request(tmp_path):
+    async with a_world(tmp_path, kind=Refusing) as world:
+        world.submit(9)
+        bad_rows(world, {"p4"})
+        outcome = await world.run(concurrency=2)
+        world.check()
+        assert outcome.exit_code == 1
+        assert states(world) == {"completed": 8, "failed": 1}
+        assert Counter(world.asked) == {
+            f"p{n}": 3 if n == 4 else 1 for n in range(1, 10)
+        }
+        (failed,) = [one for one in world.export() if one["status"] == "failed"]
+        assert "4000" in failed["error"]["message"]
+
+
+async def test_a_refused_account_stops_with_the_second_request(tmp_path):
+    async with a_world(tmp_path, kind=Refusing) as world:
+        world.submit(20)
+        bad_rows(world, {f"p{n}" for n in range(4, 21)})
+        for refused in (2, 4):
+            outcome = await world.run(concurrency=1)
+            assert outcome.exit_code == 77
+            assert len(world.calls) == 3 + refused
+            # Each was another, and none is blamed for it.
+            assert max(Counter(world.asked).values()) == 1
+            assert states(world) == {"completed": 3, "pending": 17}
+        assert "refused the key" in outcome.endings["espai"].message
+        assert world.query("SELECT max(failures) FROM requests") == [(0,)]
+        # The user put the key right.
+        bad_rows(world, ())
+        assert (await world.run()).exit_code == 0
+        world.check()
+        assert states(world) == {"completed": 20}
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+async def test_an_account_that_never_answered_stops_with_the_first(tmp_path, rows):
+    async with a_world(tmp_path, kind=Refusing) as world:
+        world.submit(rows)
+        bad_rows(world, {f"p{n}" for n in range(1, 6)})
+        for number in range(1, 3):
+            assert (await world.run()).exit_code == 77
+            assert len(world.calls) == number
+        assert len(set(world.asked)) == min(rows, 2)
+        assert states(world) == {"pending": rows}
+
+
+async def test_requests_that_are_refused_side_by_side_end_as_failed(tmp_path):
+    """Each stops a run with the other; alone among answers they are recognised."""
+    async with a_world(tmp_path, kind=Refusing) as world:
+        world.submit(9)
+        bad = {"p1", "p5", "p6"}
+        bad_rows(world, bad)
+        codes = [(await world.run(concurrency=1)).exit_code for _ in range(5)]
+        world.check()
+        assert states(world) == {"completed": 6, "failed": 3}
+        assert 1 in codes
+        assert codes[-1] == 0
+        assert len(world.calls) <= 6 + 3 * 3 + 2 * codes.count(77)
+
+
+async def test_a_new_day_that_begins_with_such_a_request_goes_on(tmp_path):
+    async with a_world(tmp_path, kind=Refusing) as world:
+        world.submit(3)
+        assert (await world.run()).exit_code == 0
+        world.submit([f"q{n}" for n in range(1, 6)])
+        bad_rows(world, {"q1"})
+        assert (await world.run()).exit_code == 1
+        assert states(world) == {"completed": 7, "failed": 1}
+
+
+async def test_a_refusal_with_the_status_401_needs_no_second_request(tmp_path):
+    async with a_world(tmp_path, faults={3: "http:401"}) as world:
+        world.submit(9)
+        assert (await world.run(concurrency=1)).exit_code == 77
+        assert len(world.calls) == 3
