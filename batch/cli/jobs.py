@@ -1,11 +1,14 @@
 """What a user does to a job: `retry`, `cancel`, `pause`, `resume`, `delete`."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from batch.cli import console, words
 from batch.cli.house import Db, JobName, opened, params
+
+if TYPE_CHECKING:
+    from batch.service.upkeep import Retried
 
 
 def retry(
@@ -63,26 +66,47 @@ def retry(
             params=asked_with,
             max_attempts=max_attempts,
         )
-        found, number = done.job, done.number
-        changed = []
-        if model is not None:
-            changed.append(f"model {found.model}")
-        changed += [f"{name}={_as_given(value)}" for name, value in asked_with.items()]
+        found = done.job
+        others = [f"{name}={_as_given(value)}" for name, value in asked_with.items()]
         if max_attempts is not None:
-            changed.append(f"at most {words.number(max_attempts, 'attempt')}")
-        if number or not changed:
+            others.append(f"at most {words.number(max_attempts, 'attempt')}")
+        is_changed = model is not None or bool(others)
+        if done.number or error or finish_reason or invalid or not is_changed:
+            verb = "waits" if done.number == 1 else "wait"
             console.note(
-                f"Job {found.id} ({found.name}): {words.number(number, 'request')} "
-                f"{'waits' if number == 1 else 'wait'} again."
+                f"Job {found.id} ({found.name}): "
+                f"{words.number(done.number, 'request')} {verb} again."
             )
-        if changed:
+        for code in done.unknown_codes:
+            console.note(
+                f"No request failed with the error code {code}; {_codes(done)}."
+            )
+        if is_changed:
             # All of them, also those that this command did not put back.
-            pending = words.number(done.pending, "pending request")
-            but = "; rows that name a model of their own keep it"
             console.note(
-                f"Job {found.id} ({found.name}) now uses {', '.join(changed)} for its "
-                f"{pending}{but if model is not None and found.models else ''}."
+                f"Job {found.id} ({found.name}) now uses "
+                f"{_changes(done, model is not None, others)}."
             )
+
+
+def _codes(done: "Retried") -> str:
+    """Name the error codes that the job's failures have."""
+    if not done.known_codes:
+        return "none of the job has failed"
+    known = [f"{code} ({count:,})" for code, count in done.known_codes.items()]
+    return f"the job's error codes: {', '.join(known)}"
+
+
+def _changes(done: "Retried", is_model_changed: bool, others: list[str]) -> str:
+    """Say what the job's pending requests are sent with from now on, and how many."""
+    pending = words.number(done.pending, "pending request")
+    model = [f"model {done.job.model}"] if is_model_changed else []
+    if not is_model_changed or not done.naming_models:
+        return f"{', '.join([*model, *others])} for its {pending}"
+    changed = done.pending - done.naming_models
+    text = f"{model[0]} for {changed:,} of its {pending}; {done.naming_models:,} "
+    text += "names its own" if done.naming_models == 1 else "name their own"
+    return f"{text}; {', '.join(others)} for all of them" if others else text
 
 
 def cancel(job: JobName, db: Db = None) -> None:

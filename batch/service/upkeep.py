@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from batch.core.model import Job
@@ -26,6 +26,12 @@ class Retried:
     number: int
     #: All that wait now, to be asked with what was changed.
     pending: int
+    #: Of these, the ones that name a model of their own, and keep it.
+    naming_models: int = 0
+    #: Codes that were asked for and that no failure of the job has.
+    unknown_codes: Sequence[str] = ()
+    #: The codes of its failures before, each with their number.
+    known_codes: Mapping[str, int] = field(default_factory=dict)
 
 
 T = TypeVar("T")
@@ -52,6 +58,11 @@ def retry(
     job = service.job(wanted)
     profile = service.settings.profile(job.provider)
     database = service.database
+    known: dict[str, int] = {}
+    if codes:
+        found = database.look(states.failures, job)
+        known = {code: count for code, _, count in found}
+    unknown = [code for code in codes if code not in known]
     database.write(
         wishes.change,
         job.id,
@@ -70,7 +81,14 @@ def retry(
             _in_pieces(ids, lambda piece: database.write(wishes.retry, job, ids=piece))
         )
     (changed,) = database.look(jobs.listed, ids=[job.id])
-    return Retried(changed, number, database.look(states.counts, changed).pending)
+    return Retried(
+        changed,
+        number,
+        database.look(states.counts, changed).pending,
+        naming_models=database.look(states.naming_models, changed),
+        unknown_codes=unknown,
+        known_codes=known,
+    )
 
 
 def _retry_answered(

@@ -62,6 +62,12 @@ def to_ask(connection: AnyConnection, job: Job, counts: Counts) -> int:
     return counts.left - int(sql.scalar(connection, twins, job_id=job.id))
 
 
+def naming_models(connection: AnyConnection, job: Job) -> int:
+    """Count the job's pending requests that name a model of their own."""
+    own = f"SELECT count(*) FROM requests WHERE {_PENDING} AND model IS NOT NULL"
+    return int(sql.scalar(connection, own, job_id=job.id)) if job.models else 0
+
+
 def failures(connection: AnyConnection, job: Job) -> list[tuple[str, str, int]]:
     """What failed requests ended with: code, an example of its message, how many."""
     found = sql.rows(

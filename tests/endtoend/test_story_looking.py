@@ -187,7 +187,11 @@ def test_retry_asks_again_what_failed_and_keeps_what_was_answered(stage: Stage):
     assert stage.quick("run", "--concurrency", 1).code == 1
 
     nothing = stage.quick("retry", job, "--error", "http_500")
-    assert "0 requests" in nothing.err
+    assert nothing.err == (
+        "Job 1 (prompts): 0 requests wait again.\n"
+        "No request failed with the error code http_500; the job's error codes: "
+        "http_400 (1), http_413 (1).\n"
+    )
     one = stage.quick("retry", job, "--error", "http_400")
     assert "1 request waits again" in one.err
     assert stage.counts(job) == {"total": 3, "completed": 1, "pending": 1, "failed": 1}
@@ -219,6 +223,18 @@ def test_retry_says_what_it_changes_where_nothing_has_failed(stage: Stage):
     )
     assert stage.quick("run").code == 0
     assert {call.model for call in served.calls} == {"qwen2.5:32b"}
+
+
+def test_retry_counts_only_the_requests_that_take_the_new_model(stage: Stage):
+    stage.serve()
+    rows = ['{"prompt": "eins"}', '{"prompt": "zwei", "model": "qwen2.5:7b"}']
+    path = stage.write("rows.jsonl", "\n".join(rows))
+    assert stage.quick("submit", path, "--model", MODEL).code == 0
+    done = stage.quick("retry", "1", "--model", "千问32B")
+    assert done.err == (
+        "Job 1 (rows) now uses model qwen2.5:32b for 1 of its 2 pending requests; "
+        "1 names its own.\n"
+    )
 
 
 def test_cancelled_requests_are_left_alone_until_they_are_taken_back(stage: Stage):
