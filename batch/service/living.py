@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from batch import presence
 from batch.service.context import Service
 from batch.store import leases, runners
+from batch.store.runners import Orphan
 from batch.store.schema import AnyRow
 
 
@@ -49,6 +50,34 @@ def at_work(connection: Connection, service: Service) -> list[str]:
         for row in runners.live(connection)
         if row.id not in gone
     ]
+
+
+def take_over(service: Service) -> list[Orphan]:
+    """Settle what runners of this machine held that died; their calls are in doubt.
+
+    A runner of another machine is judged by a run alone, which is heard itself.
+    """
+    hold = service.settings["in_doubt"] == "hold"
+    dead, orphans = service.database.write(_take_over, service, hold=hold)
+    for lock in dead:
+        presence.forget(service.locks, lock)
+    return orphans
+
+
+def _take_over(
+    connection: Connection, service: Service, *, hold: bool
+) -> tuple[list[str], list[Orphan]]:
+    rows = [
+        row
+        for row in _dead(connection, service)
+        if service.database.lease is None
+        or presence.lives(service.locks, row.lock) is False
+    ]
+    now = service.time.now()
+    found: list[Orphan] = []
+    for row in rows:
+        found += runners.reap(connection, row.id, hold=hold, now=now)
+    return [row.lock for row in rows], found
 
 
 def _dead(

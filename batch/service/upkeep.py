@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 from batch.core.model import Job
 from batch.errors import HalfwayError, UsageError
-from batch.service import allowances
+from batch.runner import endings
+from batch.service import allowances, living
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
 from batch.store import closures, estimates, jobs, ledger, states, submitting, wishes
+from batch.store.runners import Orphan
 from batch.store.wishes import Cancelled
 
 
@@ -165,13 +167,34 @@ def delete(service: Service, wanted: str) -> Job:
     job = service.job(wanted)
     running = service.database.write(submitting.withdraw, job.id)
     if running:
+        # Those of a run that died are nobody's any more.
+        _tell_in_doubt(service, job, living.take_over(service))
+        running = service.database.write(submitting.withdraw, job.id)
+    if running:
+        pids = service.database.read(living.at_work, service)
+        elsewhere = ""
+        if service.database.lease is not None:
+            elsewhere = "; if it died on another machine, `quotabatch run` takes over"
+        who = f" ({'process' if len(pids) == 1 else 'processes'} {', '.join(pids)})"
         raise UsageError(
-            f"job {job.id} has {running} calls in flight: stop its run first"
+            f"job {job.id} ({job.name}) is being run, calls in flight: {running}"
+            f"{who if pids else ''}. Stop that run, then delete the job{elsewhere}"
         )
     # Whoever comes upon it half deleted finishes the work.
     while not service.database.write(submitting.discard, job.id, PIECE):
         pass
     return job
+
+
+def _tell_in_doubt(service: Service, job: Job, orphans: Sequence[Orphan]) -> None:
+    """Tell of the calls that were in flight when their run died."""
+    others = [one for one in orphans if one.job_id != job.id]
+    if mine := len(orphans) - len(others):
+        calls = "1 call was" if mine == 1 else f"{mine} calls were"
+        service.tell(f"{calls} in flight when the job's run died: the credits count.")
+    if others:
+        hold = service.settings["in_doubt"] == "hold"
+        service.tell(f"{endings.in_doubt('An earlier run', others, hold=hold)}.")
 
 
 def forget(service: Service) -> str:

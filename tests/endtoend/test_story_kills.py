@@ -129,6 +129,25 @@ def test_held_back_calls_are_asked_again_only_when_the_user_says_so(stage: Stage
     assert stage.export(job)[0]["completion"] == served.answer_to("frage 1")
 
 
+def test_a_job_can_be_deleted_once_its_run_was_killed(stage: Stage):
+    served = stage.serve(latency=1, clock=GateClock(passes=0))
+    job = stage.submit(["eins", "zwei"])
+    running = stage.start("run")
+    wait_until(lambda: served.count == 1, "the first call")
+    early = stage.quick("delete", job, "--yes")
+    assert early.code == 2
+    assert f"calls in flight: 1 (process {running.pid})" in early.err
+    running.kill()
+
+    done = stage.quick("delete", job, "--yes")
+
+    assert done.code == 0, done.err
+    assert "1 call was in flight when the job's run died" in done.err
+    ledger = stage.ledger()
+    assert (ledger["used"], ledger["reserved"]) == (1, 0)
+    assert stage.quick("status", "--json").json() == []
+
+
 @pytest.mark.fault(6)
 @pytest.mark.long
 def test_a_request_that_kills_its_runner_again_and_again_is_given_up(stage: Stage):
