@@ -125,8 +125,9 @@ def run(
         from batch.service import deadlines, limits, readiness, runs, work
 
         chosen = work.chosen_jobs(service, wanted or [])
-        if not chosen:
-            standings = work.standings(service, work.paused_jobs(service))
+        if all(job.paused_at is not None for job in chosen):
+            paused = chosen or work.paused_jobs(service)
+            standings = work.standings(service, paused)
             if not quiet and not standings:
                 console.note(
                     "No pending requests. `quotabatch status` shows what there is."

@@ -62,14 +62,15 @@ async def run(
     narrowed: bool = True,
 ) -> Outcome:
     """Work on these jobs with so many runners, until something ends them all."""
-    profiles, skipped = readiness.sort_out(service, chosen, keep)
+    active = [job for job in chosen if job.paused_at is None]
+    profiles, skipped = readiness.sort_out(service, active, keep)
     usable = [one.name for one in profiles]
     work.begin(service, chosen, handle)
     handle.progress.extend(Progress(profile.name) for profile in profiles)
     order = Order(
         settings=abroad(service.settings),
         machine=machine(),
-        job_ids=tuple(job.id for job in chosen if job.provider in usable),
+        job_ids=tuple(job.id for job in active if job.provider in usable),
         options=options,
         keep=keep,
         separate_ledger=separate_ledger,

@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from batch import presence, whereabouts
 from batch.address import Server
 from batch.core.model import Counts, Job
-from batch.errors import UsageError
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
 from batch.runner.budget import CallBudget
@@ -42,15 +41,12 @@ COUNTED_AT_ONCE = 100_000
 
 
 def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
-    """The jobs that a run is to work on: those named, else all with work to do."""
+    """The jobs that a run is to work on: those named, else all with work to do.
+
+    One that is named may be paused: no call is made for it, and its work remains.
+    """
     if wanted:
-        named = [service.job(name) for name in wanted]
-        for job in named:
-            if job.paused_at is not None:
-                raise UsageError(
-                    f"job {job.id} ({job.name}) is paused; `quotabatch resume {job.id}`"
-                )
-        return named
+        return [service.job(name) for name in wanted]
     found = service.database.look(jobs.listed, active=True)
     return [job for job in found if service.database.look(states.has_left, job)]
 
@@ -86,8 +82,9 @@ async def run(
         # A damaged page is noticed only where it is read: an answer to be stored there
         # would be paid for in vain.
         service.database.read(audit.refuse_damage, path)
-    usable, skipped = readiness.sort_out(service, chosen, keep)
-    ours = [job for job in chosen if job.provider in {one.name for one in usable}]
+    active = [job for job in chosen if job.paused_at is None]
+    usable, skipped = readiness.sort_out(service, active, keep)
+    ours = [job for job in active if job.provider in {one.name for one in usable}]
     foreign = {} if options.any_host else readiness.elsewhere(service, ours)
     skipped |= {f"job {job_id}": ending for job_id, ending in foreign.items()}
     begin(service, chosen, handle)

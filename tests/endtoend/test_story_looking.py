@@ -270,9 +270,9 @@ def test_a_paused_job_waits_while_the_others_go_on(stage: Stage):
         "Job 1 (prompts): 0 of 1 answered, 1 waiting, paused (`quotabatch resume 1` "
         "goes on)."
     )
-    for _ in range(2):
-        # The second time nothing else is left.
-        done = stage.quick("run")
+    for named in ([], [], [first], [first, second]):
+        # From the second time on nothing else is left.
+        done = stage.quick("run", *named)
         assert done.code == 75
         assert waits in done.err
     assert served.prompts == ["zwei"]

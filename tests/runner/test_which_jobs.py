@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from happenings import sorry_for
 from world import a_world
 
-from batch.errors import UsageError
 from batch.service import upkeep
 
 
@@ -93,12 +91,13 @@ async def test_a_job_that_came_in_meanwhile_and_failed_is_told_by_the_exit_code(
         assert outcome.exit_code == 1
 
 
-async def test_a_paused_job_that_is_named_is_not_done(tmp_path):
+async def test_a_paused_job_that_is_named_is_not_done_and_its_work_remains(tmp_path):
     async with a_world(tmp_path) as world:
-        job = world.submit(["a1"])
+        job = world.submit(1)
+        other = world.submit(["b1"])
         upkeep.pause(world.service, "1")
-        with pytest.raises(UsageError, match="paused"):
-            await world.run(job)
+        assert (await world.run(job, other)).exit_code == 75
+        assert world.asked == ["b1"]
 
 
 async def test_nothing_to_do_is_done_at_once(tmp_path):
