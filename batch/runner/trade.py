@@ -293,10 +293,10 @@ class Trade:
             provider=self._provider,
             active=True,
         )
-        hosts = self._options.hosts
-        if hosts is None:
+        host = self._options.host
+        if host is None:
             return found
-        return [job for job in found if job.host is None or job.host in hosts]
+        return [job for job in found if job.host in (None, host)]
 
     def _invalid_only(
         self, connection: Connection, job_id: int, most: int

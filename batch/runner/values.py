@@ -37,8 +37,8 @@ class Options:
     allow_invalid: bool = False
     #: Go on with a job whose answers so far came from another host.
     any_host: bool = False
-    #: The hosts that jobs may have been answered by so far; None: any.
-    hosts: frozenset[str] | None = None
+    #: The host that answered a job so far, if any did; None: it may be another one.
+    host: str | None = None
     #: Only these jobs; None: all of the provider.
     job_ids: tuple[int, ...] | None = None
 

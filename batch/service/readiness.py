@@ -59,24 +59,15 @@ def elsewhere(service: Service, jobs: Sequence[Job]) -> dict[int, Ending]:
     found = {}
     for job in jobs:
         profile = service.settings.profile(job.provider)
-        if job.host is None or job.host in hosts(service, profile):
+        if job.host in (None, profile.host):
             continue
-        before = job.host or service.settings.profiles[job.provider].host
         found[job.id] = Ending(
             exit_code=ConfigError.exit_code,
-            message=f"job {job.id} ({job.name}) has answers of {shown(before)}, and "
+            message=f"job {job.id} ({job.name}) has answers of {shown(job.host)}, and "
             f"{place(service, profile)} is another host: left alone; --any-host mixes "
             "their answers",
         )
     return found
-
-
-def hosts(service: Service, profile: Profile) -> frozenset[str]:
-    """Return what jobs may name as their host that are to be asked of this profile."""
-    own = service.settings.profiles[profile.name].host
-    # Empty: that of its profile, whatever it was when an earlier version called it.
-    is_own = own in ("", profile.host)
-    return frozenset({profile.host, ""} if is_own else {profile.host})
 
 
 def away(service: Service, jobs: Sequence[Job]) -> list[str]:

@@ -98,14 +98,14 @@ async def run(
             )
             if not mine:
                 continue
-            hosts = None if options.any_host else readiness.hosts(service, profile)
+            host = None if options.any_host else profile.host
             only = mine if narrowed else None
             try:
                 runner = await _runner(
                     stack,
                     service,
                     profile,
-                    replace(options, job_ids=only, hosts=hosts),
+                    replace(options, job_ids=only, host=host),
                     keep=keep,
                     separate_ledger=separate_ledger,
                     notify=notify,

@@ -121,8 +121,7 @@ jobs = Table(
     Column("on_invalid", Text),
     # Requests that took the answer of an earlier job's.
     Column("reused", Count, nullable=False, server_default="0"),
-    # The host that first answered it; empty: that of its profile, as earlier versions
-    # had it; null: none has.
+    # The host that first answered it; null: none has since this is stored.
     Column("host", Text),
     # A job's number is printed and noted down: it is never given twice.
     sqlite_autoincrement=True,

@@ -24,9 +24,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("host != ''"),
         postgresql_where=sa.text("host <> ''"),
     )
+    # Null also where a job has answers already: earlier versions did not store which
+    # host a call went to (`--base-url` and QUOTABATCH_BASE_URL change it). The next
+    # answer sets it.
     op.add_column("jobs", sa.Column("host", sa.Text()))
-    # Empty: the host of its own profile, for earlier versions knew no other.
-    op.execute(
-        "UPDATE jobs SET host = '' WHERE EXISTS (SELECT 1 FROM requests "
-        "WHERE requests.job_id = jobs.id AND requests.state = 'completed')"
-    )

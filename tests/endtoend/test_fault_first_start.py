@@ -16,10 +16,11 @@ from alembic import command
 from alembic.config import Config
 from beginning import Beginning
 from sqlalchemy import create_engine
-from stage import MODEL, PATIENCE, Stage
+from stage import KEY, MODEL, PATIENCE, Served, Stage
 from strace import KILLED, killed, needs_strace
 from truth import book, database, finishes, holds
 
+from batch.keys import former_fingerprint
 from batch.places import carried
 from batch.store.migrate import APPLICATION_ID
 from batch.store.revisions import REVISION
@@ -103,6 +104,9 @@ def made_old(path: Path) -> None:
             old.execute(
                 f"INSERT INTO main.{table} ({names}) SELECT {values} FROM new.{table}"
             )
+        # It knew an account by this fingerprint, and not by its host.
+        fingerprint = former_fingerprint("espai", KEY)
+        old.execute("UPDATE main.accounts SET fingerprint = ?", (fingerprint,))
         old.commit()
     new.unlink()
 
@@ -118,9 +122,20 @@ def revision(stage: Stage) -> str:
         return str(found.fetchone()[0])
 
 
+def serves(stage: Stage) -> Served:
+    """Start a service at the profile's own host, which the first version counted for.
+
+    It did not store where QUOTABATCH_BASE_URL led.
+    """
+    served = stage.serve(limit=None)
+    with (stage.home / "config.toml").open("a") as config:
+        config.write(f'base_url = "{stage.env.pop("QUOTABATCH_BASE_URL")}"\n')
+    return served
+
+
 def begins_newer(stage: Stage, syscall: str, numbers: Iterable[int]) -> None:
     """The first command of a newer version, killed at each of these calls."""
-    served = stage.serve(limit=None)
+    served = serves(stage)
     job = stage.submit([f"frage {n}" for n in range(5)])
     assert stage.quick("run", "--max-calls", 3).code == 75
     made_old(database(stage))
@@ -197,7 +212,7 @@ def test_twenty_first_starts_at_once_make_one_database(stage: Stage):
 @pytest.mark.long
 @pytest.mark.fault(14, 15)
 def test_eight_first_starts_of_a_newer_version_at_once_migrate_once(stage: Stage):
-    served = stage.serve(limit=None)
+    served = serves(stage)
     stage.submit([f"frage {n}" for n in range(20)])
     assert stage.quick("run", "--max-calls", 3).code == 75
     made_old(database(stage))
