@@ -45,7 +45,7 @@ def records(path: Path) -> list[Record] | None:
             if first.startswith(b"{"):
                 return [_of_line(first), _of_line(_last_line(file))]
             return _of_csv(path)
-        except (ValueError, KeyError, TypeError, csv.Error):
+        except (ValueError, KeyError, TypeError, OverflowError, csv.Error):
             return None
 
 
@@ -96,6 +96,8 @@ def _record(found: Mapping[str, Any]) -> Record:
     finished = found["finished_at"] or None
     if isinstance(finished, str):
         finished = datetime.fromisoformat(finished)
+    elif not isinstance(finished, datetime | None):
+        raise TypeError("not a time")
     return Record(
         _text(found["custom_id"]),
         attempts=int(found["attempts"]),

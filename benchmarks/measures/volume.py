@@ -40,13 +40,13 @@ def _export(scale: Scale) -> Taken:
     with folder() as place:
         home = Home(place, "home")
         home.fill(place, rows, answered=True)
-        output = place / "output.jsonl"
+        output, raw = place / "output.jsonl", place / "raw.jsonl"
 
         def ours() -> float:
             return home.call("export", "1", "-o", str(output)).seconds
 
         def plain() -> float:
-            return _plain("out", str(home.database), str(output))
+            return _plain("out", str(home.database), str(raw))
 
         taken = _ratios(scale, ours, plain, rows)
         ours()
