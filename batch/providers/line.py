@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 
 import aiohttp
 
@@ -163,11 +164,15 @@ class Line:
         return self._finished(decoder, incoming, framed=_is_framed(incoming))
 
     def _finished(self, decoder: Decoder, response: Incoming, *, framed: bool) -> Reply:
-        return decoder.finish(
+        reply = decoder.finish(
             framed=framed,
             content_type=response.content_type,
             headers=self._kept(response),
         )
+        if isinstance(reply, Failure) and reply.status == HTTPStatus.OK:
+            # A decoder sees the body alone, and takes each success for 200.
+            return replace(reply, status=response.status)
+        return reply
 
     def _settled(self, decoder: Decoder, response: Incoming | None) -> Reply | None:
         """The reply, where the connection broke only after its outcome was settled."""
