@@ -155,7 +155,9 @@ def test_what_is_given_up_before_it_was_sent_costs_nothing(
     job = stage.submit(["eins", "zwei", "drei"])
     assert stage.quick("run", "--max-calls", 1).code == 75
     with nobody_listens() as port:
-        running = stage.start("run", "--base-url", f"http://127.0.0.1:{port}/v1")
+        running = stage.start(
+            "run", "--any-host", "--base-url", f"http://127.0.0.1:{port}/v1"
+        )
         wait_until(lambda: waits_at(stage, port), "a connection")
         running.signal(signal.SIGINT)
         running.says("Finishing the calls in flight")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from stage import Stage
+from stage import Stage, zone_where_it_is_noon
 from truth import holds
 
 from batch.core.hosts import host_of, shown
 
+ZONE = zone_where_it_is_noon()
 PROFILE = """
 [profiles.{name}]
 protocol = "espai"
@@ -19,7 +20,7 @@ quotas = [{{ name = "{quota}", limit = {limit}, window = "{window}", {more} }}]
 
 def profile(name: str, url: str, limit: int = 10, **more: str) -> str:
     window = more.get("window", "day")
-    zone = 'zone = "UTC"' if window == "day" else 'period = "24h"'
+    zone = f'zone = "{ZONE}"' if window == "day" else 'period = "24h"'
     quota = more.get("quota", "daily")
     return PROFILE.format(
         name=name, url=url, limit=limit, quota=quota, window=window, more=zone

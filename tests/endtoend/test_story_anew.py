@@ -73,7 +73,7 @@ def test_an_answer_that_was_cut_short_is_asked_anew_with_more_room(
     ]
     assert [body["max_tokens"] for body in answers.bodies] == [9, 9, 900]
     assert served.count == 3
-    assert "0 requests wait" in stage.quick(*asked).err
+    assert "for its 0 pending requests" in stage.quick(*asked).err
 
 
 @pytest.mark.long

@@ -114,7 +114,7 @@ def test_what_broke_off_is_asked_again(stage: Stage, fault):
     ]
 
 
-@pytest.mark.parametrize("fault", ["latin1", "html", "empty", "drop", "finish"])
+@pytest.mark.parametrize("fault", ["latin1", "html", "empty", "finish"])
 @pytest.mark.fault(32)
 @pytest.mark.long
 def test_what_is_no_answer_is_never_stored_as_one(stage: Stage, fault):
@@ -126,6 +126,22 @@ def test_what_is_no_answer_is_never_stored_as_one(stage: Stage, fault):
 
     (result,) = stage.export(job)
     assert (result["status"], result["completion"]) == ("failed", None)
+    assert served.count == 1
+
+
+@pytest.mark.fault(32)
+@pytest.mark.long
+def test_a_request_stays_pending_where_the_service_only_drops_connections(
+    stage: Stage,
+):
+    served = stage.serve(always="drop")
+    configure(stage, served.url)
+    job = submit(stage, "eins", flags=("--max-attempts", 1))
+
+    assert stage.run("run").code == 69
+
+    (result,) = stage.export(job)
+    assert (result["status"], result["completion"]) == ("pending", None)
     assert served.count == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,6 @@ RUNNERS = 3
 @contextmanager
 def pgbouncer(folder: Path, server: Cluster, database: str) -> Iterator[str]:
     """A pgbouncer in transaction mode with few connections; the URL to it."""
-    folder.mkdir()
     settings = folder / "pgbouncer.ini"
     settings.write_text(
         f"[databases]\n{database} = host={server.socket} user=postgres\n"
@@ -55,13 +55,11 @@ def pgbouncer(folder: Path, server: Cluster, database: str) -> Iterator[str]:
 
 def test_runs_share_a_queue_through_a_pooler_in_transaction_mode(stage: Stage):
     served = stage.serve(limit=150)
-    folder = Path(os.path.realpath(stage.aside)) / "pool"
-    # Others may enter it.
-    for parent in (stage.aside, *list(stage.aside.parents)[:2]):
-        parent.chmod(0o755)
-    with cluster() as server:
+    # The folders of a test are closed to the pooler's user, and their paths may be
+    # longer than that of a socket can be.
+    with cluster() as server, tempfile.TemporaryDirectory() as folder:
         name = server.create()
-        with pgbouncer(folder, server, name) as url:
+        with pgbouncer(Path(folder), server, name) as url:
             stage.env["QUOTABATCH_DB"] = url
             assert stage.quick("db", "upgrade").code == 0
             job = stage.submit([f"p{n}" for n in range(200)])

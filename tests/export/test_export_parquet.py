@@ -31,6 +31,7 @@ COLUMNS = {
     "tool_calls": pyarrow.string(),
     "valid": pyarrow.bool_(),
     "invalid": pyarrow.string(),
+    "host": pyarrow.string(),
 }
 
 
