@@ -49,7 +49,8 @@ def status_lines(
 ) -> list[str]:
     """A job as `status` shows it."""
     job, counts = report.job, report.counts
-    lines = [f"{job.id}  {job.name}  {report.status}  {job.model} on {job.provider}"]
+    where = words.at(job.provider, report.host)
+    lines = [f"{job.id}  {job.name}  {report.status}  {job.model} on {where}"]
     told = [f"{counts.completed:,} of {counts.total:,} answered"]
     for name in ("invalid", "failed", "running", "pending", "cancelled"):
         value = getattr(counts, name)
@@ -65,7 +66,9 @@ def status_lines(
         lines.append(f"   {words.number(job.duplicates, 'repetition')} asked once")
     if detailed and job.reused:
         lines.append(f"   {words.number(job.reused, 'answer')} of earlier jobs")
-    if report.forecast is not None:
+    if report.obstacle:
+        lines.append(f"   {report.to_ask:,} left: {report.obstacle}")
+    elif report.forecast is not None:
         lines.append(f"   {_forecast(service, report)}")
     if job.due_at is not None and counts.left:
         due = words.due(job.due_at, service.clock.now())
@@ -137,6 +140,7 @@ def _as_json(report: "JobReport") -> dict[str, Any]:
         "name": job.name,
         "model": job.model,
         "provider": job.provider,
+        "host": report.host or None,
         "created_at": job.created_at.isoformat(),
         "status": report.status,
         "counts": {name: getattr(counts, name) for name in counts.__dataclass_fields__},
@@ -152,6 +156,7 @@ def _as_json(report: "JobReport") -> dict[str, Any]:
             "finished_by": words.iso(forecast.finished_by),
             "windows": forecast.windows,
         },
+        "obstacle": report.obstacle or None,
         "failures": [
             {"code": code, "message": message, "count": number}
             for code, message, number in report.failures

@@ -216,7 +216,9 @@ def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
         f"{what} {requests} for {_models(receipt)} on {receipt.provider}{saved}."
     )
     if why := readiness.warning(service, receipt.provider):
+        # Whoever wants to know when it is done is told what it waits for.
         console.note(f"Warning: {why}; until then `run` skips the job.")
+        return
     forecast = receipt.forecast
     if forecast is None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batch.address import Server
 from batch.config import FLAG
 from batch.core.hosts import shown
 from batch.core.model import Job
@@ -18,6 +19,8 @@ from batch.keys import ANY_PROVIDER, Key
 from batch.providers.profiles import Profile
 from batch.runner.values import Ending
 from batch.service.context import Service
+from batch.store import spending
+from batch.store.sql import AnyConnection
 
 #: What concerns one provider alone, so that the others can be run all the same.
 OF_ONE_PROVIDER = (ConfigError, KeyRefusedError, LedgerElsewhereError, UsageError)
@@ -103,6 +106,30 @@ def warning(service: Service, provider: str) -> str:
     except OF_ONE_PROVIDER as error:
         return str(error)
     return ""
+
+
+def obstacle(service: Service, connection: AnyConnection, job: Job) -> str:
+    """Say why a run would leave this job's requests pending; empty where none is known.
+
+    On a server another machine may have the key and the settings for it.
+    """
+    if job.paused_at is not None:
+        return f"paused; `quotabatch resume {job.id}` continues it"
+    if isinstance(service.settings.database, Server):
+        return ""
+    if why := warning(service, job.provider):
+        return why
+    if foreign := elsewhere(service, [job]).get(job.id):
+        return foreign.message
+    profile = service.settings.profile(job.provider)
+    account_id = service.account_id(connection, profile)
+    refusal = spending.refusal_of(connection, account_id or 0, job.model)
+    if refusal is None:
+        return ""
+    return (
+        f"the last call for {job.model} was refused ({refusal}); the next run tries "
+        "one call"
+    )
 
 
 def check_way(service: Service, profile: Profile) -> Key | None:

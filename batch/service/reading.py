@@ -13,7 +13,7 @@ from batch.core.model import Counts, Job, JobStatus, job_status
 from batch.core.quota import Quota, WindowKind
 from batch.core.standing import Standing
 from batch.core.windows import Window, window_at
-from batch.service import allowances, foresight
+from batch.service import allowances, foresight, readiness
 from batch.service.context import Service
 from batch.service.foresight import Ahead, Load
 from batch.store import counting, estimates, evidence, jobs, spending, states, windows
@@ -33,6 +33,10 @@ class JobReport:
     #: Calls that it still takes.
     to_ask: int
     forecast: Forecast | None
+    #: Why a run would leave them pending; empty where none is known.
+    obstacle: str
+    #: The host that answers it, as people write it; empty where none has yet.
+    host: str
     #: Error code, an example of its message, how many.
     failures: list[tuple[str, str, int]]
     #: Answers that are not what the job expects, and an example of why.
@@ -195,8 +199,10 @@ def _report(
 ) -> JobReport:
     counts = states.counts(connection, job)
     to_ask = states.to_ask(connection, job, counts)
-    forecast = None
-    if to_ask and job.paused_at is None:
+    forecast, obstacle = None, ""
+    if counts.pending and not counts.running:
+        obstacle = readiness.obstacle(service, connection, job)
+    if to_ask and not obstacle:
         load = Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
         forecast = foresight.foresee(service, connection, load, ahead)
     return JobReport(
@@ -205,9 +211,19 @@ def _report(
         counts=counts,
         to_ask=to_ask,
         forecast=forecast,
+        obstacle=obstacle,
+        host=_host(service, job),
         failures=states.failures(connection, job) if counts.failed else [],
         invalid=states.invalid(connection, job) if job.expected else (0, ""),
     )
+
+
+def _host(service: Service, job: Job) -> str:
+    """Return the host that answers a job, as people write it; empty before it does."""
+    profile = service.settings.profiles.get(job.provider)
+    if job.host is None:
+        return ""
+    return shown(job.host or (profile.host if profile else ""))
 
 
 def _account(

@@ -11,6 +11,8 @@ from batch.core.verdict import VerdictKind
 from batch.store import sql
 from batch.store.sql import AnyConnection, AnyLine
 
+#: Calls of an account that are looked through for the newest of a model.
+NEWEST = 200
 #: Providers and fingerprints by which earlier versions knew an account.
 Former: TypeAlias = Sequence[tuple[str, str]]
 
@@ -159,3 +161,26 @@ def newest_calls(
         spent=EntryState.SPENT,
         most=most,
     )
+
+
+def refusal_of(connection: AnyConnection, account_id: int, model: str) -> str | None:
+    """Return the refusal that a model's newest call met, where no other can succeed.
+
+    None where it met another end, or is not among the account's newest calls.
+    """
+    newest = sql.row(
+        connection,
+        "SELECT errors.message AS message, errors.verdict AS verdict FROM ("
+        "SELECT id, model, settled_at FROM entries WHERE account_id = :account_id "
+        "AND settled_at IS NOT NULL AND request_id IS NOT NULL AND state = 'spent' "
+        "ORDER BY settled_at DESC LIMIT :most"
+        ") AS newest LEFT JOIN errors ON errors.entry_id = newest.id "
+        "WHERE newest.model = :model "
+        "ORDER BY newest.settled_at DESC, newest.id DESC LIMIT 1",
+        account_id=account_id,
+        most=NEWEST,
+        model=model,
+    )
+    if newest is None or newest.verdict != VerdictKind.STOP:
+        return None
+    return str(newest.message)

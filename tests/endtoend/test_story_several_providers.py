@@ -111,7 +111,39 @@ def test_one_key_for_two_providers_holds_up_no_third(stage: Stage):
 )
 def test_submit_warns_where_a_provider_cannot_be_run_yet(stage: Stage, provider, why):
     several(stage, "fast")
-    assert f"Warning: {why}" in queue(stage, provider, 2)
+    told = queue(stage, provider, 2)
+    assert f"Warning: {why}" in told
+    assert "done" not in told
     assert "Warning" not in queue(stage, "fast", 2)
     # Nothing is queued, but it would be so.
     assert f"Warning: {why}" in queue(stage, provider, 2, "--dry-run")
+
+
+def test_status_says_why_a_job_cannot_be_run_and_by_which_host_it_is_answered(
+    stage: Stage,
+):
+    served = several(stage, "fast", "slow")
+    for provider in ("fast", "slow", "groq"):
+        queue(stage, provider, 2)
+    assert stage.quick("pause", "fast").code == 0
+    served.standin.faults[1] = "http:404"
+    assert stage.quick("run", "slow").code == 78
+
+    told = stage.quick("status").out
+
+    assert "done" not in told
+    assert "2 left: paused; `quotabatch resume 1` continues it\n" in told
+    assert f"2 left: the last call for {MODEL} was refused (HTTP 404" in told
+    assert f"2 left: {NO_KEY}\n" in told
+    fast, slow, groq = stage.quick("status", "--json").json()
+    assert fast["obstacle"].startswith("paused")
+    assert slow["forecast"] is None
+    assert groq["host"] is None
+
+    assert stage.quick("run", "slow").code == 0
+    (slow,) = [one for one in stage.quick("status", "--json").json() if one["host"]]
+    assert slow["obstacle"] is None
+    assert f"{MODEL} on slow at {slow['host']}\n" in stage.quick("status", "slow").out
+    env = {"SLOW_KEY": f"{KEY}-slow", "QUOTABATCH_BASE_URL": "http://127.0.0.1:9/v1"}
+    assert stage.quick("retry", "slow", "--finish-reason", "stop").code == 0
+    assert "is another host" in stage.quick("status", "slow", env=env).out
