@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from batch.core.model import Job
 from batch.errors import HalfwayError, UsageError
 from batch.runner import endings
+from batch.runner.sharedtime import SharedTime
 from batch.service import allowances, living
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
@@ -212,13 +213,17 @@ def forget(service: Service) -> str:
 def record(service: Service, credits: int, note: str | None) -> str:
     """Book credits that were spent elsewhere with the key in use; the account."""
     one = service.account(service.settings.profile())
-    now = service.time.now()
+    # If this boot's time is unconfirmed, it is stored: the transaction that corrects it
+    # carries over what is recorded here.
+    shared = SharedTime(service.time)
     with service.database.transaction() as connection:
+        now = shared.read(connection)
         account_id = ledger.account(
             connection, one.provider, one.fingerprint, one.host, one.former
         )
         quotas = allowances.quotas(service, connection, one)
         ledger.record(connection, account_id, quotas, credits, note, now)
+    shared.apply()
     return one.label
 
 

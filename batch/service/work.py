@@ -176,12 +176,14 @@ def concluded(
 def trust_clock(service: Service) -> None:
     """Go by this machine's clock from now on: the user says that it is right."""
     clock = service.time
-    before = clock.now()
+    before, was_doubtful = clock.now(), clock.is_doubtful
     clock.believe()
     now = clock.now()
     with service.database.transaction() as connection:
-        # What was spent by a clock that was ahead counts as of now.
-        before = max(before, now + clocks.lead(connection, now))
+        # What was spent by a clock that was ahead counts as of now, and what was spent
+        # by one that was behind, unless it was confirmed then: so much time has passed.
+        if not was_doubtful or before > now:
+            before = max(before, now + clocks.lead(connection, now))
         if before != now:
             carrying.carry(connection, before, now)
         if clock.start is not None:

@@ -12,7 +12,7 @@ from world import World
 
 from batch.core.model import Completion
 from batch.runner.outlook import Outlook
-from batch.service import work
+from batch.service import upkeep, work
 
 
 def jump(world: World, by: timedelta) -> None:
@@ -238,6 +238,31 @@ async def test_a_doubt_outlives_a_run_that_heard_nothing(tmp_path):
         assert (await world.run()).exit_code == 75
         world.check()
         assert len(world.calls) == 5
+
+
+@pytest.mark.parametrize("told", ["its Date", "a clock set right", "the user"])
+async def test_what_was_recorded_by_a_slow_clock_counts_once_it_is_corrected(
+    tmp_path, told
+):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        jump(world, -DAY)
+        upkeep.record(world.service, 3, None)
+        another_process(world)
+        upkeep.record(world.service, 1, None)
+        if told != "its Date":
+            jump(world, DAY)
+        another_process(world)
+        if told == "the user":
+            work.trust_clock(world.service)
+        world.submit(20)
+        assert (await world.run()).exit_code == 75
+        world.check()
+        assert len(world.calls) == 1
+        # By the next day there is nothing left of it.
+        world.clock.time += DAY
+        another_process(world)
+        await world.run()
+        assert len(world.calls) == 1 + 5
 
 
 # What an endpoint says that is wrong at first, and machines that do not name boots
