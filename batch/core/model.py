@@ -94,6 +94,10 @@ class NamedLimit:
     limit: int | None = None
 
 
+#: The code of a refusal by the proxy on the way, which wants a login.
+PROXY_DENIED = "proxy_denied"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """What one bad attempt brought: facts only, no judgement."""

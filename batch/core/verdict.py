@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from batch.core import limits
 from batch.core.limits import Named
-from batch.core.model import Failure
+from batch.core.model import PROXY_DENIED, Failure
 from batch.core.quota import WindowKind
 from batch.core.statements import number
 from batch.core.waits import LONGEST, is_beyond_belief, stated_wait, stated_waits
@@ -34,6 +34,7 @@ class StopCause(StrEnum):
     KEY = "key"  # the key was refused
     CONFIGURATION = "configuration"  # a wrong URL, model, certificate
     PLAN = "plan"  # not on the plan, or not paid for: no wait helps
+    PROXY = "proxy"  # the proxy on the way wants another login
 
 
 class Scope(StrEnum):
@@ -112,7 +113,7 @@ LONGEST_PAUSE = 300.0
 
 _MAY_BE_QUOTA = frozenset({402, 403, 429})
 _OVERLOAD = frozenset({429, 503, 529})
-_CONFIGURATION = frozenset({405, 410})
+_CONFIGURATION = frozenset({405, 407, 410})
 _REJECTED = frozenset({400, 406, 409, 411, 413, 414, 415, 422, 431, 451})
 _TRANSIENT = frozenset({408, 409, 425})
 #: Codes and kinds of errors about the model.
@@ -148,6 +149,8 @@ def judge(failure: Failure, rules: Rules, now: datetime) -> Verdict:
     by_code = _by_code(failure, rules, now)
     if by_code is not None:
         return by_code
+    if failure.code == PROXY_DENIED:
+        return _stop(StopCause.PROXY, "the proxy would refuse every request")
     if failure.code in ("redirect", "certificate", "not_a_url", "encoded"):
         return _stop(StopCause.CONFIGURATION, "it would be so for every request")
     if failure.code == "unsendable":

@@ -20,7 +20,7 @@ from batch.providers.base import CancelledUnsentError, Decoder, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.faults import named
 from batch.providers.patience import FOREVER, Patience, Watch
-from batch.providers.refusals import refused
+from batch.providers.refusals import denied, refused
 from batch.providers.wire import Incoming, Sending, Wire
 
 #: What is read of the body of a refusal, bytes.
@@ -85,8 +85,14 @@ class Line:
             raise CancelledUnsentError from None
         except Exception as error:
             # Not all that it raises is a ClientError; and nothing may leave this room.
-            reply = self._broken(error, decoder, sending)
+            reply = self._denied(error, url) or self._broken(error, decoder, sending)
         return self._without_key(reply) if isinstance(reply, Failure) else reply
+
+    def _denied(self, error: Exception, url: str) -> Failure | None:
+        """The Failure of a proxy that makes no tunnel without a login."""
+        if not isinstance(error, aiohttp.ClientHttpProxyError) or error.status != 407:
+            return None
+        return denied(self._wire.proxy(url) or "", error.message, sent=False)
 
     def _broken(self, error: Exception, decoder: Decoder, sending: Sending) -> Reply:
         code, message = named(error, sent=sending.begun)
@@ -212,6 +218,8 @@ class Line:
             )
         if _has_answer_status(response):
             return None
+        if response.status == 407 and response.proxy:
+            return denied(response.proxy, response.reason or "", sent=True)
         wait = min(REFUSAL_WAIT, self._bounds.silence / 2)
         data = await read_at_most(response, REFUSAL_READ, wait)
         text = data.decode("utf-8", "replace")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batch.core.model import Failure
+from batch.core.model import PROXY_DENIED, Failure
 from batch.core.plain import plain
 from batch.providers import bodies
 
@@ -34,4 +34,14 @@ def refused(
         endpoint_code=None if code is None else plain(code, 60, key),
         endpoint_type=None if beside.type is None else plain(beside.type, 60, key),
         limits=beside.limits,
+    )
+
+
+def denied(proxy: str, reason: str, *, sent: bool) -> Failure:
+    """The refusal of a proxy that wants another login, or any."""
+    return Failure(
+        code=PROXY_DENIED,
+        message=f"the proxy {proxy} refuses: HTTP 407 {plain(reason, 60)}".rstrip(),
+        sent=sent,
+        status=407,
     )

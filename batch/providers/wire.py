@@ -20,6 +20,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from batch.core.urls import masked
 from batch.providers.idle import Idle
 from batch.providers.proxies import on_the_way
 
@@ -55,6 +56,11 @@ class Incoming:
         self.headers: CIMultiDictProxy[str] = head.headers
         self.content = content
         content.on_eof(line.let_go)
+
+    @property
+    def proxy(self) -> str | None:
+        """The proxy that may have replied itself; None: the reply is the endpoint's."""
+        return self._line.relay
 
     @property
     def content_type(self) -> str:
@@ -115,6 +121,11 @@ class Wire:
             raise aiohttp.ConnectionTimeoutError from error
         return Line(connection, target)
 
+    def proxy(self, url: str) -> str | None:
+        """The proxy on the way to this URL, as it may be shown."""
+        proxy = on_the_way(url, self._proxy)
+        return None if proxy is None else masked(proxy)
+
     def close(self) -> None:
         """Close the connections that wait for a call."""
         for target in self._targets.values():
@@ -133,6 +144,11 @@ class Line:
         self.protocol = connection.protocol
         #: Whether it is this call's yet.
         self.is_open = True
+
+    @property
+    def relay(self) -> str | None:
+        """The proxy that passes requests on, as it may be shown."""
+        return self._target.relay
 
     def send(self, body: bytes, sending: Sending) -> None:
         """Send the whole request at once."""
@@ -209,8 +225,11 @@ class _Target:
                 raise ValueError("a header of more than one line")
         path = self.request.url.raw_path_qs
         lines = [f"{name}: {value}" for name, value in sent.items()]
-        if by is not None and parsed.scheme == "http":
+        #: The proxy that reads the requests and passes them on.
+        self.relay: str | None = None
+        if proxy is not None and parsed.scheme == "http":
             # With TLS, the connector has the proxy make a tunnel.
+            self.relay = masked(proxy)
             path = str(parsed.with_user(None).with_fragment(None))
             lines += [f"Proxy-Authorization: {login.encode()}"] if login else []
         lines.insert(0, f"POST {path} HTTP/1.1")

@@ -30,6 +30,13 @@ def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
             message=f"{provider} refused the key ({failure.message}): set the right "
             f"one with `quotabatch keys set {provider}`, then run again",
         )
+    if verdict.cause is StopCause.PROXY:
+        return Ending(
+            exit_code=78,
+            message=f"{provider}: {failure.message}. No request of this run can pass "
+            "it: name a user and a password in the proxy's URL "
+            "(http://NAME:PASSWORD@HOST:PORT)",
+        )
     if verdict.cause is StopCause.PLAN:
         return Ending(
             exit_code=78,

@@ -64,23 +64,24 @@ def test_tls_goes_through_a_tunnel(stage: Stage, tmp_path: Path):
     assert proxy.refused == 0
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_refuses_is_named_and_costs_nothing_with_tls(stage: Stage, scheme):
+@pytest.mark.parametrize(("scheme", "credits"), [("http", 1), ("https", 0)])
+def test_a_proxy_that_wants_a_login_is_named_and_stops_the_run(
+    stage: Stage, scheme, credits
+):
     there = served(stage)
     proxy = stage.keep(Proxy(there.url, LOGIN))
-    job = stage.submit(["eins"])
+    job = stage.submit(["eins", "zwei", "drei"], "--max-attempts", 1)
     stage.env["QUOTABATCH_BASE_URL"] = f"{scheme}://{HOST}/v1"
-    stage.env["ALL_PROXY"] = proxy.url
+    stage.env["ALL_PROXY"] = proxy.url.replace("//", "//anna:wrong@")
 
-    done = stage.run("run", "--max-calls", 1)
+    done = stage.run("run")
 
-    assert done.code != 0
-    told = done.err + stage.quick("show", job, "1").out
-    assert "HTTP 407" in told
-    assert (there.count, stage.counts(job)["pending"]) == (0, 1)
-    if scheme == "https":
-        assert "the proxy refuses" in told
-        assert stage.ledger()["used"] == 0
+    assert done.code == 78, done.err
+    where = proxy.url.replace("//", "//anna:***@")
+    assert f"Error: espai: the proxy {where} refuses: HTTP 407 Who are" in done.err
+    assert (there.count, stage.counts(job)["pending"]) == (0, 3)
+    # One that reads the requests may have passed this one on.
+    assert stage.ledger()["used"] == credits
 
 
 def test_a_setting_goes_before_the_environment(stage: Stage):
