@@ -142,7 +142,7 @@ def _check(where: str, key: str, value: Any) -> None:
         raise ConfigError(f"{said} is empty")
     elif key == "name" and is_job_number(value):
         raise ConfigError(
-            f"{said} is {value!r}: this is a job's number; say another name"
+            f"{said} is {value!r}: this is a job's number; choose another name"
         )
     elif key in _CHOICES and value not in _CHOICES[key]:
         raise ConfigError(f"{said} is {value!r}; it can be {', '.join(_CHOICES[key])}")

@@ -91,6 +91,9 @@ def picture(handle: Run, clock: Clock) -> RenderableType:
         if progress.standings:
             bars.add_row(*_credits(progress, clock))
         texts.append(_now(progress, clock))
+        if progress.set_aside:
+            aside = plain(_set_aside(progress), 240)
+            texts.append(Text(aside, style="yellow", no_wrap=True, overflow="ellipsis"))
         if progress.newest is not None:
             custom_id, text = progress.newest
             newest = plain(f"{custom_id}: {text[-160:]}", 240)
@@ -119,6 +122,12 @@ def _now(progress: Progress, clock: Clock) -> Text:
     return Text(f"{flight}, {_rate(progress, clock):,.0f} answers a minute")
 
 
+def _set_aside(progress: Progress) -> str:
+    """Name the models and jobs that the run continues without."""
+    named = [f"{one.kind} {one.name}" for one in progress.set_aside]
+    return f"set aside: {', '.join(named)}"
+
+
 def _line(handle: Run, progress: Progress, clock: Clock) -> str:
     total = handle.counts.total - handle.counts.cancelled
     parts = [f"{_answered(handle):,} of {total:,} answered"]
@@ -130,6 +139,8 @@ def _line(handle: Run, progress: Progress, clock: Clock) -> str:
         standing = longest(progress.standings)
         unit = "credits" if standing.is_known else standing.quota.unit
         parts.append(f"{words.used(standing)} {unit}")
+    if progress.set_aside:
+        parts.append(_set_aside(progress))
     parts.append(str(_now(progress, clock)))
     return f"{progress.provider}: {', '.join(parts)}"
 

@@ -140,7 +140,7 @@ def _standing(job: "Job", counts: "Counts") -> str:
     if counts.left:
         parts.append(f"{counts.left:,} waiting")
     if counts.left and job.paused_at is not None:
-        parts.append(f"paused (`quotabatch resume {job.id}` goes on)")
+        parts.append(f"paused (`quotabatch resume {job.id}` continues it)")
     if counts.cancelled:
         parts.append(f"{counts.cancelled:,} cancelled")
     done = "" if counts.left else f"; `quotabatch export {job.id}` writes them out"

@@ -119,7 +119,7 @@ def cancel(job: JobName, db: Db = None) -> None:
         if what.cancelled or not what.withdrawn:
             done.append(f"{words.number(what.cancelled, 'request')} cancelled")
         if what.cancelled:
-            done[0] += f" (`quotabatch retry --cancelled {found.id}` takes that back)"
+            done[0] += f" (`quotabatch retry --cancelled {found.id}` queues them again)"
         if what.withdrawn:
             retries = words.number(what.withdrawn, "retry", "retries")
             done.append(f"{retries} withdrawn (old answers kept)")
@@ -136,12 +136,14 @@ def pause(job: JobName, db: Db = None) -> None:
 
 
 def resume(job: JobName, db: Db = None) -> None:
-    """Work on a paused job again."""
+    """Resume a paused job."""
     with opened(db=db) as service:
         from batch.service import upkeep
 
         found = upkeep.resume(service, job)
-        console.note(f"Job {found.id} ({found.name}) is worked on again.")
+        console.note(
+            f"Job {found.id} ({found.name}) resumed; `quotabatch run` continues it."
+        )
 
 
 def change(

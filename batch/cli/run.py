@@ -31,7 +31,7 @@ def run(
     max_calls: Annotated[
         int | None,
         typer.Option(
-            help="End after so many calls, of all providers.", min=1, max=10**12
+            help="Stop after N calls, counted over all providers.", min=1, max=10**12
         ),
     ] = None,
     keep: Annotated[
@@ -58,7 +58,7 @@ def run(
         bool,
         typer.Option(
             "--any-host",
-            help="Go on with a job too whose answers so far came from another host.",
+            help="Continue also a job whose answers so far came from another host.",
         ),
     ] = False,
     allow_invalid: Annotated[

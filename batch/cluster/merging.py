@@ -12,6 +12,7 @@ from datetime import datetime
 from batch.cluster.values import Glance
 from batch.core.quota import FOREVER
 from batch.core.standing import Standing
+from batch.runner.endings import at_end
 from batch.runner.values import GRAVITY, Ending, Progress
 from batch.service.runs import Outcome
 
@@ -30,6 +31,9 @@ def merge(
     progress.in_flight = sum(one.in_flight for one in glances)
     for _ in range(sum(one.completed for one in everything) - progress.completed):
         progress.answer(now)
+    progress.set_aside = list(
+        {(it.kind, it.name): it for one in everything for it in one.set_aside}.values()
+    )
     progress.standings = newest_standings(glances) or progress.standings
     working = [one for one in glances if one.ending is None]
     progress.sleeping_until = _until(working)
@@ -73,7 +77,7 @@ def one_ending(endings: Sequence[Ending]) -> Ending:
     for aside in gravest.set_aside:
         every.pop((aside.kind, aside.name), None)
     # Each runner names what it met itself.
-    both = [gravest.message, *(aside.message for aside in every.values())]
+    both = [gravest.message, *at_end(list(every.values()))]
     return replace(
         gravest,
         message="; ".join(text for text in both if text),

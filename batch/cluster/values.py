@@ -13,7 +13,7 @@ from batch.address import Server
 from batch.config import Settings
 from batch.core.model import Failure
 from batch.core.standing import Standing
-from batch.runner.values import Ending, Options, Progress
+from batch.runner.values import Ending, Options, Progress, SetAside
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Glance:
     newest: tuple[str, str] | None = None
     row: int = 0
     failure: Failure | None = None
+    set_aside: tuple[SetAside, ...] = ()
     ending: Ending | None = None
 
 
@@ -121,6 +122,7 @@ def glance(progress: Progress) -> Glance:
         newest=progress.newest,
         row=progress.row,
         failure=failure and _bare(failure),
+        set_aside=tuple(progress.set_aside),
         ending=progress.ending,
     )
 

@@ -41,7 +41,7 @@ def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
         return Ending(
             exit_code=78,
             message=f"{provider}: {failure.message}; {verdict.because}, and no wait "
-            "helps, so the run stopped: ask another model, or see to the account's "
+            "helps, so the run stopped: ask another model, or check the account's "
             "plan and balance",
         )
     return Ending(
@@ -56,7 +56,7 @@ def model_refused(provider: str, model: str, failure: Failure, verdict: Verdict)
     if verdict.cause is StopCause.PLAN:
         return (
             f"{provider}: {failure.message}; {verdict.because}, and no wait helps: ask "
-            f"another model than {model}, or see to the account's plan and balance"
+            f"another model than {model}, or check the account's plan and balance"
         )
     return (
         f"{provider}: {failure.message}; no request for the model {model} can succeed: "
@@ -68,7 +68,7 @@ def model_fails(provider: str, model: str, row: int, failure: Failure) -> str:
     """A model only fails, while others answer."""
     return (
         f"{provider}: {row} calls in a row for the model {model} failed, the last "
-        f"with: {failure.message}. Its requests wait for the next run"
+        f"with: {failure.message}. Its requests stay pending"
     )
 
 
@@ -86,6 +86,13 @@ def continued_without(one: SetAside) -> str:
     return f"{one.message}. The run continues without it."
 
 
+def at_end(aside: Sequence[SetAside]) -> list[str]:
+    """Say at the end of a run what it set aside; what it has told before, by name."""
+    said = [one.message for one in aside if not one.is_told]
+    told = [f"{one.kind} {one.name}" for one in aside if one.is_told]
+    return [*said, f"continued without {', '.join(told)} (see above)"] if told else said
+
+
 def combined(ending: Ending, aside: Sequence[SetAside]) -> Ending:
     """The ending of a run that was continued without these: the gravest counts."""
     if not aside:
@@ -93,7 +100,7 @@ def combined(ending: Ending, aside: Sequence[SetAside]) -> Ending:
     codes = {ending.exit_code, *(one.exit_code for one in aside)}
     code = next((code for code in GRAVITY if code in codes), ending.exit_code)
     said = [ending.message] if ending.message else []
-    message = "; ".join([*said, *(one.message for one in aside)])
+    message = "; ".join([*said, *at_end(aside)])
     return replace(ending, exit_code=code, message=message, set_aside=tuple(aside))
 
 
@@ -211,7 +218,7 @@ def dropped(outcomes: int) -> str:
     """The notice about outcomes of calls whose job was deleted meanwhile."""
     calls = f"{outcomes} call{'s' if outcomes > 1 else ''}"
     return (
-        f"The outcome of {calls} was dropped: the job was deleted before it was here. "
+        f"The outcome of {calls} was dropped: the job was deleted before it arrived. "
         "The credits count."
     )
 

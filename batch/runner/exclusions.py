@@ -45,10 +45,17 @@ class Exclusions:
             self._add("job", str(job_id), exit_code, message)
 
     def _add(self, kind: str, name: str, exit_code: int, message: str) -> None:
-        one = SetAside(kind=kind, name=name, exit_code=exit_code, message=message)
+        # Else there is nothing to continue with, and the ending says so.
+        continues = len(self._seen) > 1
+        one = SetAside(
+            kind=kind,
+            name=name,
+            exit_code=exit_code,
+            message=message,
+            is_told=continues,
+        )
         self._progress.set_aside.append(one)
-        if len(self._seen) > 1:
-            # Else there is nothing to continue with, and the ending says so.
+        if continues:
             self._notify(endings.continued_without(one))
 
 

@@ -239,7 +239,7 @@ class Trade:
         moved = "" if path.parent == where else f" once it is moved to {where}"
         return (
             f"answers in hand: {answers}, kept in {path}, which the next run with this "
-            f"database takes in{moved}"
+            f"database records{moved}"
         )
 
     async def take_over_balance(self, said: Statement) -> None:

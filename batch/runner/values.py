@@ -55,6 +55,8 @@ class SetAside:
     exit_code: int
     #: One sentence for a person.
     message: str
+    #: Whether the run has said so already, and that it continues.
+    is_told: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,9 @@ def as_format(name: str | None) -> Format | None:
 def _checked_name(name: str) -> str:
     """Refuse what would be taken for the number of a job."""
     if is_job_number(name):
-        raise UsageError(f"--name {name!r}: this is a job's number; say another name")
+        raise UsageError(
+            f"--name {name!r}: this is a job's number; choose another name"
+        )
     return name
 
 

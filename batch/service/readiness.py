@@ -67,7 +67,7 @@ def elsewhere(service: Service, jobs: Sequence[Job]) -> dict[int, Ending]:
         found[job.id] = Ending(
             exit_code=ConfigError.exit_code,
             message=f"job {job.id} ({job.name}) has answers of {shown(job.host)}, and "
-            f"{place(service, profile)} is another host: left alone; --any-host mixes "
+            f"{place(service, profile)} is another host: skipped; --any-host mixes "
             "their answers",
         )
     return found

@@ -53,8 +53,9 @@ def database(service: Service) -> Iterator[Finding]:
         yield Finding(
             "database",
             State.WRONG,
-            f"{file} keeps answers that this database has not taken: they wait for a "
-            "run, or are to requests that are not in it, or on damaged lines",
+            f"{file} holds answers that are not recorded in this database: no command "
+            "has written to it since, or its requests are another database's, or the "
+            "lines are damaged",
             "`quotabatch run` records what it can; if the file is still there, put the "
             "database back that it belongs to, or delete it",
         )

@@ -96,10 +96,10 @@ def _tell(service: Service, path: Path, counted: Counter[Fate], damaged: int) ->
     for fate, which in _STAYS.items():
         # Of those of another database `doctor` tells; they may be here for long.
         if counted[fate] and fate is not Fate.UNKNOWN:
-            service.tell(f"{path} keeps {_answers(counted[fate])} {which}.")
+            service.tell(f"{path} holds {_answers(counted[fate])} {which}.")
     if damaged:
         lines = "line" if damaged == 1 else "lines"
-        service.tell(f"{path} keeps {damaged} damaged {lines}, which nobody can read.")
+        service.tell(f"{path} holds {damaged} damaged {lines}, which cannot be read.")
 
 
 def _answers(number: int) -> str:

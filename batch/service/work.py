@@ -121,6 +121,10 @@ async def run(
             # Its end, where they are named, may be days away.
             for text in dict.fromkeys(one.message for one in skipped.values()):
                 notify(f"Skipped: {text}")
+            skipped = {
+                name: replace(one, message=f"{name} was skipped (see above)")
+                for name, one in skipped.items()
+            }
         endings = await _all(runner.run() for runner in handle.runners)
     return concluded(
         service, chosen, handle, endings, narrowed=narrowed, skipped=skipped

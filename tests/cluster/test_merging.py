@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 
 import pytest
-from clockwork import NOON
+from clockwork import NOON, ManualClock
 from company import told
+from rich.console import Console
 
+from batch.cli import display
 from batch.cluster import merging
 from batch.core.model import Counts
 from batch.core.quota import Quota, WindowKind
 from batch.core.standing import Standing
 from batch.runner.values import Ending, Progress, SetAside
-from batch.service.runs import Outcome
+from batch.service.runs import Outcome, Run
 
 QUOTA = Quota(name="daily", limit=20, kind=WindowKind.DAY)
 DONE = Ending(exit_code=0)
@@ -117,6 +120,18 @@ def test_what_any_runner_set_aside_is_named_once():
     assert one.exit_code == 78
     assert one.message == "no model a; no model b"
     assert one.set_aside == (aside("a"), aside("b"))
+
+
+def test_what_is_set_aside_is_shown_in_a_line_while_the_run_goes_on():
+    aside = SetAside(kind="model", name="bad", exit_code=78, message="no such model")
+    progress = Progress("espai")
+    glances = [told(set_aside=(aside,)), told(set_aside=(aside,))]
+    merging.merge(progress, glances, [], 0.0)
+    shown = io.StringIO()
+    picture = display.picture(Run(progress=[progress]), ManualClock(NOON))
+    Console(file=shown, width=80).print(picture)
+    assert shown.getvalue().count("set aside: model bad") == 1
+    assert shown.getvalue().count("\n") == 3
 
 
 def test_who_ended_for_its_share_does_not_end_the_others():

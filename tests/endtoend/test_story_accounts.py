@@ -109,7 +109,7 @@ def test_the_tryout_with_the_standin_touches_no_real_job_and_no_real_ledger(
     assert f"a at {hosts[1]} (QUOTABATCH_BASE_URL).\n" in done.err
     assert (
         f"job 1 (a) has answers of {hosts[0]}, and a at {hosts[1]} "
-        "(QUOTABATCH_BASE_URL) is another host: left alone; --any-host mixes"
+        "(QUOTABATCH_BASE_URL) is another host: skipped; --any-host mixes"
     ) in done.err
     # The other job goes on, on an account of its own.
     assert standin.prompts == ["new"]

@@ -123,7 +123,7 @@ def test_who_takes_the_question_back_has_the_first_answer(stage: Stage, served: 
 
     assert done.err == (
         f"Job {job} (prompts): 1 request cancelled (`quotabatch retry --cancelled "
-        f"{job}` takes that back); 1 retry withdrawn (old answers kept).\n"
+        f"{job}` queues them again); 1 retry withdrawn (old answers kept).\n"
     )
     assert "1 request waits" in stage.quick("retry", job, "--cancelled").err
     stage.quick("retry", job, "--finish-reason", "length")

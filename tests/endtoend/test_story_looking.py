@@ -268,7 +268,7 @@ def test_a_paused_job_waits_while_the_others_go_on(stage: Stage):
 
     waits = (
         "Job 1 (prompts): 0 of 1 answered, 1 waiting, paused (`quotabatch resume 1` "
-        "goes on)."
+        "continues it)."
     )
     for named in ([], [], [first], [first, second]):
         # From the second time on nothing else is left.

@@ -149,7 +149,7 @@ def test_a_model_that_is_refused_is_set_aside_and_the_others_are_asked(
         (REFUSALS[way] if bad else answers)(connection, request)
 
     server = served(stage, script)
-    models = ["bad", MODEL, MODEL, "bad", MODEL]
+    models = [MODEL, "bad", MODEL, "bad", MODEL]
     rows = [{"prompt": f"{n}", "model": model} for n, model in enumerate(models)]
     lines = "\n".join(json.dumps(row) for row in rows)
     path = stage.write("models.jsonl", lines)
@@ -161,7 +161,9 @@ def test_a_model_that_is_refused_is_set_aside_and_the_others_are_asked(
     done = stage.quick("run")
 
     assert done.code == 78
-    assert "the model bad" in done.err
+    # Said once, with its reason; at the end by name.
+    assert done.err.count("the model bad can succeed") == 1
+    assert "Error: continued without model bad (see above)\n" in done.err
     assert "refused the key" not in done.err
     assert stage.counts(job) == {"total": 5, "completed": 3, "pending": 2}
     assert asked_of_bad() == 1

@@ -154,8 +154,10 @@ async def test_a_run_that_waits_for_days_says_at_once_whom_it_skips(tmp_path):
     async with a_world(tmp_path, limit=None, config_toml=TWO_PROFILES) as world:
         world.submit(["a1"])
         world.submit(["b1"], provider="other")
-        await world.run(wait=True)
+        outcome = await world.run(wait=True)
         assert any(one.startswith("Skipped: no key for other") for one in world.notes)
+        assert outcome.exit_code == 77
+        assert outcome.skipped["other"].message == "other was skipped (see above)"
 
 
 ROOMY = TWO_PROFILES.replace("limit = 3", "limit = 90").replace(

@@ -327,4 +327,4 @@ async def test_what_cannot_be_taken_in_stays_in_the_file_and_is_named(tmp_path: 
         with world.service:
             assert world.statuses()["completed"] == len(whole.splitlines())
         assert file.read_bytes() == damaged + b"\n"
-        assert f"{file} keeps 1 damaged line, which nobody can read." in told
+        assert f"{file} holds 1 damaged line, which cannot be read." in told
