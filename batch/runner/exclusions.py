@@ -69,6 +69,8 @@ class Validity:
         #: Invalid answers of this run, of jobs without a valid one; the last reason.
         self._invalid: Counter[int] = Counter()
         self._reasons: dict[int, str] = {}
+        #: The jobs of requests whose invalid answers are not on disk yet.
+        self._in_hand: dict[int, int] = {}
         self._sound: set[int] = set()
         self._doubtful: set[int] = set()
 
@@ -81,9 +83,14 @@ class Validity:
             self._doubtful.discard(claim.job_id)
             return
         self._invalid[claim.job_id] += 1
+        self._in_hand[claim.request_id] = claim.job_id
         self._reasons[claim.job_id] = answer.invalid or ""
         if self._invalid[claim.job_id] >= STILL_INVALID:
             self._doubtful.add(claim.job_id)
+
+    def settle(self, request_id: int) -> None:
+        """Take note that the request's answer is on disk, or will never be."""
+        self._in_hand.pop(request_id, None)
 
     async def judge(self) -> None:
         """Set aside the jobs that have brought enough invalid answers, and no other."""
@@ -94,6 +101,8 @@ class Validity:
             name, stored = await self._trade.invalid_only(job_id, ALL_INVALID)
             if stored is None:
                 self._sound.add(job_id)
-            elif max(stored, self._invalid[job_id]) >= ALL_INVALID:
+                continue
+            in_hand = sum(one == job_id for one in self._in_hand.values())
+            if max(stored + in_hand, self._invalid[job_id]) >= ALL_INVALID:
                 message = endings.all_invalid(job_id, name, self._reasons[job_id])
                 self._exclusions.add_job(job_id, 1, message)

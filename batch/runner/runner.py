@@ -396,6 +396,7 @@ class Runner:
         progress = self.progress
         progress.in_flight = len(self._working)
         self._unwritten.pop(settlement.request_id, None)
+        self._validity.settle(settlement.request_id)
         taken = settlement.entry_id in settled.stored
         if settlement.state is RequestState.COMPLETED and taken:
             progress.answer(self._clock.monotonic())
