@@ -6,10 +6,8 @@ service costs few. Isolation: what cannot proceed is set aside, the others go on
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,70 +110,6 @@ async def test_one_bad_job_does_not_hold_up_the_next(tmp_path):
         assert states(world)["completed"] == 30
 
 
-def played(seed: int) -> dict[str, Any]:
-    chance = random.Random(seed)
-    rows = chance.randint(1, 40)
-    share = chance.choice([0.0, 0.1, 0.3, 0.8])
-    return {
-        "chance": chance,
-        "rows": rows,
-        "bad": {f"p{n}" for n in range(1, rows + 1) if chance.random() < share},
-        "stretch": chance.choice([0, 0, 8, 15]),
-        "dead": {n for n in range(40) if chance.random() < 0.3},
-        "concurrency": chance.choice([1, 2, 3, 8]),
-        "max_attempts": chance.randint(1, 4),
-        "jobs": chance.randint(1, 3),
-    }
-
-
-async def laws_hold(path: Path, seed: int) -> None:
-    """Repeat `run`: whatever can be answered is, and it costs what the laws allow."""
-    one = played(seed)
-    chance, rows, bad = one["chance"], one["rows"], set(one["bad"])
-    begin = chance.randint(1, rows)
-    bad |= {f"p{n}" for n in range(begin, min(rows, begin + one["stretch"]) + 1)}
-    if not one["stretch"]:
-        bad = set(one["bad"])
-    async with a_world(path, limit=100_000, kind=Moody) as world:
-        names = [f"p{n}" for n in range(1, rows + 1)]
-        for place in range(one["jobs"]):
-            part = names[place :: one["jobs"]]
-            if part:
-                world.submit(part, max_attempts=one["max_attempts"])
-        bad_rows(world, bad)
-        good, calls, trips, dead = rows - len(bad), 0, 0, 0
-        for number in range(60):
-            is_dead = number in one["dead"]
-            down(world, range(1, 100_000) if is_dead else ())
-            outcome = await world.run(concurrency=one["concurrency"])
-            made = len(world.calls) - calls
-            calls = len(world.calls)
-            trips += outcome.exit_code == 69
-            if is_dead:
-                assert made <= (AGAIN if dead else ALL), (seed, number)
-            dead = dead + 1 if is_dead else 0
-            assert (
-                not {
-                    one
-                    for (one,) in world.query(
-                        "SELECT custom_id FROM requests WHERE state = 'failed'"
-                    )
-                }
-                - bad
-            ), (seed, number)
-            if states(world)["completed"] == good and not is_dead:
-                break
-        world.check()
-        assert states(world)["completed"] == good, seed
-        most = good + one["max_attempts"] * len(bad) + ALL * trips
-        assert len(world.calls) <= most, seed
-
-
-@pytest.mark.parametrize("seed", range(4))
-async def test_the_laws_hold_over_mixtures(tmp_path, seed):
-    await laws_hold(tmp_path, seed)
-
-
 async def test_failures_that_are_always_taken_back_are_seen(tmp_path, monkeypatch):
     failure, failed = Evidence.failure, []
 
@@ -190,10 +124,3 @@ async def test_failures_that_are_always_taken_back_are_seen(tmp_path, monkeypatc
     monkeypatch.setattr(Evidence, "taken_back", every)
     with pytest.raises(AssertionError):
         await test_rows_that_can_never_be_answered_do_not_block_those_behind(tmp_path)
-
-
-@pytest.mark.parametrize("first", range(100, 140, 10))
-@pytest.mark.long
-async def test_the_laws_hold_over_many_mixtures(tmp_path, first):
-    for seed in range(first, first + 10):
-        await laws_hold(tmp_path / str(seed), seed)

@@ -102,6 +102,8 @@ class World:
         self.faults: dict[int, Exception | asyncio.Event] = {}
         #: Called with the number of every call as it arrives, before it is answered.
         self.on_call: dict[int, Callable[[], object]] = {}
+        #: The answer to the request of this name.
+        self.answer_to: Callable[[str], str] = f"[{MODEL}] 答：{{}}".format
 
     @property
     def home(self) -> Path:
@@ -120,19 +122,26 @@ class World:
         """Queue a job of these prompts, or of "p1" to so many."""
         if isinstance(prompts, int):
             prompts = [f"p{number}" for number in range(1, prompts + 1)]
-        lines = [json.dumps({"custom_id": one, "prompt": one}) for one in prompts]
-        order = Order(
-            sources=("-",),
-            template=Template(),
-            provider=provider,
-            model=MODEL,
+        return self.queue(
+            [{"custom_id": one, "prompt": one} for one in prompts],
             name=name,
             priority=priority,
             max_attempts=max_attempts,
+            provider=provider,
             expected=expected,
         )
+
+    def queue(self, rows: Iterable[Mapping[str, str]], **order: Any) -> Job:
+        """Queue a job of these rows."""
+        lines = [json.dumps(row) for row in rows]
+        wanted = Order(
+            sources=("-",),
+            template=Template(),
+            model=MODEL,
+            **order,
+        )
         stdin = io.BytesIO("\n".join(lines).encode())
-        receipt = submission.submit(self.service, order, stdin=stdin)
+        receipt = submission.submit(self.service, wanted, stdin=stdin)
         return self.service.job(str(receipt.job_id))
 
     async def run(
@@ -226,8 +235,8 @@ class World:
 
     def _check_line(self, line: Mapping[str, Any]) -> None:
         done = line["status"] == "completed"
-        answer = f"[{MODEL}] 答：{line['custom_id']}"
-        assert line["completion"] == (answer if done else None)
+        answer = self.answer_to(line["custom_id"]) if done else None
+        assert line["completion"] == answer
         assert (line["error"] is not None) == (line["status"] == "failed")
         assert line["status"] != "running"
         assert line["attempts"] >= self.asked.count(line["custom_id"])
