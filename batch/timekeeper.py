@@ -12,9 +12,12 @@ from datetime import datetime, timedelta
 
 from batch.clock import Clock
 
-#: What a wall clock may be off by without anybody asking; within the guard of every
-#: calendar window.
+#: What a wall clock may be off by without a warning; within the guard of windows of a
+#: day or a month.
 TOLERANCE = timedelta(seconds=30)
+#: What it may be off by without asking the endpoint, and what an endpoint's reply may
+#: differ by that confirms it: the guard of windows of a minute.
+EXACT = timedelta(seconds=2)
 #: How far the endpoint's clock may be off, its network and whole seconds included.
 AGREEMENT = timedelta(seconds=60)
 #: A machine that says it has been up for longer has no such clock.
@@ -104,17 +107,28 @@ class Timekeeper:
         stepped = self._clock.now() - self.now()
         return None if abs(stepped) <= TOLERANCE else stepped
 
+    @property
+    def wants_time(self) -> bool:
+        """Whether the endpoint is to be asked: also for a correction of seconds."""
+        return self.is_doubtful or self._differs(EXACT)
+
     def believe(self, now: datetime | None = None) -> None:
         """Go by this time from now on; None: by what the wall clock says."""
         self.is_off = now is not None
         self.is_doubtful = self.is_by_ledger = False
-        if now is not None or self.step is not None:
+        if now is not None or self._differs(EXACT):
             self.booted_at = self._start_by(now or self._clock.now())
         self.has_news = True
 
-    def hear(self, date: datetime) -> bool:
-        """Take the endpoint's time; return whether it confirms a step that was open."""
+    def hear(self, date: datetime, *, asked: bool = False) -> bool:
+        """Take the endpoint's time; return whether it confirms a step that was open.
+
+        `asked`: it was asked for the time just now; the date of an answer may be as old
+        as its call.
+        """
         if not self.is_in_question:
+            if asked and self._differs(EXACT) and self._is_exact(date):
+                self.believe()
             return False
         was_open = self.step is not None and not self.is_doubtful
         if abs(date - self._clock.now()) <= AGREEMENT:
@@ -123,6 +137,17 @@ class Timekeeper:
         if self.is_doubtful:
             self.believe(date)
         return False
+
+    def _differs(self, by: timedelta) -> bool:
+        """Tell whether the wall clock differs by more."""
+        return self.has_boot_clock and abs(self._clock.now() - self.now()) > by
+
+    def _is_exact(self, date: datetime) -> bool:
+        """Tell whether the wall clock is the endpoint's, and nearer to it than now."""
+        # Of the whole seconds that it tells, the middle.
+        date += timedelta(seconds=0.5)
+        off = abs(date - self._clock.now())
+        return off <= EXACT and off < abs(date - self.now())
 
     def _start_by(self, now: datetime) -> datetime:
         start = now - timedelta(seconds=self._clock.boot())

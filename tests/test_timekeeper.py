@@ -106,6 +106,24 @@ def test_a_small_correction_raises_no_question_and_moves_nothing(seconds):
     assert keeper.now() == machine.truth
 
 
+@pytest.mark.parametrize("seconds", [-29, -3, 3, 29])
+def test_a_small_correction_is_followed_where_the_endpoint_tells_that_time(seconds):
+    machine = Clocks()
+    keeper = Timekeeper(machine)
+    machine.step(seconds * SECOND)
+    assert keeper.wants_time
+    # The date of an answer may be as old as its call; and this one confirms nothing.
+    keeper.hear(machine.now())
+    keeper.hear(machine.truth, asked=True)
+    keeper.hear(machine.now() + 4 * SECOND, asked=True)
+    assert keeper.now() == machine.truth
+    assert not keeper.has_news
+    keeper.hear(machine.now().replace(microsecond=0), asked=True)
+    assert abs(keeper.now() - machine.now()) < SECOND
+    assert keeper.has_news
+    assert not keeper.wants_time
+
+
 def test_a_clock_that_drifts_slowly_raises_a_question_after_thirty_seconds():
     machine = Clocks()
     keeper = Timekeeper(machine)
@@ -198,6 +216,7 @@ def test_the_user_may_say_that_the_clock_is_right():
             st.tuples(st.just("step"), st.integers(-20, 20)),
             # By an endpoint that says what it is, give or take.
             st.tuples(st.just("hear"), st.integers(-20, 20)),
+            st.tuples(st.just("ask"), st.integers(-20, 20)),
         ),
         max_size=25,
     )
@@ -216,8 +235,8 @@ def test_the_time_is_never_further_off_than_tolerance_and_agreement_allow(story)
                 machine.suspend(stretch)
             case "step":
                 machine.step(stretch)
-            case "hear":
-                keeper.hear(machine.truth + stretch)
+            case "hear" | "ask":
+                keeper.hear(machine.truth + stretch, asked=what == "ask")
         allowed = AGREEMENT + 20 * SECOND + TOLERANCE
         assert abs(keeper.now() - machine.truth) <= allowed
 

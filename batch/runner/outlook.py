@@ -85,18 +85,18 @@ class Outlook:
 
     async def look(self, *, refused: bool) -> None:
         """After a transaction: has the clock stepped, was a call refused?"""
-        if self._clock.is_in_question or self._told is not None:
+        if self._clock.wants_time or self._told is not None:
             await self._check_clock()
         if refused:
             await self._read_balance()
 
     async def _check_clock(self) -> None:
         clock = self._clock
-        if clock.is_in_question and clock.monotonic() >= self._ask_at:
+        if clock.wants_time and clock.monotonic() >= self._ask_at:
             self._ask_at = clock.monotonic() + ASK_AGAIN
             date = await self._endpoint.time()
             if date is not None:
-                clock.hear(date)
+                clock.hear(date, asked=True)
         step = clock.step
         if step is None:
             if self._told is not None:

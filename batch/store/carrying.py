@@ -70,8 +70,12 @@ class _Allowance:
 
 
 def carry(connection: Connection, before: datetime, now: datetime) -> None:
-    """Count as of `now` what counted at `before`, in every account."""
-    allowances = _allowances(connection)
+    """Count as of `now` what counted at `before`, in every account.
+
+    Not where the guard covers the difference: calls near a reset count on both sides.
+    """
+    by = abs(now - before)
+    allowances = [one for one in _allowances(connection) if one.quota.guard < by]
     counted = {one: _used(connection, one, before) for one in allowances}
     moved = {one: _moved(connection, one, now, now - before) for one in allowances}
     ahead = {one: _ahead(connection, one, now) for one in allowances}
@@ -193,7 +197,9 @@ def _moved(
 def _ahead(connection: Connection, one: _Allowance, now: datetime) -> int:
     """How much of it was spent ahead of now; no more than a window has."""
     account_id, quota = one.account_id, one.quota
-    spent = counting.ahead_of(connection, account_id, quota, now + AHEAD, but=NOTE)
+    # The next minutes are other windows, and the clock may be set back by seconds.
+    ahead = quota.guard if quota.kind is WindowKind.MINUTE else AHEAD
+    spent = counting.ahead_of(connection, account_id, quota, now + ahead, but=NOTE)
     return spent if quota.kind is WindowKind.GRANT else min(spent, quota.limit)
 
 

@@ -163,6 +163,21 @@ def test_a_clock_that_is_corrected_a_little_brings_nothing_back(tell, kind, step
         _end(realm)
 
 
+def test_the_minutes_are_the_endpoints_once_a_clock_is_corrected_by_seconds(tell):
+    rule = {"name": "minute", "kind": "minute", "limit": LIMIT}
+    with tell(rules=[rule], start=LATE, longest=0.1) as realm:
+        realm.machine.off = timedelta(seconds=-25)
+        realm.submit(MANY)
+        realm.start(max_calls=1)
+        realm.run()
+        realm.machine.off = timedelta(0)
+        # By the time from before, that minute ends after 25 s of the endpoint's.
+        realm.loop.advance(70, lambda: True)
+        realm.start(wait=True)
+        realm.run()
+        assert realm.statuses() == {"completed": len(MANY)}
+
+
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("ahead", [-58, -15, 0, 30, 58])
 @pytest.mark.parametrize("early", [500, 150, 61, 30, 1])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dealings import EVERY, close, closed, some, spend
 from recounting import mismatches
-from scene import DAY, HOUR, MIDNIGHT, NOON, SECOND, Scene, answered, unsent
+from scene import DAY, HOUR, MIDNIGHT, MINUTE, NOON, SECOND, Scene, answered, unsent
 from sqlalchemy import BigInteger, type_coerce, update
 from till import a_job, holding, room
 
@@ -157,6 +157,26 @@ def test_what_was_spent_before_a_midnight_that_was_none_counts(scene: Scene):
     by = 12 * HOUR
     carrying.carry(scene.connection, MIDNIGHT + HOUR, MIDNIGHT + HOUR + by)
     assert room(scene, MIDNIGHT + HOUR + by, holder) == 0
+
+
+def test_calls_on_both_sides_of_a_minute_that_was_none_are_added_up(scene: Scene):
+    a_job(scene)
+    holder = holding(scene, some(WindowKind.MINUTE, 5))
+    spend(scene, holder, 3, NOON + 40 * SECOND)
+    spend(scene, holder, 2, NOON + 65 * SECOND)
+    carrying.carry(scene.connection, NOON + 66 * SECOND, NOON + 46 * SECOND)
+    assert room(scene, NOON + 46 * SECOND, holder) == 0
+    assert room(scene, NOON + 4 * MINUTE, holder) == 5
+
+
+def test_a_correction_that_the_guard_covers_takes_nothing_from_the_new_day(
+    scene: Scene,
+):
+    a_job(scene)
+    holder = holding(scene, some(WindowKind.DAY, 5))
+    spend(scene, holder, 5, MIDNIGHT - HOUR)
+    carrying.carry(scene.connection, MIDNIGHT - 10 * SECOND, MIDNIGHT + 15 * SECOND)
+    assert room(scene, MIDNIGHT + 2 * MINUTE, holder) == 5
 
 
 # Defects that are planted on purpose
