@@ -13,6 +13,7 @@ from batch.errors import QuotabatchError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +39,12 @@ def note(text: str) -> None:
     """Tell the user something by the way."""
     if sys.stderr is None:
         return
-    err().print(printable(text), markup=False)
+    _print(printable(text))
+
+
+def _print(text: str | Text) -> None:
+    """Print on stderr; lines are broken between words on a terminal, and only there."""
+    err().print(text, markup=False, soft_wrap=not err().is_terminal)
 
 
 def agrees(question: str) -> bool:
@@ -51,8 +57,9 @@ def agrees(question: str) -> bool:
 def error(text: str) -> None:
     """Say what went wrong: one line, `Error: …`."""
     if sys.stderr is not None:
-        err().print("[bold red]Error:[/] ", end="")
-        err().print(printable(text), markup=False)
+        from rich.text import Text
+
+        _print(Text.assemble(("Error:", "bold red"), " ", printable(text)))
 
 
 def data(text: str) -> None:

@@ -116,7 +116,9 @@ def _watch(service: "Service", job: str | None) -> None:
     import asyncio
 
     from rich.live import Live
+    from rich.text import Text
 
+    from batch.core.plain import printable
     from batch.service import reading
 
     async def looking() -> None:
@@ -127,7 +129,9 @@ def _watch(service: "Service", job: str | None) -> None:
                     for report in reading.job_reports(service, job)
                     for line in status_lines(service, report, detailed=job is not None)
                 ]
-                live.update("\n".join(lines), refresh=True)
+                # Names and messages come from elsewhere: nothing in them is markup.
+                text = Text("\n".join(map(printable, lines)))
+                live.update(text, refresh=True)
                 await service.clock.sleep(2)
 
     asyncio.run(looking())

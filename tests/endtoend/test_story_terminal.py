@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from stage import KEY, PATIENCE, GateClock, Stage, wait_until
+from stage import KEY, MODEL, PATIENCE, GateClock, Stage, wait_until
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 COLOURS = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
@@ -178,9 +178,19 @@ def test_deleting_asks_and_takes_no_for_an_answer(stage: Stage):
     assert stage.quick("status", "--json").json() == []
 
 
+def test_a_long_note_is_broken_between_words(stage: Stage):
+    path = stage.write("prompts.txt", "eins\n")
+    words = ("submit", path, "--model", MODEL)
+    with terminal(stage, *words, env={"ESPAI_API_KEY": None}) as shown:
+        assert shown.end() == 0
+    assert max(map(len, shown.text.splitlines())) <= 120
+    assert "until then `run` skips the job." in " ".join(shown.text.split())
+
+
 def test_status_watches_until_it_is_interrupted(stage: Stage):
-    stage.submit(["eins"])
+    stage.submit(["eins"], "--name", "exp [v2] [/b] x")
     with terminal(stage, "status", "--watch") as watching:
+        watching.shows("exp [v2] [/b] x")
         watching.shows("0 of 1 answered")
         watching.popen.send_signal(signal.SIGINT)
         assert watching.end() == 130
