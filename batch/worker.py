@@ -110,7 +110,7 @@ class Worker:
             if trial.unsettled:
                 self._desk.settle(trial.given_back())
             else:
-                self._desk.settle(_idle(claim))
+                self._desk.settle(_idle(trial.claim))
             return
         except CancelledUnsentError:
             trial.unsent()

@@ -94,6 +94,17 @@ async def test_without_a_credit_it_waits_with_the_answer_that_it_has():
     assert [one.completion is not None for one in trial.desk.settled] == [True, False]
 
 
+@pytest.mark.parametrize("credits", [0, 1, 2])
+async def test_each_outcome_names_the_call_that_it_came_of(credits):
+    trial = Trial(*[CUT] * 4)
+    trial.desk.credits = credits
+    await trial.work(max_attempts=9)
+    calls = list(range(70, 71 + credits))
+    # The last gives the request back: a call before it has no say any more.
+    found = [one.entry_id for one in trial.desk.settled]
+    assert found == [*calls, calls[-1]]
+
+
 async def test_a_failed_attempt_is_on_disk_before_the_next_one():
     trial = Trial(CUT, GOOD)
     await trial.work()

@@ -88,7 +88,9 @@ class Desk:
         if not self.credits:
             raise NoMoreAttemptsError
         self.credits -= 1
-        return replace(claim, reserved_at=self._clock.now())
+        return replace(
+            claim, entry_id=claim.entry_id + 1, reserved_at=self._clock.now()
+        )
 
     async def pause(self, seconds: float) -> None:
         self.log.append("pause")
