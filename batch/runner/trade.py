@@ -155,16 +155,15 @@ class Trade:
 
     async def has_ever_answered(self) -> bool:
         """Tell whether any call of the account was ever answered."""
-        look = Of(self.holder.account_id, history.newest_answer)
-        return await self._database.run(look, self.holder.account_id) is not None
+        account_id = self.holder.account_id
+        return await self._database.ask(history.newest_answer, account_id) is not None
 
     async def refused_alone(
         self, request_ids: Collection[int], failure: Failure
     ) -> set[int]:
         """Select the requests refused so before, while others were answered since."""
-        account_id = self.holder.account_id
-        look = Of(account_id, history.refused_alone)
-        return await self._database.run(look, account_id, request_ids, failure)
+        account_id, ask = self.holder.account_id, self._database.ask
+        return await ask(history.refused_alone, account_id, request_ids, failure)
 
     async def invalid_only(self, job_id: int, most: int) -> tuple[str, int | None]:
         """The job's name, and its invalid answers up to so many; None: any is valid."""
