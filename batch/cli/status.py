@@ -50,7 +50,9 @@ def status_lines(
     """A job as `status` shows it."""
     job, counts = report.job, report.counts
     where = words.at(job.provider, report.host)
-    lines = [f"{job.id}  {job.name}  {report.status}  {job.model} on {where}"]
+    is_dead = 0 < report.interrupted == counts.running
+    state = "interrupted" if is_dead else report.status
+    lines = [f"{job.id}  {job.name}  {state}  {job.model} on {where}"]
     told = [f"{counts.completed:,} of {counts.total:,} answered"]
     for name in ("invalid", "failed", "running", "pending", "cancelled"):
         value = getattr(counts, name)
@@ -66,6 +68,12 @@ def status_lines(
         lines.append(f"   {words.number(job.duplicates, 'repetition')} asked once")
     if detailed and job.reused:
         lines.append(f"   {words.number(job.reused, 'answer')} of earlier jobs")
+    if report.interrupted:
+        calls = words.number(report.interrupted, "call")
+        verb = "was" if report.interrupted == 1 else "were"
+        lines.append(
+            f"   {calls} {verb} in flight when a run died; the next run takes over"
+        )
     if report.obstacle:
         lines.append(f"   {report.to_ask:,} left: {report.obstacle}")
     elif report.forecast is not None:
@@ -161,6 +169,7 @@ def _as_json(report: "JobReport") -> dict[str, Any]:
             "windows": forecast.windows,
         },
         "obstacle": report.obstacle or None,
+        "interrupted": report.interrupted,
         "failures": [
             {"code": code, "message": message, "count": number}
             for code, message, number in report.failures

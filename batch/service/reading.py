@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from batch import presence
+from batch.address import Server
 from batch.core.account import Account
 from batch.core.forecast import Forecast
 from batch.core.hosts import shown
@@ -33,6 +35,8 @@ class JobReport:
     #: Calls that it still takes.
     to_ask: int
     forecast: Forecast | None
+    #: Of the requests in flight, those whose run died: their calls are in doubt.
+    interrupted: int
     #: Why a run would leave them pending; empty where none is known.
     obstacle: str
     #: The host that answers it, as people write it; empty where none has yet.
@@ -199,8 +203,9 @@ def _report(
 ) -> JobReport:
     counts = states.counts(connection, job)
     to_ask = states.to_ask(connection, job, counts)
+    interrupted = _interrupted(service, connection, job) if counts.running else 0
     forecast, obstacle = None, ""
-    if counts.pending and not counts.running:
+    if counts.pending and counts.running == interrupted:
         obstacle = readiness.obstacle(service, connection, job)
     if to_ask and not obstacle:
         load = Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
@@ -211,11 +216,23 @@ def _report(
         counts=counts,
         to_ask=to_ask,
         forecast=forecast,
+        interrupted=interrupted,
         obstacle=obstacle,
         host=_host(service, job),
         failures=states.failures(connection, job) if counts.failed else [],
         invalid=states.invalid(connection, job) if job.expected else (0, ""),
     )
+
+
+def _interrupted(service: Service, connection: AnyConnection, job: Job) -> int:
+    """Count the job's requests whose run died on this machine, as its lock tells."""
+    is_shared = isinstance(service.settings.database, Server)
+    found = 0
+    for lock, number in states.running_by(connection, job).items():
+        lives = presence.lives(service.locks, lock)
+        if lives is False or (lives is None and not is_shared):
+            found += number
+    return found
 
 
 def _host(service: Service, job: Job) -> str:

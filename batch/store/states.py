@@ -62,6 +62,18 @@ def to_ask(connection: AnyConnection, job: Job, counts: Counts) -> int:
     return counts.left - int(sql.scalar(connection, twins, job_id=job.id))
 
 
+def running_by(connection: AnyConnection, job: Job) -> dict[str, int]:
+    """Count the job's requests in flight, by the lock of the runner that holds them."""
+    held = sql.rows(
+        connection,
+        "SELECT runners.lock AS lock, count(*) AS number FROM requests "
+        "JOIN runners ON runners.id = requests.runner_id "
+        f"WHERE {_ASIDE} AND state = 'running' GROUP BY runners.lock",
+        job_id=job.id,
+    )
+    return {row.lock: int(row.number) for row in held}
+
+
 def naming_models(connection: AnyConnection, job: Job) -> int:
     """Count the job's pending requests that name a model of their own."""
     own = f"SELECT count(*) FROM requests WHERE {_PENDING} AND model IS NOT NULL"

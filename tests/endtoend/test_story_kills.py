@@ -137,7 +137,11 @@ def test_a_job_can_be_deleted_once_its_run_was_killed(stage: Stage):
     early = stage.quick("delete", job, "--yes")
     assert early.code == 2
     assert f"calls in flight: 1 (process {running.pid})" in early.err
+    assert stage.quick("status").out.startswith("1  prompts  running  ")
     running.kill()
+    told = stage.quick("status").out
+    assert told.startswith("1  prompts  interrupted  ")
+    assert "1 call was in flight when a run died; the next run takes over" in told
 
     done = stage.quick("delete", job, "--yes")
 
