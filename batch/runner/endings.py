@@ -22,13 +22,21 @@ CLOCK_CONFIRMED = (
 NAMED = 10
 
 
-def stopped(provider: str, failure: Failure, verdict: Verdict) -> Ending:
-    """No request of this account can succeed."""
+def stopped(
+    provider: str, failure: Failure, verdict: Verdict, key_origin: str = ""
+) -> Ending:
+    """No request of this account can succeed; `key_origin`: the key's variable."""
     if verdict.cause is StopCause.KEY:
+        way = f"set the right one with `quotabatch keys set {provider}`"
+        if key_origin.startswith("$"):
+            way = (
+                f"it came from {key_origin}, which goes before `quotabatch keys set "
+                f"{provider}`: correct it"
+            )
         return Ending(
             exit_code=77,
-            message=f"{provider} refused the key ({failure.message}): set the right "
-            f"one with `quotabatch keys set {provider}`, then run again",
+            message=f"{provider} refused the key ({failure.message}): {way}, "
+            "then run again",
         )
     if verdict.cause is StopCause.PROXY:
         return Ending(

@@ -73,10 +73,12 @@ class Runner:
         notify: Callable[[str], None],
         show_text: bool = False,
         budget: CallBudget | None = None,
+        key_origin: str = "",
     ) -> None:
         self.progress = Progress(provider)
         self._trade = trade
         self._provider = provider
+        self._key_origin = key_origin
         self._rules = rules
         self._clock = clock
         self._options = options
@@ -179,7 +181,7 @@ class Runner:
             text = endings.model_refused(self._provider, claim.model, reply, verdict)
             self._exclusions.add_model(claim.model, 78, text)
         elif verdict.kind is VerdictKind.STOP:
-            self.drain(endings.stopped(self._provider, reply, verdict))
+            self.drain(self._stopped(reply, verdict))
         elif self._pace.is_hopeless(reply):
             answered = bool(self._evidence.answered)
             self.drain(
@@ -192,6 +194,9 @@ class Runner:
             text = endings.model_fails(self._provider, claim.model, row, reply)
             self._exclusions.add_model(claim.model, 69, text)
         return verdict
+
+    def _stopped(self, reply: Failure, verdict: Verdict) -> Ending:
+        return endings.stopped(self._provider, reply, verdict, self._key_origin)
 
     def hands_back(self, claim: Claim, verdict: Verdict) -> bool:
         others_first = verdict.is_busy or verdict.is_unconfirmed
@@ -280,7 +285,7 @@ class Runner:
         # Before the claim, which would take more of what is to stop.
         await self._validity.judge()
         if self._ending is None and (found := await self._refusals.confirmed()):
-            self.drain(endings.stopped(self._provider, *found))
+            self.drain(self._stopped(*found))
         batch = self._tray.take(renewals=self._budget.left, outcomes=AT_ONCE)
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.

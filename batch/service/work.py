@@ -263,6 +263,7 @@ async def _runner(
         notify=notify,
         show_text=show_text,
         budget=budget,
+        key_origin=key.origin if key else "",
     )
 
 
