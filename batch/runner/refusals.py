@@ -24,9 +24,9 @@ class Refusals:
         #: Those that no answer has followed, with what each would stop the run for.
         self._open: list[tuple[Claim, Failure, Verdict]] = []
 
-    async def look_back(self) -> None:
-        """Look up whether the account has ever answered."""
-        self._has_answered = await self._trade.has_ever_answered()
+    def look_back(self, *, has_answered: bool) -> None:
+        """Take note whether the account answered in an earlier run."""
+        self._has_answered |= has_answered
 
     def answer(self) -> None:
         """A call was answered: it was not the account that was refused."""

@@ -262,9 +262,10 @@ class Runner:
     async def _turn(self) -> Ending | None:
         """One exchange, and the wait for the next; how it ends, if it does."""
         if not self._has_looked_back:
-            if await self._trade.newest_failed(DEAD_FROM_THE_START):
+            failed, answered = await self._trade.look_back(DEAD_FROM_THE_START)
+            if failed:
                 self._pace.lose_patience()
-            await self._refusals.look_back()
+            self._refusals.look_back(has_answered=answered)
             self._has_looked_back = True
         if self._tasks:
             await self._tray.gather(AT_ONCE)

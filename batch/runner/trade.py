@@ -143,20 +143,24 @@ class Trade:
         self._time.apply()
         return traded
 
-    async def newest_failed(self, number: int) -> bool:
-        """Tell whether the account's newest calls, so many, all failed."""
+    async def look_back(self, number: int) -> tuple[bool, bool]:
+        """Tell whether the account's newest calls, so many, all failed.
+
+        And whether any call of it was ever answered.
+        """
         account_id = self.holder.account_id
-        return await self._database.ask(history.newest_failed, account_id, number)
+
+        def look(connection: Connection) -> tuple[bool, bool]:
+            failed = history.newest_failed(connection, account_id, number)
+            newest = history.newest_answer(connection, account_id)
+            return failed, newest is not None
+
+        return await self._database.ask(look)
 
     async def has_answered(self, since: datetime) -> bool:
         """Tell whether any runner's call was answered since then."""
         account_id = self.holder.account_id
         return await self._database.ask(history.has_answered, account_id, since)
-
-    async def has_ever_answered(self) -> bool:
-        """Tell whether any call of the account was ever answered."""
-        account_id = self.holder.account_id
-        return await self._database.ask(history.newest_answer, account_id) is not None
 
     async def refused_alone(
         self, request_ids: Collection[int], failure: Failure
