@@ -25,6 +25,8 @@ from batch.store import kept
 
 #: How long a run may take to end that was told to, beside its calls and the disk.
 PATIENCE = 15.0
+#: Calls that a run makes at most while nothing is answered.
+TRIP = 10
 UNFINISHED = ("pending", "running", "failed", "cancelled")
 
 
@@ -226,7 +228,7 @@ class Drama:
             realm.act(upkeep.resume, str(job_id))
         bound = self._bound()
         until = realm.loop.elapsed + bound
-        while left := self._left(*UNFINISHED):
+        while left := self._left(*UNFINISHED, good=True):
             # Also what failed only now, with a call of before.
             self._reopen()
             if not any(process.name == "last" for process in realm.living):
@@ -245,15 +247,20 @@ class Drama:
             for cancelled in (False, True):
                 self.realm.act(upkeep.retry, str(job_id), cancelled=cancelled)
 
-    def _left(self, *states: str) -> int:
-        rows = self.realm.rows("SELECT state, count(*) FROM requests GROUP BY state")
-        return sum(number for state, number in rows if state in states)
+    def _left(self, *states: str, good: bool = False) -> int:
+        """Count the requests in these states; `good`: that can be answered."""
+        bad = self.realm.bad if good else ()
+        rows = self.realm.rows("SELECT custom_id, state FROM requests")
+        return sum(state in states and name not in bad for name, state in rows)
 
     def _bound(self) -> float:
         """Seconds in which everything can be answered, the calls' own time included."""
         plot = self.plot
         least = min(rule["limit"] - plot.keep_of(rule) for rule in plot.rules)
-        windows = -(-self._left(*UNFINISHED) // least) + 1
+        # Those that are never answered cost their attempts, and trips of the breaker.
+        bad = self._left(*UNFINISHED) - self._left(*UNFINISHED, good=True)
+        calls = self._left(*UNFINISHED) + bad * (plot.max_attempts + TRIP)
+        windows = -(-calls // least) + 1
         bound = windows * (plot.window + HOUR)
         # An endpoint that says "nothing is left" is believed: for as long as it asks,
         # or until the reset, or until a probe brings an answer.

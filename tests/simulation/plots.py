@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ground import DiskFault
-from weather import PASSING, TROUBLES, Weather
+from weather import NEVER_ANSWERED, PASSING, TROUBLES, Weather
 
 SECOND = 1000
 MINUTE = 60.0
@@ -65,6 +65,8 @@ class Plot:
     #: Whom prompts are for, one after the other.
     models: Sequence[str] = ("m0",)
     max_attempts: int = 3
+    #: By prompt that is never answered, what each of its calls comes to.
+    bad: dict[str, str] = field(default_factory=dict)
     #: The options of each process, and when it is first started.
     processes: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     #: Seconds after which one that was killed, or has ended, is started again.
@@ -95,6 +97,7 @@ class Plot:
         return Weather(
             chance=self.chance("weather"),
             troubles=self.troubles,
+            bad=self.bad,
             storms=self.storms,
             longest=self.longest,
             hesitant=self.hesitant,
@@ -159,6 +162,7 @@ def a_plot(seed: int, family: str) -> Plot:
     _set_work(plot, chance)
     _set_dangers(plot, chance)
     _set_events(plot, chance)
+    _set_bad(plot)
     return plot
 
 
@@ -247,6 +251,18 @@ def _set_weather(plot: Plot, chance: Random) -> None:
         begins = chance.choice([0.0, chance.uniform(0, plot.span)])
         ends = begins + chance.choice([MINUTE, 20 * MINUTE, 5 * HOUR])
         plot.storms = [(begins, ends, chance.choice([*PASSING, "key", "quota"]))]
+
+
+def _set_bad(plot: Plot) -> None:
+    """Let some prompts never be answered, and leave all else of the plot as it is."""
+    chance = plot.chance("bad")
+    if chance.random() < 0.3:
+        prompts = list(dict.fromkeys(prompt for job in plot.jobs for prompt in job))
+        if chance.random() < 0.5:
+            # Else all of a stretch that comes first.
+            chance.shuffle(prompts)
+        for prompt in prompts[: chance.choice([1, 2, 4, 6])]:
+            plot.bad[prompt] = chance.choice(NEVER_ANSWERED)
 
 
 def _set_dangers(plot: Plot, chance: Random) -> None:

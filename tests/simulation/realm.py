@@ -65,6 +65,8 @@ class Realm:
         self.processes: list[Mortal] = []
         #: By job, what it asks.
         self.prompts: dict[int, list[str]] = {}
+        #: The requests that are never answered.
+        self.bad: set[str] = set()
         #: Jobs that were submitted, also those that are deleted by now.
         self.submitted = 0
         self.trace: list[str] = []
@@ -138,6 +140,11 @@ class Realm:
             )
             for place, prompt in enumerate(prompts, 1)
         ]
+        self.bad |= {
+            f"{job}.{place}"
+            for place, prompt in enumerate(prompts, 1)
+            if self.remote.weather.trouble(prompt)
+        }
         order = Order(
             sources=("-",),
             template=Template(),

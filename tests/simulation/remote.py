@@ -125,16 +125,16 @@ class Remote:
             self.everybody.arrive(self.now(), model)
 
     def expect(self, process: Mortal, claim: Claim) -> Visit:
-        elapsed = self._loop.elapsed
+        elapsed, prompt = self._loop.elapsed, claim.messages[-1]["content"]
         visit = Visit(
             number=len(self.visits) + 1,
             process=process,
             request_id=claim.request_id,
             custom_id=claim.custom_id,
-            prompt=claim.messages[-1]["content"],
+            prompt=prompt,
             model=claim.model,
             entry_id=claim.entry_id,
-            fate=self.weather.fate(elapsed),
+            fate=self.weather.fate_of(prompt, elapsed),
         )
         self.visits.append(visit)
         return visit

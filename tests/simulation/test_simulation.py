@@ -22,7 +22,7 @@ from seeds import (
     shared,
     traced,
 )
-from weather import TROUBLES
+from weather import NEVER_ANSWERED, TROUBLES
 
 
 @pytest.mark.parametrize("first", shared(SAFETY))
@@ -83,3 +83,4 @@ def test_the_seeds_of_every_run_contain_whatever_can_go_wrong():
     assert {"kill", "signal", "signal twice", "freeze", "suspend", "clock"} <= events
     assert {"reboot", "cancel", "pause", "resume", "append", "attempts"} <= events
     assert {"delete", "disk"} <= events
+    assert {name for plot in plots for name in plot.bad.values()} == set(NEVER_ANSWERED)

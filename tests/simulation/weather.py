@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from batch.core.model import Failure
@@ -37,6 +37,8 @@ _WITH_STATUS = {
 TROUBLES = (*_PLAIN, *_WITH_STATUS, CUT)
 #: Those that only the next attempt, or the next day, can be better than.
 PASSING = (UNSENT, LOST, "late", "dropped", "empty", "503", "500", "429", CUT)
+#: Those that a prompt may come to with each call, whatever the weather.
+NEVER_ANSWERED = ("empty", "html", "dropped", "500", "rejected", "filtered", CUT)
 
 #: What an endpoint says that has given away all that it gives away.
 USED_UP = "HTTP 429: daily limit reached"
@@ -64,6 +66,8 @@ class Weather:
     chance: Random
     #: By the name of a trouble; an answer has 1.
     troubles: Mapping[str, float] = field(default_factory=dict)
+    #: By prompt, what it comes to that is never answered.
+    bad: Mapping[str, str] = field(default_factory=dict)
     #: From when to when, in seconds, everything comes to the same.
     storms: Sequence[tuple[float, float, str]] = ()
     #: The longest that a call takes, seconds.
@@ -71,6 +75,15 @@ class Weather:
     #: How often a connection takes its time.
     hesitant: float = 0.0
     is_calm: bool = False
+
+    def fate_of(self, prompt: str, at: float) -> Fate:
+        """Draw the fate of a call; of a bad prompt none is an answer."""
+        fate, trouble = self.fate(at), self.trouble(prompt)
+        return replace(fate, name=trouble) if trouble and fate.name == ANSWER else fate
+
+    def trouble(self, prompt: str) -> str | None:
+        """Look up what a prompt comes to, also one that was submitted again."""
+        return self.bad.get(prompt.partition(" ")[0])
 
     def fate(self, at: float) -> Fate:
         chance = self.chance
