@@ -75,6 +75,10 @@ class Timekeeper:
         """
         return self.booted_at if self.has_boot_clock else None
 
+    def agrees(self, booted_at: datetime) -> bool:
+        """Tell whether the wall clock agrees that the machine started then."""
+        return abs(self._clock.now() - self.at(booted_at)) <= TOLERANCE
+
     def follow(self, booted_at: datetime, *, confirmed: bool) -> None:
         """Go by what the database says, as the other processes of this boot do."""
         self.is_by_ledger &= booted_at == self.booted_at

@@ -6,6 +6,7 @@ also carries over what was counted by another time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
@@ -28,10 +29,11 @@ class SharedTime:
         #: What the database is known to hold.
         self._known = self._mine()
 
-    def read(self, connection: Connection) -> datetime:
+    def read(self, connection: Connection, *, leaving: bool = False) -> datetime:
         """Return the time of this transaction, which has waited for its turn.
 
-        It may be carried out again: call `apply` once it is committed.
+        It may be carried out again: call `apply` once it is committed. `leaving`: none
+        follows it.
         """
         clock = self._clock
         if clock.start is None:
@@ -46,9 +48,11 @@ class SharedTime:
         else:
             before = clock.at(found.booted_at)
         if abs(before - now) > SAME:
-            carrying.carry(connection, before, now)
-        if found is None or found != start or found.is_old(now):
-            clocks.believe(connection, clock.boot_id(), start, now)
+            agreed_at = None if found is None else found.agreed_at
+            carrying.carry(connection, before, now, agreed_at)
+        if found is None or found != start or leaving or found.is_old(now):
+            seen = replace(start, agreed_at=self._agreed_at(start, found, now))
+            clocks.believe(connection, clock.boot_id(), seen, now)
         self._found = mine, start
         return now
 
@@ -61,6 +65,14 @@ class SharedTime:
         # The endpoint may have been heard meanwhile: the next transaction tells it.
         if mine == self._mine():
             self._clock.follow(start.booted_at, confirmed=start.confirmed)
+
+    def _agreed_at(
+        self, start: Start, found: Start | None, now: datetime
+    ) -> datetime | None:
+        """Return the newest time at which the wall clock agreed with this start."""
+        if start.confirmed and self._clock.agrees(start.booted_at):
+            return now
+        return found.agreed_at if found == start and found is not None else None
 
     def _mine(self) -> Start:
         return Start(self._clock.booted_at, confirmed=not self._clock.is_doubtful)

@@ -369,7 +369,7 @@ class Trade:
         alone: Sequence[int],
         calling: Collection[int],
     ) -> Left:
-        now = self._time.read(connection)
+        now = self._time.read(connection, leaving=True)
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
         reopened = outcomes.put_back(connection, given_up)

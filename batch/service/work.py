@@ -191,7 +191,7 @@ def trust_clock(service: Service) -> None:
         if before != now:
             carrying.carry(connection, before, now)
         if clock.start is not None:
-            start = clocks.Start(clock.start, confirmed=True)
+            start = clocks.Start(clock.start, confirmed=True, agreed_at=now)
             clocks.believe(connection, clock.boot_id(), start, now)
     clock.has_news = False
 

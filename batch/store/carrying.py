@@ -69,15 +69,26 @@ class _Allowance:
     quota: Quota
 
 
-def carry(connection: Connection, before: datetime, now: datetime) -> None:
+def carry(
+    connection: Connection,
+    before: datetime,
+    now: datetime,
+    agreed_at: datetime | None = None,
+) -> None:
     """Count as of `now` what counted at `before`, in every account.
 
     Not where the guard covers the difference: calls near a reset count on both sides.
+    `agreed_at`: until then the clock that was gone by is known to have been right. What
+    it has lacked since is time that passed, as while a virtual machine was paused.
     """
     by = abs(now - before)
     allowances = [one for one in _allowances(connection) if one.quota.guard < by]
-    counted = {one: _used(connection, one, before) for one in allowances}
-    moved = {one: _moved(connection, one, now, now - before) for one in allowances}
+    if agreed_at is not None and before < now:
+        counted = {one: _since(connection, one, agreed_at) for one in allowances}
+        moved = dict.fromkeys(allowances, 0)
+    else:
+        counted = {one: _used(connection, one, before) for one in allowances}
+        moved = {one: _moved(connection, one, now, now - before) for one in allowances}
     ahead = {one: _ahead(connection, one, now) for one in allowances}
     if now < before:
         _set_aside(connection, now)
@@ -140,6 +151,11 @@ def _caps(connection: Connection) -> list[_Allowance]:
 
 def _period(milliseconds: int | None) -> timedelta:
     return DAY if milliseconds is None else timedelta(milliseconds=milliseconds)
+
+
+def _since(connection: Connection, one: _Allowance, moment: datetime) -> int:
+    """Return how much of it was taken after this, or is in flight."""
+    return counting.since(connection, one.account_id, one.quota, moment)
 
 
 def _used(connection: Connection, one: _Allowance, moment: datetime) -> int:

@@ -25,6 +25,8 @@ class Start:
     confirmed: bool
     #: The newest time at which a process was seen to go by it.
     seen_at: datetime | None = field(default=None, compare=False)
+    #: The newest time at which it was confirmed, and the wall clock agreed with it.
+    agreed_at: datetime | None = field(default=None, compare=False)
 
     def is_old(self, now: datetime) -> bool:
         """Whether it is time to say that it is still this boot."""
@@ -47,7 +49,7 @@ def seen(connection: AnyConnection, boot_id: str, uptime: float) -> Start | None
         return None
     if uptime < (row.seen_at - row.booted_at).total_seconds() - SLACK:
         return None
-    return Start(row.booted_at, row.boot == boot_id, row.seen_at)
+    return Start(row.booted_at, row.boot == boot_id, row.seen_at, row.agreed_at)
 
 
 def believe(
@@ -62,11 +64,12 @@ def believe(
     )
     sql.execute(
         connection,
-        "INSERT INTO clocks (boot, booted_at, seen_at) "
-        "VALUES (:boot, :booted_at, :seen_at)",
+        "INSERT INTO clocks (boot, booted_at, seen_at, agreed_at) "
+        "VALUES (:boot, :booted_at, :seen_at, :agreed_at)",
         boot=boot_id if start.confirmed else _UNCONFIRMED + boot_id,
         booted_at=start.booted_at,
         seen_at=now,
+        agreed_at=start.agreed_at,
     )
 
 

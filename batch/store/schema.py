@@ -388,6 +388,9 @@ clocks = Table(
     # When this boot was, by the wall clock; wall time less time since boot.
     Column("booted_at", Moment, nullable=False),
     Column("seen_at", Moment, nullable=False),
+    # The newest confirmed time at which the wall clock agreed: what was dated before
+    # is dated right.
+    Column("agreed_at", Moment),
 )
 
 #: Numbers that must outlive the rows they came from: "requests" is the highest id of

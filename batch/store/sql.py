@@ -27,6 +27,7 @@ AnyLine: TypeAlias = Any
 #: Columns that hold times, wherever they stand; UTC milliseconds in the database.
 MOMENTS = frozenset(
     (
+        "agreed_at",
         "answered_at",
         "at",
         "booted_at",

@@ -198,6 +198,43 @@ async def test_the_user_may_say_that_the_clock_is_right(tmp_path):
         assert steps_told(world) == []
 
 
+def pause(world: World, by: timedelta) -> None:
+    """The machine is a virtual one, and was paused: none of its clocks went on."""
+    jump(world, by)
+    world.standin.shift += by
+    world.standin.says = lambda: world.clock.now()
+
+
+async def test_a_machine_that_was_paused_over_night_has_the_new_day_to_itself(tmp_path):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+        for _ in range(3):
+            assert (await world.run()).exit_code == 75
+            pause(world, DAY)
+            another_process(world)
+        world.check()
+        assert list(world.by_day().values()) == [5, 5, 5]
+
+
+@pytest.mark.parametrize("calls", [1, 2, 4, 5])
+async def test_calls_made_before_the_pause_is_noticed_count_in_the_new_day(
+    tmp_path, calls
+):
+    async with a_telling_world(tmp_path, limit=5) as world:
+        world.submit(20)
+
+        def resume_in_silence() -> None:
+            pause(world, DAY)
+            world.standin.says = None
+
+        world.on_call[calls] = resume_in_silence
+        assert (await world.run()).exit_code == 75
+        world.standin.says = lambda: world.clock.now()
+        another_process(world)
+        assert (await world.run()).exit_code == 75
+        world.check()
+
+
 # A machine that starts anew, with a clock that is wrong
 
 
