@@ -47,8 +47,10 @@ def has_answered(connection: Connection, account_id: int, since: datetime) -> bo
 
 
 def newest_answer(connection: Connection, account_id: int) -> int | None:
-    """Find the ledger's entry of the newest call that was answered."""
-    query = _answered(account_id).order_by(entries.c.id.desc()).limit(1)
+    """Find the ledger's entry of the call that was answered last."""
+    # In the order of an index: of a long ledger not all is to be read and sorted.
+    newest = entries.c.settled_at.desc(), entries.c.id.desc()
+    query = _answered(account_id).order_by(*newest).limit(1)
     return connection.execute(query).scalar()
 
 
