@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from enum import StrEnum
@@ -178,6 +179,11 @@ class Quota:
         if self.per is Per.MODEL and not self.scope:
             return replace(self, scope=f"model:{model}")
         return self
+
+
+def terms_of(quotas: Iterable[Quota]) -> str:
+    """Describe the counting of these quotas, a line for each."""
+    return "\n".join(one.terms for one in quotas)
 
 
 #: What binds the calls of a provider whose limits nobody knows. It counts, and a

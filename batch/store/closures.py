@@ -16,7 +16,7 @@ from batch.core.standing import Standing
 from batch.store import counting, resets
 from batch.store.counting import LONGEST_CALL
 from batch.store.evidence import Decision, note
-from batch.store.opening import count_anew, open_windows
+from batch.store.opening import adopt, count_anew, open_windows
 from batch.store.schema import UNPROVEN, AnyRow, windows
 
 #: How long a "used up" is believed that may be wrong, doubling with every refusal.
@@ -55,6 +55,7 @@ def close(
     again after a pause, which grows with every refusal. `pause`: the seconds that it
     asks for, which are true where credits come back one by one.
     """
+    adopt(connection, account_id, quotas, now)
     quota = _meant(connection, account_id, quotas, named, tokens, now)
     if until is None and pause is not None and quota.kind is WindowKind.REFILL:
         until = now + timedelta(seconds=pause)

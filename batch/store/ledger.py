@@ -24,7 +24,7 @@ from batch.core.price import Cost
 from batch.core.quota import Quota
 from batch.store.accounts import account as account
 from batch.store.many import among
-from batch.store.opening import open_windows
+from batch.store.opening import adopt, open_windows
 from batch.store.schema import (
     RESERVED,
     AnyRow,
@@ -114,6 +114,7 @@ def record(
     They stand for as many calls, and for no tokens: those are not known.
     """
     cost = Cost(calls=credits, credits=credits)
+    adopt(connection, account_id, quotas, now)
     bound = scoped(connection, account_id, quotas)
     # Of the models that have no windows yet, theirs count the entry as they open.
     open_windows(connection, account_id, bound, now)

@@ -7,16 +7,17 @@ the rows of all the windows that it counts in (store.taking).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from batch.core.quota import CAP, FIXED, PERIODIC, Quota, WindowKind
+from batch.core.quota import CAP, FIXED, PERIODIC, Per, Quota, WindowKind, terms_of
 from batch.core.standing import Standing
 from batch.store import counting, resets
 from batch.store.schema import AnyRow, accounts, jobs, windows
-from batch.store.windows import binding, brought_up, look, milliseconds
+from batch.store.windows import binding, brought_up, look, milliseconds, scoped
 
 
 def open_windows(
@@ -28,6 +29,29 @@ def open_windows(
         for quota in resets.in_force(connection, account_id, quotas)
         for standing in _open(connection, account_id, quota, now)
     ]
+
+
+def adopt(
+    connection: Connection, account_id: int, quotas: Sequence[Quota], now: datetime
+) -> None:
+    """Count the windows of these quotas anew unless they are kept up to date.
+
+    Whoever writes counters keeps those of its own quotas alone: one that was not in
+    force for a while, or is not known to another runner, has missed that.
+    """
+    same, terms = accounts.c.id == account_id, terms_of(quotas)
+    known = connection.scalar(select(accounts.c.quotas).where(same))
+    if known == terms:
+        return
+    counted = (known or "").split("\n")
+    # Of every model, though the caller means one.
+    anew = [
+        replace(quota, scope="") if quota.per is Per.MODEL else quota
+        for quota in quotas
+        if quota.terms not in counted
+    ]
+    recount(connection, account_id, scoped(connection, account_id, anew), now)
+    connection.execute(update(accounts).where(same).values(quotas=terms))
 
 
 def recount(

@@ -20,6 +20,7 @@ from batch.store import answers, closures, estimates, opening, taking, wishes
 from batch.store.carrying import NOTE, ended_at
 from batch.store.closures import Ended
 from batch.store.many import among
+from batch.store.opening import adopt
 from batch.store.purse import Holder, Purpose
 from batch.store.queue import tally
 from batch.store.schema import (
@@ -59,6 +60,7 @@ def settle(
     """
     if not settlements:
         return Settled()
+    adopt(connection, holder.account_id, holder.quotas, now)
     calls = _calls(connection, holder, settlements)
     owned, ownerless = [], []
     for one in settlements:

@@ -11,13 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection
 
 from batch.core.price import ONE_CREDIT_A_CALL, Cost, Learned, Price, estimate
 from batch.core.quota import TRICKLING, Quota, Unit, WindowKind, daily_cap
 from batch.core.standing import Standing
-from batch.store import counting, estimates, opening, taking, windows
-from batch.store.schema import accounts
+from batch.store import counting, estimates, opening, taking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +42,6 @@ class Holder:
         """Whether a quota comes back continuously."""
         return any(one.kind is WindowKind.REFILL for one in self.quotas)
 
-    @property
-    def terms(self) -> str:
-        """Describe the counting of its quotas, a line for each."""
-        return "\n".join(one.terms for one in self.quotas)
-
     def quotas_of(self, purpose: Purpose) -> list[Quota]:
         """The quotas that bind a call for this."""
         found = [quota.of(purpose.model) for quota in self.quotas]
@@ -65,9 +59,6 @@ class Purpose:
     model: str
 
 
-_TERMS = select(accounts.c.quotas).where(accounts.c.id == bindparam("account_id"))
-
-
 class Purse:
     """What is left in all windows, for one transaction."""
 
@@ -81,7 +72,7 @@ class Purse:
         #: Whether a call waits for what comes back to the account bit by bit, so that
         #: no other call may take it.
         self.is_short = False
-        self._adopt()
+        opening.adopt(connection, holder.account_id, holder.quotas, now)
 
     @property
     def standings(self) -> list[Standing]:
@@ -170,22 +161,6 @@ class Purse:
                     self._connection, [one], cost, keep, now
                 ):
                     raise AssertionError("a window changed inside a transaction")
-
-    def _adopt(self) -> None:
-        """Where the quotas are not those of the last claim, windows are counted anew.
-
-        One that was not in force for a while knows nothing of that while.
-        """
-        connection, holder = self._connection, self._holder
-        known = connection.scalar(_TERMS, {"account_id": holder.account_id})
-        if known == holder.terms:
-            return
-        counted = (known or "").split("\n")
-        anew = [quota for quota in holder.quotas if quota.terms not in counted]
-        bound = windows.scoped(connection, holder.account_id, anew)
-        opening.recount(connection, holder.account_id, bound, self._now)
-        same = accounts.c.id == holder.account_id
-        connection.execute(update(accounts).where(same).values(quotas=holder.terms))
 
     def _bound(self, purpose: Purpose) -> list[Standing]:
         quotas = self._holder.quotas_of(purpose)

@@ -17,7 +17,7 @@ from batch.core.statements import Statement
 from batch.core.windows import windows_touched
 from batch.store import ledger
 from batch.store.evidence import Decision, note
-from batch.store.opening import open_windows
+from batch.store.opening import adopt, open_windows
 from batch.store.schema import windows
 from batch.store.taking import add, fill
 
@@ -29,7 +29,11 @@ def take_over(
     said: Statement,
     now: datetime,
 ) -> None:
-    """Go by what the endpoint states of a quota, where it is stricter than ours."""
+    """Go by what the endpoint states of a quota, where it is stricter than ours.
+
+    `quotas`: all that bind such a call.
+    """
+    adopt(connection, account_id, quotas, now)
     for quota in quotas:
         if (quota.name, quota.scope) != (said.quota, said.scope):
             continue

@@ -20,7 +20,12 @@ from scene import (
     answered,
     by_minute,
     daily,
+    failed,
 )
+
+from batch.core.price import Cost
+from batch.core.quota import WindowKind
+from batch.store import ledger
 
 
 def test_a_clock_that_is_set_back_opens_nothing_anew(scene: Scene):
@@ -90,6 +95,26 @@ def test_another_zone_forgets_no_call(scene: Scene):
     scene.settle(*map(answered, scene.claimed(4)))
     moved = replace(daily(), zone=ZoneInfo("America/Los_Angeles"))
     assert len(scene.claimed(9, holder=scene.runner(quotas=[moved]))) == 1
+
+
+def test_a_run_of_earlier_quotas_settles_what_a_run_of_others_counts(scene: Scene):
+    """Its call costs three of the five that the newer run's quota has."""
+    scene.job(20)
+    (mine,) = scene.claimed(1)
+    other = scene.runner(quotas=[replace(daily(), kind=WindowKind.MONTH)])
+    scene.settle(*map(answered, scene.claimed(1, holder=other)), holder=other)
+    scene.settle(replace(failed(mine), cost=Cost(1, 3)))
+    # One was spent by each run, and two more than the first run had estimated.
+    assert len(scene.claimed(9, holder=other)) == 1
+
+
+def test_what_is_recorded_counts_for_a_run_of_earlier_quotas(scene: Scene):
+    scene.job(20)
+    scene.claimed(1)
+    changed = [replace(daily(), kind=WindowKind.MONTH)]
+    connection, account_id = scene.connection, scene.account_id
+    ledger.record(connection, account_id, changed, 3, None, NOON)
+    assert len(scene.claimed(9)) == 1
 
 
 def test_another_kind_of_window_may_begin_at_the_same_moment(scene: Scene):
