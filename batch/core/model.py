@@ -158,6 +158,8 @@ class Job:
     host: str | None = None
     #: What its rows are rendered with; None: an earlier version submitted it.
     template: Template | None = None
+    #: Whether appended rows that it counts are still being moved to it.
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

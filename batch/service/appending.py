@@ -1,7 +1,8 @@
 """Appending: more rows for a job that exists, all of them or none.
 
-They are submitted beside the job, where nobody sees them, and moved to it in one
-transaction; so a kill leaves the job as it was.
+They are submitted beside the job, where nobody sees them, and counted towards it in one
+transaction; so a kill before leaves the job as it was. Then they are moved to it, in
+small transactions, by this command or by the next one that writes.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from contextlib import closing
 from typing import Any, BinaryIO
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
 from batch.core.model import Job
-from batch.errors import UnknownJobError, UsageError
+from batch.errors import UsageError
 from batch.service import submission
 from batch.service.context import Service
 from batch.service.intake import Drafted, Intake
 from batch.service.order import Order, Receipt
 from batch.service.ordering import as_format
 from batch.service.pieces import pieces
-from batch.store import appending
+from batch.store import appending, jobs
 from batch.store.names import Names
 from batch.store.twins import Twins
 
@@ -73,6 +73,11 @@ def append(
     DatasetError names every row that is bad, or that has a name of the job's with
     other content, and then none is queued.
     """
+    if job.grows:
+        # Another command has not moved all yet of what it appended.
+        for submitted, mark in service.database.look(jobs.unfinished):
+            if mark == f"{jobs.INTO}{job.id}":
+                service.bring_in(submitted)
     receipt = submission.receipt_of(order)
     with closing(Names()) as names, closing(Twins()) as twins:
         profile = service.settings.profile(order.provider)
@@ -86,20 +91,15 @@ def append(
             return intake.without(drafted, known, f"job {job.id}")
 
         def publish(connection: Connection, submitted: int) -> None:
-            if not intake.merge(connection, submitted, job):
-                raise UnknownJobError(f"job {job.id} was deleted meanwhile")
+            intake.publish_in(connection, submitted, job)
 
         rows = pieces(order, receipt, stdin, on_bytes)
-        try:
-            if order.dry_run:
-                submission.rehearse(service, intake, rows, sift)
-            else:
-                submission.queue(service, order, intake, rows, sift, publish)
-                receipt.job_id = job.id
-        except IntegrityError:
-            raise UsageError(
-                f"rows of these names came into job {job.id} meanwhile: append again"
-            ) from None
+        if order.dry_run:
+            submission.rehearse(service, intake, rows, sift)
+        else:
+            submitted = submission.queue(service, order, intake, rows, sift, publish)
+            service.bring_in(submitted)
+            receipt.job_id = job.id
     submission.foresee(service, order, receipt, job.id)
     return receipt
 

@@ -180,6 +180,9 @@ class Service:
     def _clear_up_submissions(self, database: Database) -> None:
         """Remove what a submission left behind that was killed half-way."""
         for job_id, name in database.look(jobs.unfinished):
+            if name.startswith(jobs.INTO):
+                self._bring_in(database, job_id)
+                continue
             if database.read(database.is_held, name) or presence.is_alive(
                 self.locks, name
             ):
@@ -190,6 +193,17 @@ class Service:
             while not database.write(submitting.discard, job_id, PIECE, name):
                 pass
             presence.forget(self.locks, name)
+
+    def bring_in(self, submitted: int) -> None:
+        """Move appended rows, which are counted already, to their job."""
+        self._bring_in(self.database, submitted)
+
+    def _bring_in(self, database: Database, submitted: int) -> None:
+        # What writes takes longer to load than looking may take.
+        from batch.store import appending
+
+        while not database.write(appending.bring_in, submitted, PIECE):
+            pass
 
     def _tell_of_spooled(self, database: Database) -> None:
         """Say that there are answers which no report counts yet."""

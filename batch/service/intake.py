@@ -204,8 +204,6 @@ class Intake:
 
     def publish(self, connection: Connection, job_id: int) -> None:
         """The last row is queued."""
-        if self._receipt.reused:
-            earlier.settle_twins(connection, job_id)
         submitting.publish(
             connection,
             job_id,
@@ -240,9 +238,9 @@ class Intake:
                 )
         return new
 
-    def merge(self, connection: Connection, submitted: int, job: Job) -> bool:
-        """The last row is queued, for this job; False if it is gone."""
-        return appending.merge(
+    def publish_in(self, connection: Connection, submitted: int, job: Job) -> None:
+        """Count the rows, all of which are queued, towards this job."""
+        appending.publish(
             connection,
             submitted,
             job,
@@ -252,6 +250,7 @@ class Intake:
             host=self._profile.host,
             columns=list(self._columns),
             models=list(self._models),
+            first_id=self.first_id,
             last_id=self._last_id,
         )
 

@@ -25,7 +25,7 @@ from batch.service.foresight import Load
 from batch.service.intake import NO_ANSWERS, Drafted, Earlier, Intake
 from batch.service.order import Order, Receipt, check_params
 from batch.service.pieces import Piece, pieces
-from batch.store import queueing, submitting
+from batch.store import earlier, submitting
 from batch.store.engine import Database
 from batch.store.names import Names
 from batch.store.twins import Twins
@@ -146,7 +146,7 @@ def _enqueue(
     if intake.is_whole:
         for pairs in intake.twins():
             if pairs:
-                service.database.write(queueing.share, pairs)
+                service.database.write(earlier.share, pairs)
 
 
 class _Queue:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    delete,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from batch.core import asked
 from batch.core.model import Job, RequestState
-from batch.store import asking, earlier
+from batch.errors import UnknownJobError, UsageError
+from batch.store import asking
+from batch.store.jobs import INTO
+from batch.store.many import among
 from batch.store.schema import AnyRow, jobs, requests, results
-from batch.store.submitting import take_back_number
+from batch.store.submitting import discard, take_back_number
 
 AT_ONCE = 500
 #: Requests whose questions are read at a time.
@@ -68,7 +81,7 @@ def asked_already(
     return end, {_digest(row): row.id for row in rows if _is_as_it_was(job, row)}
 
 
-def merge(
+def publish(
     connection: Connection,
     submitted: int,
     job: Job,
@@ -79,18 +92,21 @@ def merge(
     host: str,
     columns: Sequence[str],
     models: Sequence[str],
+    first_id: int,
     last_id: int,
-) -> bool:
-    """Move all that was submitted to the job; False if the job is gone meanwhile."""
-    row = connection.execute(
-        select(jobs).where(jobs.c.id == job.id, jobs.c.submission.is_(None))
-    ).first()
+) -> None:
+    """Count all that was submitted towards the job, to which `bring_in` moves it.
+
+    From now on it is the job's, whatever happens. UnknownJobError where the job is gone
+    meanwhile, UsageError where it has rows of these names.
+    """
+    row = connection.execute(_there(job.id)).first()
     if row is None:
-        return False
-    earlier.settle_twins(connection, submitted)
-    connection.execute(
-        update(requests).where(requests.c.job_id == submitted).values(job_id=job.id)
-    )
+        raise UnknownJobError(f"job {job.id} was deleted meanwhile")
+    if row.last_id != job.last_id and _have_names_in_common(connection, submitted, job):
+        raise UsageError(
+            f"rows of these names came into job {job.id} meanwhile: append again"
+        )
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job.id)
@@ -104,9 +120,66 @@ def merge(
             last_id=max(row.last_id, last_id),
         )
     )
-    connection.execute(delete(jobs).where(jobs.c.id == submitted))
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == submitted)
+        .values(submission=f"{INTO}{job.id}", first_id=first_id, last_id=last_id)
+    )
+
+
+def bring_in(connection: Connection, submitted: int, most: int) -> bool:
+    """Move up to so many rows to the job that they were appended to.
+
+    True when nothing is left to move.
+    """
+    this = jobs.c.id == submitted
+    row = connection.execute(select(jobs).where(this)).first()
+    if row is None or not (row.submission or "").startswith(INTO):
+        # Somebody else has moved the last of them.
+        return True
+    job_id = int(row.submission.removeprefix(INTO))
+    if connection.execute(_there(job_id)).first() is None:
+        return discard(connection, submitted, most)
+    query = (
+        select(requests.c.id)
+        .where(
+            requests.c.id.between(row.first_id, row.last_id),
+            # By id: rows that are moved together lie together.
+            requests.c.job_id + 0 == submitted,
+        )
+        .order_by(requests.c.id)
+        .limit(most)
+    )
+    ids = connection.scalars(query).all()
+    if ids:
+        these = among(requests.c.id)
+        connection.execute(
+            update(requests).where(these).values(job_id=job_id), {"ids": ids}
+        )
+        connection.execute(update(jobs).where(this).values(first_id=ids[-1] + 1))
+        return False
+    connection.execute(delete(jobs).where(this))
     take_back_number(connection, submitted)
     return True
+
+
+def _there(job_id: int) -> Select[tuple[Any, ...]]:
+    return select(jobs).where(jobs.c.id == job_id, jobs.c.submission.is_(None))
+
+
+def _have_names_in_common(connection: Connection, submitted: int, job: Job) -> bool:
+    """Tell whether rows of the same names were appended by somebody else."""
+    other = requests.alias("other")
+    theirs = select(jobs.c.id).where(
+        or_(jobs.c.id == job.id, jobs.c.submission == f"{INTO}{job.id}")
+    )
+    query = select(requests.c.id).where(
+        requests.c.job_id == submitted,
+        exists().where(
+            other.c.job_id.in_(theirs), other.c.custom_id == requests.c.custom_id
+        ),
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def _is_as_it_was(job: Job, row: AnyRow) -> bool:

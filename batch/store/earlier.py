@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, insert, or_, select, update
 
 from batch.core.model import RequestState
+from batch.store import queueing
+from batch.store.many import among
 from batch.store.schema import AnyRow, accounts, entries, jobs, requests, results
 
 #: Digests that are looked up by one statement.
@@ -79,18 +81,22 @@ def origin(row: AnyRow) -> str:
     return row.reused or f"{row.job_id}:{row.custom_id}"
 
 
-def settle_twins(connection: Connection, job_id: int) -> None:
-    """Let the job's repetitions stand where those stand that they repeat."""
+def share(connection: Connection, twins: Sequence[tuple[int, int]]) -> None:
+    """Of each pair, let the first request share the answer of the second.
+
+    It stands where that one stands, from now on.
+    """
+    queueing.share(connection, twins)
     leader = requests.alias("leader")
     stands: Any = select(leader.c.state).where(leader.c.id == requests.c.same_as)
     done = (RequestState.COMPLETED, RequestState.FAILED, RequestState.CANCELLED)
     connection.execute(
         update(requests)
         .where(
-            requests.c.job_id == job_id,
-            requests.c.same_as.is_not(None),
+            among(requests.c.id),
             requests.c.state == RequestState.PENDING,
             stands.scalar_subquery().in_(done),
         )
-        .values(state=stands.scalar_subquery())
+        .values(state=stands.scalar_subquery()),
+        {"ids": [twin for twin, _ in twins]},
     )

@@ -13,6 +13,22 @@ from batch.core.template import Template
 from batch.store import sql
 from batch.store.sql import AnyConnection, AnyLine
 
+#: In the place of a submission's lock, before a job's number: all its rows are queued,
+#: belong to that job, and are being moved to it.
+INTO = "into:"
+_THERE = f"(submission IS NULL OR submission LIKE '{INTO}%')"
+
+
+def whose(job: Job, column: str = "job_id") -> str:
+    """Return the condition that a request is the job's, for a query with its id.
+
+    It is in the words of the indices, but while appended rows are being moved to it.
+    """
+    if not job.grows:
+        return f"{column} = :job_id"
+    into = f"submission = '{INTO}{job.id}'"
+    return f"{column} IN (SELECT id FROM jobs WHERE id = :job_id OR {into})"
+
 
 def listed(
     connection: AnyConnection,
@@ -22,20 +38,31 @@ def listed(
     active: bool = False,
 ) -> list[Job]:
     """The jobs that are there, in the order in which they are worked on."""
-    query, values = "SELECT * FROM jobs WHERE submission IS NULL", dict[str, object]()
+    query, values = f"SELECT * FROM jobs WHERE {_THERE}", dict[str, object]()
     if ids is not None:
         # PostgreSQL knows no empty list.
         if not ids:
             return []
         values = {f"id{place}": job_id for place, job_id in enumerate(ids)}
-        query += f" AND id IN ({', '.join(f':{name}' for name in values)})"
+        into = {f"into{place}": f"{INTO}{job_id}" for place, job_id in enumerate(ids)}
+        query += (
+            f" AND (id IN ({', '.join(f':{name}' for name in values)})"
+            f" OR submission IN ({', '.join(f':{name}' for name in into)}))"
+        )
+        values |= into
     if provider is not None:
         values["provider"] = provider
         query += " AND provider = :provider"
     if active:
         query += " AND paused_at IS NULL"
     query += " ORDER BY priority DESC, id"
-    return [_job(row) for row in sql.rows(connection, query, **values)]
+    rows = sql.rows(connection, query, **values)
+    grow = {row.submission for row in rows if row.submission is not None}
+    return [
+        _job(row, grows=f"{INTO}{row.id}" in grow)
+        for row in rows
+        if row.submission is None
+    ]
 
 
 def unfinished(connection: AnyConnection) -> list[tuple[int, str]]:
@@ -49,7 +76,7 @@ def _template(text: str) -> Template:
     return Template(**orjson.loads(text))
 
 
-def _job(row: AnyLine) -> Job:
+def _job(row: AnyLine, *, grows: bool) -> Job:
     return Job(
         id=row.id,
         name=row.name,
@@ -72,6 +99,7 @@ def _job(row: AnyLine) -> Job:
         models=tuple(orjson.loads(row.models)),
         reused=row.reused,
         host=row.host,
+        grows=grows,
         template=row.template and _template(row.template),
         expected=None
         if row.schema is None

@@ -7,6 +7,7 @@ from contextlib import closing
 
 from batch.core.model import Job, RequestState
 from batch.store import sql
+from batch.store.jobs import whose
 from batch.store.sql import AnyConnection, AnyLine
 
 #: What a page has of each request, in this order, all as the database has it.
@@ -45,8 +46,7 @@ error_message, finished_at, provisional, valid, invalid, reused,
 (SELECT host FROM accounts WHERE id =
 (SELECT account_id FROM entries WHERE entries.id = entry_id)) AS host
 FROM requests LEFT OUTER JOIN results ON request_id = coalesce(same_as, requests.id)
--- by id, never by the index of names
-WHERE requests.id > :after AND requests.id <= :last_id AND job_id + 0 = :job_id
+WHERE requests.id > :after AND requests.id <= :last_id
 """
 
 
@@ -66,7 +66,8 @@ def page(
     So many `at_once`, each a row of COLUMNS; fewer where their texts have more than so
     many `characters`. `invalid`: only those whose answer is not what the job expects.
     """
-    query, more = _PAGE, dict[str, object]()
+    # By id, never by the index of names.
+    query, more = f"{_PAGE} AND {whose(job, 'job_id + 0')}", dict[str, object]()
     if only is not None:
         query += " AND state = :state"
         more["state"] = only
@@ -110,7 +111,7 @@ def standing(connection: AnyConnection, job: Job, custom_id: str) -> AnyLine | N
         connection,
         "SELECT attempts, finished_at FROM requests LEFT OUTER JOIN results "
         "ON request_id = coalesce(same_as, requests.id) "
-        "WHERE job_id = :job_id AND custom_id = :custom_id",
+        f"WHERE {whose(job)} AND custom_id = :custom_id",
         job_id=job.id,
         custom_id=custom_id,
     )

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from batch.core.model import Counts, Job, RequestState
 from batch.store import sql
+from batch.store.jobs import whose
 from batch.store.sql import AnyConnection
 
-_PENDING = "job_id = :job_id AND state = 'pending'"
-_PENDING_OF_ALL = "state = 'pending'"
-_ASIDE = "job_id = :job_id AND state IN ('running', 'failed', 'cancelled')"
+_PENDING = "state = 'pending'"
+_ASIDE = "state IN ('running', 'failed', 'cancelled')"
 _ANSWER_OF = "results.request_id = coalesce(requests.same_as, requests.id)"
-#: By id, or by the index of twins, never by the index of names.
-_ANSWERED = "requests.job_id + 0 = :job_id AND requests.state = 'completed'"
 
 
 def counts(connection: AnyConnection, job: Job) -> Counts:
@@ -23,7 +21,8 @@ def counts(connection: AnyConnection, job: Job) -> Counts:
     pending = _pending(connection, job)
     aside = sql.rows(
         connection,
-        f"SELECT state, count(*) FROM requests WHERE {_ASIDE} GROUP BY state",
+        f"SELECT state, count(*) FROM requests WHERE {whose(job)} AND {_ASIDE} "
+        "GROUP BY state",
         job_id=job.id,
     )
     by_state = {RequestState(state): number for state, number in aside}
@@ -47,7 +46,7 @@ def has_left(connection: AnyConnection, job: Job) -> bool:
     return any(
         sql.row(
             connection,
-            f"SELECT id FROM requests WHERE {left} LIMIT 1",
+            f"SELECT id FROM requests WHERE {whose(job)} AND {left} LIMIT 1",
             job_id=job.id,
         )
         for left in (_PENDING, running)
@@ -58,8 +57,9 @@ def to_ask(connection: AnyConnection, job: Job, counts: Counts) -> int:
     """Calls that the job still wants: requests that wait, less those that share."""
     if not (counts.pending and job.duplicates):
         return counts.left
-    twins = f"SELECT count(*) FROM requests WHERE {_PENDING} AND same_as IS NOT NULL"
-    return counts.left - int(sql.scalar(connection, twins, job_id=job.id))
+    twins = f"{whose(job)} AND {_PENDING} AND same_as IS NOT NULL"
+    query = f"SELECT count(*) FROM requests WHERE {twins}"
+    return counts.left - int(sql.scalar(connection, query, job_id=job.id))
 
 
 def running_by(connection: AnyConnection, job: Job) -> dict[str, int]:
@@ -68,7 +68,8 @@ def running_by(connection: AnyConnection, job: Job) -> dict[str, int]:
         connection,
         "SELECT runners.lock AS lock, count(*) AS number FROM requests "
         "JOIN runners ON runners.id = requests.runner_id "
-        f"WHERE {_ASIDE} AND state = 'running' GROUP BY runners.lock",
+        f"WHERE {whose(job)} AND {_ASIDE} AND state = 'running' "
+        "GROUP BY runners.lock",
         job_id=job.id,
     )
     return {row.lock: int(row.number) for row in held}
@@ -76,8 +77,9 @@ def running_by(connection: AnyConnection, job: Job) -> dict[str, int]:
 
 def naming_models(connection: AnyConnection, job: Job) -> int:
     """Count the job's pending requests that name a model of their own."""
-    own = f"SELECT count(*) FROM requests WHERE {_PENDING} AND model IS NOT NULL"
-    return int(sql.scalar(connection, own, job_id=job.id)) if job.models else 0
+    own = f"{whose(job)} AND {_PENDING} AND model IS NOT NULL"
+    query = f"SELECT count(*) FROM requests WHERE {own}"
+    return int(sql.scalar(connection, query, job_id=job.id)) if job.models else 0
 
 
 def failures(connection: AnyConnection, job: Job) -> list[tuple[str, str, int]]:
@@ -86,7 +88,7 @@ def failures(connection: AnyConnection, job: Job) -> list[tuple[str, str, int]]:
         connection,
         "SELECT error_code, min(error_message), count(*) "
         f"FROM requests JOIN results ON {_ANSWER_OF} "
-        f"WHERE {_ASIDE} AND state = 'failed' "
+        f"WHERE {whose(job)} AND {_ASIDE} AND state = 'failed' "
         "GROUP BY error_code ORDER BY count(*) DESC, error_code",
         job_id=job.id,
     )
@@ -100,10 +102,15 @@ def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
         connection,
         "SELECT results.invalid FROM results "
         "JOIN requests ON requests.id = results.request_id "
-        f"WHERE {is_flagged} AND {_ANSWERED} LIMIT 1",
+        f"WHERE {is_flagged} AND {_answered(job)} LIMIT 1",
         job_id=job.id,
     )
     return _invalid(connection, job), example or ""
+
+
+def _answered(job: Job) -> str:
+    # By id, or by the index of twins, never by the index of names.
+    return f"{whose(job, 'requests.job_id + 0')} AND requests.state = 'completed'"
 
 
 def _invalid(connection: AnyConnection, job: Job) -> int:
@@ -113,7 +120,7 @@ def _invalid(connection: AnyConnection, job: Job) -> int:
     for answer_of in ("id", "same_as"):
         query = (
             "SELECT count(*) FROM requests "
-            f"WHERE {answer_of} IN ({flagged}) AND {_ANSWERED}"
+            f"WHERE {answer_of} IN ({flagged}) AND {_answered(job)}"
         )
         number += int(sql.scalar(connection, query, job_id=job.id))
     return number
@@ -124,10 +131,10 @@ def _pending(connection: AnyConnection, job: Job) -> int:
     # Of an index as a whole SQLite compares no rows: it counts more than twice as fast.
     ((first, last),) = sql.rows(
         connection,
-        f"SELECT (SELECT min(job_id) FROM requests WHERE {_PENDING_OF_ALL}), "
-        f"(SELECT max(job_id) FROM requests WHERE {_PENDING_OF_ALL})",
+        f"SELECT (SELECT min(job_id) FROM requests WHERE {_PENDING}), "
+        f"(SELECT max(job_id) FROM requests WHERE {_PENDING})",
     )
     waits_alone = first == last == job.id
-    condition = _PENDING_OF_ALL if waits_alone else _PENDING
+    condition = _PENDING if waits_alone else f"{whose(job)} AND {_PENDING}"
     query = f"SELECT count(*) FROM requests WHERE {condition}"
     return int(sql.scalar(connection, query, job_id=job.id))

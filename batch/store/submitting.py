@@ -13,6 +13,7 @@ from batch.core.expected import Expected
 from batch.core.model import RequestState
 from batch.core.template import Template
 from batch.store import queueing
+from batch.store.jobs import INTO
 from batch.store.opening import drop_caps
 from batch.store.schema import ASIDE, entries, jobs, requests, results
 
@@ -121,8 +122,11 @@ def publish(
 
 def is_published(connection: Connection, job_id: int) -> bool:
     """Whether the last row of this job was queued, so that others see it."""
-    query = select(jobs.c.id).where(jobs.c.id == job_id, jobs.c.submission.is_(None))
-    return connection.scalar(query) is not None
+    query = select(jobs.c.submission).where(jobs.c.id == job_id)
+    row = connection.execute(query).first()
+    return row is not None and (
+        row.submission is None or row.submission.startswith(INTO)
+    )
 
 
 def withdraw(connection: Connection, job_id: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,19 +13,21 @@ import pytest
 from world import World, a_world
 
 from batch.errors import QuotabatchError
-from batch.service import upkeep
+from batch.service import appending, context, pieces, reading, upkeep
+from batch.service.context import Service
+from batch.store import appending as store_appending
 
 ROWS, PIECE = 35, 10
 
 
 @contextmanager
 def watched(world: World, patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """By transaction, how many requests are in another state after it."""
+    """By transaction, how many requests are new, or changed in job or state."""
     database = world.service.database
     begin, changed = database.transaction, list[int]()
 
     def states() -> Counter[Any]:
-        return Counter(world.query("SELECT id, state FROM requests"))
+        return Counter(world.query("SELECT id, job_id, state FROM requests"))
 
     @contextmanager
     def counted(account_id: int | None = None) -> Iterator[Any]:
@@ -35,6 +39,8 @@ def watched(world: World, patch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     with patch.context() as inner:
         inner.setattr(database, "transaction", counted)
         inner.setattr(upkeep, "PIECE", PIECE)
+        inner.setattr(context, "PIECE", PIECE)
+        inner.setattr(pieces, "ROWS", PIECE)
         yield changed
 
 
@@ -44,6 +50,15 @@ def cancel(world: World) -> None:
 
 def take_back(world: World) -> None:
     upkeep.retry(world.service, "1", cancelled=True)
+
+
+def append(world: World, rows: Mapping[str, str]) -> None:
+    flags = {"format": None, "continue_numbers": False, "dedupe": True}
+    job, order = appending.append_order(world.service, "1", ["-"], flags)
+    lines = (json.dumps({"custom_id": name, "prompt": rows[name]}) for name in rows)
+    appending.append(
+        world.service, job, order, stdin=io.BytesIO("\n".join(lines).encode())
+    )
 
 
 def retry(world: World) -> None:
@@ -94,6 +109,51 @@ async def test_failed_requests_are_retried_in_pieces(
             retry(world)
         assert sum(changed) == failed > 2 * PIECE
         assert max(changed) == PIECE
+
+
+async def test_appended_rows_are_seen_at_once_and_moved_in_pieces(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    """A kill while they are moved: the job has them all, and the next command goes on.
+
+    The first of them repeats a request of the job's that is answered.
+    """
+    rows = {"again": "p1"} | {f"n{number}": f"n{number}" for number in range(1, ROWS)}
+    async with a_world(tmp_path) as world:
+        world.submit(["p1", "p2"])
+        assert (await world.run()).exit_code == 0
+        write, moved = world.service.database.write, list[object]()
+
+        def killed(function: Any, *args: Any, **kwargs: Any) -> Any:
+            if function is store_appending.bring_in and len(moved) == 2:
+                raise KeyboardInterrupt
+            if function is store_appending.bring_in:
+                moved.append(function)
+            return write(function, *args, **kwargs)
+
+        def standing() -> tuple[object, object]:
+            (report,) = reading.job_reports(world.service)
+            assert report.counts.total == sum(world.statuses().values())
+            return report.counts.total, world.statuses()
+
+        with watched(world, monkeypatch) as changed:
+            monkeypatch.setattr(world.service.database, "write", killed)
+            with pytest.raises(KeyboardInterrupt):
+                append(world, {"p1": "p1", "p2": "p2"} | rows)
+            monkeypatch.undo()
+        whole = (2 + ROWS, {"completed": 3, "pending": ROWS - 1})
+        assert standing() == whole
+        assert max(changed) <= PIECE
+        parts = world.query("SELECT job_id, count(*) FROM requests GROUP BY job_id")
+        assert parts == [(1, 2 + 2 * PIECE), (2, ROWS - 2 * PIECE)]
+
+        with Service(world.service.settings, world.clock) as another:
+            assert another.job("1").total == 2 + ROWS
+        assert world.query("SELECT DISTINCT job_id FROM requests") == [(1,)]
+        assert world.query("SELECT id FROM jobs") == [(1,)]
+        assert standing() == whole
+        assert (await world.run()).exit_code == 0
+        assert world.statuses() == {"completed": 2 + ROWS}
 
 
 @pytest.mark.parametrize("deed", [cancel, take_back])
