@@ -9,9 +9,13 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
+from batch.core.quota import EPOCH
 from batch.store import spending
-from batch.store.schema import accounts, entries, evidence, runners, windows
+from batch.store.schema import AnyRow, accounts, entries, evidence, runners, windows
 from batch.store.spending import Former
+
+#: By these an account has a window once.
+_WINDOW = ("quota", "scope", "kind", "resets_at", "starts_at")
 
 
 def account(
@@ -60,11 +64,12 @@ def _merge(connection: Connection, source: int, target: int) -> None:
     other = windows.alias("other")
     taken = exists().where(
         other.c.account_id == target,
-        *(
-            other.c[name] == windows.c[name]
-            for name in ("quota", "scope", "kind", "resets_at", "starts_at")
-        ),
+        *(other.c[name] == windows.c[name] for name in _WINDOW),
     )
+    for row in connection.execute(
+        select(windows).where(windows.c.account_id == source, taken)
+    ).all():
+        _close_alike(connection, row, target)
     connection.execute(delete(windows).where(windows.c.account_id == source, taken))
     for table in (windows, entries, runners, evidence):
         connection.execute(
@@ -73,3 +78,24 @@ def _merge(connection: Connection, source: int, target: int) -> None:
     # The next claim counts the windows anew.
     same = accounts.c.id == target
     connection.execute(update(accounts).where(same).values(quotas=None))
+
+
+def _close_alike(connection: Connection, row: AnyRow, target: int) -> None:
+    """Keep what the endpoint said of a window that the target has one of too.
+
+    It is closed for as long as the longer of the two.
+    """
+    same = (
+        windows.c.account_id == target,
+        *(windows.c[name] == getattr(row, name) for name in _WINDOW),
+    )
+    mine = connection.execute(select(windows).where(*same)).one()
+    values: dict[str, object] = {}
+    if row.closed_until and row.closed_until > (mine.closed_until or EPOCH):
+        names = ("refusals", "refused_at", "closed_until", "closed_reason", "unproven")
+        values = {name: getattr(row, name) for name in names}
+    stated = [one.stated_limit for one in (row, mine) if one.stated_limit is not None]
+    if stated:
+        values["stated_limit"] = min(stated)
+    if values:
+        connection.execute(update(windows).where(*same).values(**values))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scene import NOON, Scene, answered, daily
+from dealings import close
+from scene import HOUR, NOON, SECOND, Scene, answered, daily
 from sqlalchemy import Connection, func, select, update
 
 from batch.store import audit, ledger, opening, spending
@@ -48,6 +49,21 @@ def test_another_host_takes_nothing_over(scene: Scene):
     scene.claimed(1)
     other = ledger.account(scene.connection, "espai", "key", "http://127.0.0.1:1")
     assert other != scene.account_id
+
+
+def test_a_closed_window_stays_closed_where_two_ledgers_become_one(scene: Scene):
+    connection = scene.connection
+    other = Scene(connection, daily(5))
+    other.account_id = ledger.account(connection, *FORMER[1])
+    other.holder = other.runner()
+    scene.job(9)
+    scene.claimed(1)
+    other.claimed(1)
+    close(other, NOON, daily(5), until=NOON + HOUR)
+    assert taken(connection) == scene.account_id
+    assert scene.claimed(9, NOON + HOUR - SECOND) == []
+    # The one that finds out whether there is any more.
+    assert len(scene.claimed(9, NOON + HOUR)) == 1
 
 
 def test_two_ledgers_of_earlier_versions_become_one(scene: Scene):
