@@ -62,8 +62,13 @@ class Intake:
         twins: Twins,
         *,
         remembers_names: bool,
+        host: str | None = None,
     ) -> None:
-        """`remembers_names`: of all rows, whether they are queued or not."""
+        """`remembers_names`: of all rows, whether they are queued or not.
+
+        `host`: the only one whose answers are reused; None: the profile's.
+        """
+        self._host = host or profile.host
         #: Until something is wrong, a job's queued requests tell which names it has.
         self.remembers_names = remembers_names
         self._order = order
@@ -124,7 +129,7 @@ class Intake:
         found: dict[bytes, AnyRow] = {}
         expected = self._order.expected
         digests = [one.asked for one in drafted]
-        for row in earlier.find(connection, digests, self._profile.host):
+        for row in earlier.find(connection, digests, self._host):
             if row.asked not in found and not (expected and fault(expected, row.text)):
                 found[row.asked] = row
         return found
@@ -215,7 +220,7 @@ class Intake:
             models=list(self._models),
             model=self._receipt.model,
             reused=self._receipt.reused,
-            host=self._profile.host,
+            host=self._host,
         )
 
     def without(
@@ -247,7 +252,7 @@ class Intake:
             total=self._receipt.requests,
             duplicates=self._receipt.duplicates,
             reused=self._receipt.reused,
-            host=self._profile.host,
+            host=self._host,
             columns=list(self._columns),
             models=list(self._models),
             first_id=self.first_id,

@@ -78,6 +78,14 @@ def test_an_answer_is_reused_only_where_the_job_is_sent_to_its_host(
     assert stage.quick("run", 4).code == 0
     assert (served.prompts, other.prompts) == (["a", "b", "c"], ["a", "c"])
 
+    # Nor are rows that are appended to it answered by another host.
+    stage.env["QUOTABATCH_BASE_URL"] = other.url
+    submit(stage, "d")
+    assert stage.quick("run", 5).code == 0
+    more = stage.write("more.jsonl", '{"custom_id": "more", "prompt": "d"}\n')
+    assert stage.quick("append", 4, more, "--reuse").code == 0
+    assert stage.export(4)[-1].get("reused") is None
+
 
 def test_an_answer_of_an_earlier_version_is_reused_whatever_its_host(
     stage: Stage, served: Served
