@@ -16,25 +16,24 @@ down_revision = "0010"
 MOST = 10**9
 
 #: The largest count of the account's other calls of the model stands for an estimate,
-#: else the characters of the answer.
+#: else the characters of the answer. It is looked up once for all entries of a model.
+LARGEST = """
+    SELECT account_id, model, max({unit}) AS value FROM entries
+    WHERE {unit} > 0 AND {unit} <= :most AND model IS NOT NULL
+    GROUP BY account_id, model
+"""
+ESTIMATE = """
+    UPDATE entries SET {unit} = :value
+    WHERE account_id = :account_id AND model = :model AND {unit} > :most
+"""
 TOKENS = """
     UPDATE entries SET tokens = coalesce(
-        (SELECT nullif(max(other.tokens), 0) FROM entries AS other
-         WHERE other.account_id = entries.account_id AND other.model = entries.model
-         AND other.tokens <= :most),
         (SELECT length(text) FROM results
          WHERE results.request_id = entries.request_id),
         0)
     WHERE tokens > :most
 """
-CREDITS = """
-    UPDATE entries SET credits = coalesce(
-        (SELECT nullif(max(other.credits), 0) FROM entries AS other
-         WHERE other.account_id = entries.account_id AND other.model = entries.model
-         AND other.credits <= :most),
-        1)
-    WHERE credits > :most
-"""
+CREDITS = "UPDATE entries SET credits = 1 WHERE credits > :most"
 JOBS = """
     UPDATE jobs SET credits = (
         SELECT coalesce(sum(entries.credits), 0) FROM entries
@@ -79,6 +78,11 @@ def upgrade() -> None:
     accounts = [row.account_id for row in found]
     if not accounts:
         return
+    for unit in ("tokens", "credits"):
+        largest = sa.text(LARGEST.format(unit=unit))
+        for row in connection.execute(largest, {"most": MOST}).all():
+            values = {**row._mapping, "most": MOST}
+            connection.execute(sa.text(ESTIMATE.format(unit=unit)), values)
     for statement in (TOKENS, CREDITS, JOBS, ESTIMATES):
         connection.execute(sa.text(statement), {"most": MOST})
     for account in accounts:
