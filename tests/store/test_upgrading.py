@@ -8,14 +8,15 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from pgserver import Cluster
-from scene import Scene, answered
+from scene import NOON, Scene, answered, daily
 from sqlalchemy import text
 
 from batch.address import Server
 from batch.errors import StoreError
 from batch.places import carried
-from batch.store import inspection, postgres, upgrading
+from batch.store import inspection, ledger, postgres, upgrading
 from batch.store.engine import Database
+from batch.store.purse import Holder
 from batch.store.revisions import REVISION
 
 OLDER = "0006"
@@ -31,15 +32,19 @@ def empty(server: Cluster) -> Server:
 @pytest.fixture
 def older(server: Cluster, empty: Server) -> Server:
     """A database as an earlier version made it."""
+    make(empty, OLDER)
+    return empty
+
+
+def make(place: Server, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(carried("migrations")))
     config.set_main_option("path_separator", "os")
-    engine = postgres.engine(empty)
+    engine = postgres.engine(place)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, OLDER)
+        command.upgrade(config, revision)
     engine.dispose()
-    return empty
 
 
 def nobody(_lock: str) -> bool | None:
@@ -76,6 +81,45 @@ def test_an_older_schema_is_brought_to_this_one_with_all_that_is_in_it(older: Se
         assert scene.account_id == 7
         scene.job(1)
         scene.settle(answered(scene.claimed()[0]))
+        scene.check()
+    database.close()
+
+
+#: A request that is with a runner, and the credit of its call.
+IN_FLIGHT = (
+    "INSERT INTO accounts VALUES (7, 'espai', 'fingerprint')",
+    "INSERT INTO runners (id, account_id, host, pid, lock, started_at, heartbeat_at) "
+    "VALUES (9, 7, 'far', 4711, 'runner-1', 0, 0)",
+    "INSERT INTO jobs (id, name, provider, model, params, max_attempts, priority, "
+    "columns, total, duplicates, attempts, credits, first_id, last_id, created_at) "
+    "VALUES (1, 'a job', 'espai', 'm', '{}', 3, 0, '[]', 1, 0, 1, 1, 1, 1, 0)",
+    "INSERT INTO requests (id, job_id, number, custom_id, state, attempts, failures, "
+    "input, messages, runner_id) VALUES (1, 1, 1, 'a', 'running', 1, 0, '{}', "
+    """'[{"role": "user", "content": "hi"}]', 9)""",
+    "INSERT INTO entries (account_id, request_id, runner_id, model, calls, credits, "
+    "tokens, state, reserved_at) VALUES (7, 1, 9, 'm', 1, 1, 0, 'reserved', "
+    f"{NOON.timestamp() * 1000:.0f})",
+)
+
+
+def test_a_call_in_flight_counts_for_the_host_that_its_account_gets(empty: Server):
+    """Its run was killed; the version before accounts had hosts began it."""
+    host = "https://api.example.com"
+    make(empty, "0013")
+    change(empty, *IN_FLIGHT)
+    assert upgrading.upgrade(empty, lambda _: False) == "0013"
+    database = Database.open(empty)
+    with database.transaction() as connection:
+        former = [("espai", "fingerprint")]
+        assert ledger.account(connection, "espai", "key", host, former) == 7
+        holder = Holder(runner_id=9, account_id=7, quotas=(daily(),))
+        scene = Scene.of(connection, holder)
+        assert scene.used() == 1
+        (lost,) = scene.crash()
+        assert (lost.custom_id, scene.used()) == ("a", 1)
+        scene.holder = scene.runner()
+        scene.settle(answered(*scene.claimed()))
+        assert (scene.used(), scene.again(1).host) == (2, host)
         scene.check()
     database.close()
 
