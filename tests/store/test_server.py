@@ -17,12 +17,14 @@ from scene import GUARD, MIDNIGHT, MINUTE, NOON, SECOND, Scene, answered, daily,
 from sqlalchemy import Connection, event, select, text
 from sqlalchemy.exc import OperationalError
 from tables import made
+from till import a_job
 
 from batch.address import Server
 from batch.clock import SystemClock
 from batch.errors import StoreAwayError, StoreBusyError, StoreError
 from batch.store import leases, ledger, postgres, queue, runners, schema
 from batch.store.engine import Database, Of
+from batch.store.purse import Holder
 from batch.store.servertime import ServerClock
 
 LEASE = postgres.LEASE
@@ -284,6 +286,33 @@ def test_what_another_account_is_taking_just_now_is_left_alone(database: Databas
         connection.execute(select(schema.requests).where(mine).with_for_update())
         taken = database.write(Of(other.account_id, claimed))
     assert taken == [first + 2, first + 3]
+
+
+def test_two_accounts_that_claim_at_once_keep_to_the_cap_that_they_share(
+    database: Database,
+):
+    """The second one waits for the first one's commit, and counts what it took."""
+    with database.transaction() as connection:
+        scene = Scene(connection)
+        job = a_job(scene, 9, cap=3)
+        account_id = ledger.account(connection, "espai", "another")
+        other = replace(scene.holder, account_id=account_id, runner_id=99)
+    taken: list[int] = []
+
+    def claim(holder: Holder, slots: int) -> None:
+        def claimed(connection: Connection) -> int:
+            return len(queue.claim(connection, holder, [job], slots, NOON).claims)
+
+        taken.append(database.write(Of(holder.account_id, claimed)))
+
+    thread = threading.Thread(target=claim, args=(other, 9))
+    with database.transaction(scene.account_id) as connection:
+        got = queue.claim(connection, scene.holder, [job], 2, NOON)
+        thread.start()
+        while not waiting(database):
+            assert thread.is_alive()
+    thread.join()
+    assert (len(got.claims), taken) == (2, [1])
 
 
 # Its word
