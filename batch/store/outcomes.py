@@ -16,8 +16,16 @@ from sqlalchemy import Connection, bindparam, case, exists, insert, select, upda
 
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
-from batch.store import answers, closures, estimates, opening, taking, wishes
-from batch.store.carrying import NOTE, ended_at
+from batch.store import (
+    answers,
+    closures,
+    estimates,
+    ledger,
+    opening,
+    taking,
+    wishes,
+)
+from batch.store.carrying import NONE, NOTE, ended_at
 from batch.store.closures import Ended
 from batch.store.many import among
 from batch.store.opening import adopt
@@ -111,7 +119,7 @@ def _settle_answers(
     for one in fresh:
         call = calls[one.entry_id]
         if not _is_reserved(call):
-            _resolve_doubt(connection, holder, one, call)
+            _resolve_doubt(connection, holder, one, call, now)
         elif not alike:
             _settle_credit(connection, holder, one, call, now)
     if alike:
@@ -139,7 +147,7 @@ def _settle_other(
     if one.completion is not None:
         answers.hold(connection, one, now)
         if not reserved:
-            _resolve_doubt(connection, holder, one, call)
+            _resolve_doubt(connection, holder, one, call, now)
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> int:
@@ -228,6 +236,7 @@ _CALLS = (
         entries.c.state,
         entries.c.reserved_at,
         entries.c.settled_at,
+        entries.c.quota,
         entries.c.note,
         errors.c.verdict,
         requests.c.job_id,
@@ -305,7 +314,7 @@ def _settle_credit(
         )
     )
     spent = Cost(0, 0, 0) if released else cost
-    _correct(connection, holder, call, estimate.less(spent))
+    _correct(connection, holder, call, estimate.less(spent), now)
     if released:
         connection.execute(
             update(requests)
@@ -326,6 +335,7 @@ def _resolve_doubt(
     holder: Holder,
     one: Settlement,
     call: AnyRow,
+    now: datetime,
 ) -> None:
     """Settle a call that had been given up as in doubt by what it really cost."""
     connection.execute(
@@ -342,7 +352,7 @@ def _resolve_doubt(
         .values(credits=one.cost.credits, tokens=one.cost.tokens)
     )
     unspent = counted.less(one.cost)
-    _correct(connection, holder, call, unspent)
+    _correct(connection, holder, call, unspent, now)
     if holder.has_refills and unspent != Cost(0, 0, 0):
         # Part of it has come back since the call ended.
         opening.count_anew(connection, holder.account_id)
@@ -350,7 +360,7 @@ def _resolve_doubt(
 
 
 def _correct(
-    connection: Connection, holder: Holder, call: AnyRow, unspent: Cost
+    connection: Connection, holder: Holder, call: AnyRow, unspent: Cost, now: datetime
 ) -> None:
     """Give back what a call did not take; negative: take what it took beyond that."""
     if unspent == Cost(0, 0, 0):
@@ -359,6 +369,13 @@ def _correct(
         # Where it counted, its times do not tell.
         opening.count_anew(connection, holder.account_id)
         opening.drop_caps(connection, [call.job_id])
+    elif call.quota == NONE:
+        # It counts in what was booked anew, which only grows.
+        more = Cost(0, max(0, -unspent.credits), max(0, -unspent.tokens))
+        account_id, model = holder.account_id, call.model
+        if more != Cost(0, 0, 0):
+            ledger.book(connection, account_id, more, NOTE, now, model=model)
+        opening.count_anew(connection, account_id)
     else:
         purpose = Purpose(call.job_id or 0, call.daily_cap, call.model or "")
         taking.give_back(

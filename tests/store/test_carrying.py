@@ -12,11 +12,12 @@ from dealings import EVERY, close, closed, some, spend
 from recounting import mismatches
 from scene import DAY, HOUR, MIDNIGHT, MINUTE, NOON, SECOND, Scene, answered, unsent
 from sqlalchemy import BigInteger, type_coerce, update
-from till import a_job, holding, room
+from till import a_job, answer, claims, holding, room
 
 from batch.core.quota import Per, Unit, WindowKind, daily_cap
 from batch.store import audit, carrying, clocks
 from batch.store.schema import Moment, entries
+from batch.store.windows import standings
 
 YEAR = 365 * DAY
 AHEAD = [20 * SECOND, 13 * HOUR, 24 * HOUR, 400 * DAY]
@@ -177,6 +178,30 @@ def test_a_correction_that_the_guard_covers_takes_nothing_from_the_new_day(
     spend(scene, holder, 5, MIDNIGHT - HOUR)
     carrying.carry(scene.connection, MIDNIGHT - 10 * SECOND, MIDNIGHT + 15 * SECOND)
     assert room(scene, MIDNIGHT + 2 * MINUTE, holder) == 5
+
+
+def used(scene: Scene, holder: Any, now: Any) -> int:
+    found = standings(scene.connection, scene.account_id, holder.quotas, now)
+    return max(one.used for one in found)
+
+
+def test_the_tokens_of_a_late_answer_count_where_its_call_was_counted_anew(
+    scene: Scene,
+):
+    job = a_job(scene)
+    quota = replace(some(WindowKind.DAY, 100_000), unit=Unit.TOKENS)
+    holder = holding(scene, quota)
+    (claim,) = claims(scene, 1, NOON + 2 * HOUR, holder)
+    scene.crash(holder, hold=True, now=NOON + 2 * HOUR)
+    carrying.carry(scene.connection, NOON + 2 * HOUR, NOON)
+    # As the next claim does.
+    claims(scene, 1, NOON, holder)
+    before = used(scene, holder, NOON)
+    cost = replace(claim.cost, tokens=claim.cost.tokens + 300)
+    late = replace(answer(claim, holder.price), cost=cost)
+    scene.settle(late, now=NOON, holder=holder)
+    check_counters(scene, holder, job, NOON)
+    assert used(scene, holder, NOON) == before + 300
 
 
 # Defects that are planted on purpose
