@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
@@ -21,14 +19,11 @@ def look_into(path: Path) -> Engine:
 
 def of_file(path: Path, begin: str) -> Engine:
     """Connections whose transactions begin with this statement."""
+    # Not set up by an event: SQLAlchemy would not close a connection that it fails for.
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
-        connect_args={"check_same_thread": False, "isolation_level": None},
+        creator=lambda: sqlite.connected(path),
     )
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: sqlite3.Connection, _record: Any) -> None:
-        sqlite.keep(connection)
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
