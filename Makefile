@@ -29,12 +29,8 @@ test: $(VENV)/.dev
 
 # What depends on the version of Python most, in a third of the time.
 FAST := $(addprefix tests/,core dataset export providers runner store)
-# Python 3.13 warns of every SQLite connection that is collected unclosed. Some tests
-# of broken databases (tests/runner/test_kept.py or test_accounts.py) leave four; until
-# they are found that warning, and no other, is no error in this step.
-UNCLOSED := -W "ignore:unclosed database:ResourceWarning"
 test-fast: $(VENV)/.dev
-	$(PYTEST) $(UNCLOSED) -m "not long and not heavy" $(FAST)
+	$(PYTEST) -m "not long and not heavy" $(FAST)
 
 test-all: $(VENV)/.dev $(VENV)/.heavy
 	$(PYTEST) -m "not cluster"
