@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import urllib.request
@@ -50,6 +51,7 @@ def running(
             stderr=output,
             cwd=folder,
             env={**os.environ, **(env or {})},
+            start_new_session=True,
         )
     try:
         url = f"http://127.0.0.1:{port}"
@@ -61,7 +63,8 @@ def running(
         assert process.poll() is None, log.read_text()
         yield url
     finally:
-        process.terminate()
+        # The whole session: node is started by a wrapper that passes no signal on.
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
