@@ -54,7 +54,12 @@ def place(on: str | None, address: str | None, runners: int | None) -> Place | N
 
 @contextmanager
 def hands(
-    service: Service, chosen: Sequence[Job], place: Place | None, *, quiet: bool
+    service: Service,
+    chosen: Sequence[Job],
+    place: Place | None,
+    *,
+    any_host: bool,
+    quiet: bool,
 ) -> Iterator[Hands | None]:
     """Those that carry it out, as long as there is a cluster; None: this process."""
     if place is None:
@@ -63,8 +68,8 @@ def hands(
     from batch.cluster import crew, fleet, ray
     from batch.service import readiness
 
-    usable, _ = readiness.sort_out(service, chosen, service.settings["keep"])
-    if not usable:
+    keep = service.settings["keep"]
+    if not readiness.sort_out(service, chosen, keep, any_host=any_host).jobs:
         # To say so needs no cluster.
         yield None
         return

@@ -144,7 +144,9 @@ def run(
                 console.note(f"{away}.")
         # Without descriptors there would be no loop either.
         limits.ensure_files(service.settings["concurrency"])
-        with placing.hands(service, chosen, place, quiet=quiet) as hands:
+        with placing.hands(
+            service, chosen, place, any_host=any_host, quiet=quiet
+        ) as hands:
             running = watched(
                 service,
                 chosen,

@@ -101,7 +101,7 @@ class Runner:
                 narrowed=order.narrowed,
             )
         for ending in outcome.skipped.values():
-            # The driver has found that it can be called: here it cannot.
+            # The driver has found that it can be called; this machine cannot call it.
             raise RunnerError(ending.message, ending.exit_code)
 
 

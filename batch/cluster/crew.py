@@ -62,21 +62,19 @@ async def run(
     narrowed: bool = True,
 ) -> Outcome:
     """Work on these jobs with so many runners, until something ends them all."""
-    active = [job for job in chosen if job.paused_at is None]
-    profiles, skipped = readiness.sort_out(service, active, keep)
-    usable = [one.name for one in profiles]
+    ready = readiness.sort_out(service, chosen, keep, any_host=options.any_host)
     work.begin(service, chosen, handle)
-    handle.progress.extend(Progress(profile.name) for profile in profiles)
+    handle.progress.extend(Progress(profile.name) for profile in ready.profiles)
     order = Order(
         settings=abroad(service.settings),
         machine=machine(),
-        job_ids=tuple(job.id for job in active if job.provider in usable),
+        job_ids=tuple(job.id for job in ready.jobs),
         options=options,
         keep=keep,
         separate_ledger=separate_ledger,
         show_text=show_text,
         narrowed=narrowed,
-        fingerprints={one.name: service.fingerprint(one) for one in profiles},
+        fingerprints={one.name: service.fingerprint(one) for one in ready.profiles},
     )
     providers = {job.id: job.provider for job in chosen}
     register = Register(handle, options, number, service.clock, notify)
@@ -88,7 +86,7 @@ async def run(
             handle,
             register.endings(),
             narrowed=narrowed,
-            skipped=skipped,
+            skipped=ready.skipped,
         )
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from batch.address import Server
 from batch.config import FLAG
@@ -26,13 +27,39 @@ from batch.store.sql import AnyConnection
 OF_ONE_PROVIDER = (ConfigError, KeyRefusedError, LedgerElsewhereError, UsageError)
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The jobs that a run can work on, and what it has to skip."""
+
+    profiles: list[Profile]
+    jobs: list[Job]
+    #: By provider, or "job N": how the run ends for it.
+    skipped: dict[str, Ending]
+
+
 def sort_out(
+    service: Service, chosen: Sequence[Job], keep: int, *, any_host: bool
+) -> Ready:
+    """Select the jobs that a run can work on, with their profiles.
+
+    Paused jobs are left out, and so are those of providers that cannot be called and,
+    unless `any_host`, those that another host has answered so far.
+    """
+    active = [job for job in chosen if job.paused_at is None]
+    usable, skipped = _usable(service, active, keep)
+    names = {one.name for one in usable}
+    ours = [job for job in active if job.provider in names]
+    foreign = {} if any_host else elsewhere(service, ours)
+    skipped |= {f"job {job_id}": ending for job_id, ending in foreign.items()}
+    ours = [job for job in ours if job.id not in foreign]
+    called = {job.provider for job in ours}
+    return Ready([one for one in usable if one.name in called], ours, skipped)
+
+
+def _usable(
     service: Service, chosen: Sequence[Job], keep: int
 ) -> tuple[list[Profile], dict[str, Ending]]:
-    """Find the profiles that these jobs can be run with.
-
-    Also return how a run ends, by provider, for those that it has to skip.
-    """
+    """The profiles that can be called, and how the run ends for each other one."""
     usable: list[Profile] = []
     skipped: dict[str, Ending] = {}
     for name in dict.fromkeys(job.provider for job in chosen):

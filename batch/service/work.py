@@ -82,22 +82,13 @@ async def run(
         # A damaged page is noticed only where it is read: an answer to be stored there
         # would be paid for in vain.
         service.database.read(audit.refuse_damage, path)
-    active = [job for job in chosen if job.paused_at is None]
-    usable, skipped = readiness.sort_out(service, active, keep)
-    ours = [job for job in active if job.provider in {one.name for one in usable}]
-    foreign = {} if options.any_host else readiness.elsewhere(service, ours)
-    skipped |= {f"job {job_id}": ending for job_id, ending in foreign.items()}
+    ready = readiness.sort_out(service, chosen, keep, any_host=options.any_host)
+    skipped = ready.skipped
     begin(service, chosen, handle)
     budget = CallBudget(options.max_calls)
     async with AsyncExitStack() as stack:
-        for profile in usable:
-            mine = tuple(
-                job.id
-                for job in ours
-                if job.provider == profile.name and job.id not in foreign
-            )
-            if not mine:
-                continue
+        for profile in ready.profiles:
+            mine = tuple(job.id for job in ready.jobs if job.provider == profile.name)
             host = None if options.any_host else profile.host
             only = mine if narrowed else None
             try:

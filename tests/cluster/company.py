@@ -161,6 +161,20 @@ class Company:
         )
 
 
+def submit(service: Service, home: Path, prompts: Iterable[str]) -> None:
+    """Submit one more job of these prompts."""
+    rows = home.with_name("rows.txt")
+    rows.write_text("".join(f"{one}\n" for one in prompts))
+    wanted = Wanted(
+        sources=(str(rows),),
+        template=Template(),
+        provider="espai",
+        model="qwen2.5:7b",
+        name="job",
+    )
+    submission.submit(service, wanted)
+
+
 @asynccontextmanager
 async def a_company(
     home: Path, prompts: Iterable[str] = "abc", **variables: str
@@ -169,14 +183,5 @@ async def a_company(
     key = {"ESPAI_API_KEY": "sk-canary-0123456789"}
     settings = config.load({"QUOTABATCH_HOME": str(home), **key, **variables})
     with Service(settings, ManualClock()) as service:
-        rows = home.with_name("rows.txt")
-        rows.write_text("".join(f"{one}\n" for one in prompts))
-        wanted = Wanted(
-            sources=(str(rows),),
-            template=Template(),
-            provider="espai",
-            model="qwen2.5:7b",
-            name="job",
-        )
-        submission.submit(service, wanted)
+        submit(service, home, prompts)
         yield Company(service)

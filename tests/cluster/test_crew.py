@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 from clockwork import ManualClock
-from company import DONE, REFUSED, SHARE, a_company, failed, told
+from company import DONE, REFUSED, SHARE, a_company, failed, submit, told
+from sqlalchemy import update
 
 from batch import presence
 from batch.cluster import crew
@@ -17,7 +18,7 @@ from batch.core.quota import FOREVER
 from batch.errors import RunnerError
 from batch.runner.values import Ending
 from batch.store import ledger, runners
-from batch.store.schema import entries
+from batch.store.schema import entries, jobs
 
 GONE = DiedError("its process is gone")
 ANSWERED = told(calls=1, completed=1)
@@ -235,6 +236,29 @@ def book(service, pid: int, calls: int) -> None:
                     reserved_at=now,
                 )
             )
+
+
+async def test_a_job_of_another_host_and_a_paused_one_are_no_runners_concern(tmp_path):
+    home = tmp_path / "home"
+    async with a_company(home) as company:
+        submit(company.service, home, "de")
+        submit(company.service, home, "fg")
+        with company.service.database.transaction() as connection:
+            connection.execute(
+                update(jobs).where(jobs.c.id == 2).values(host="https://b.example")
+            )
+            connection.execute(
+                update(jobs)
+                .where(jobs.c.id == 3)
+                .values(paused_at=company.service.time.now())
+            )
+        company.write(ANSWERED, told(completed=1, ending=DONE))
+        outcome = await company.run(1)
+
+    (order,) = company.orders
+    assert order.job_ids == (1,)
+    assert list(outcome.skipped) == ["job 2"]
+    assert outcome.exit_code == 78
 
 
 async def test_trouble_of_one_ends_all_and_is_the_runs_own(tmp_path):
