@@ -1,4 +1,4 @@
-"""Refusals of an account that are told inside replies with a status of success.
+"""Refusals of an account that may be about one request: in a 2xx reply, or a 403.
 
 Such a reply may be about its request alone. Where the account has answered before, it
 takes a second request that is refused with the same code until the run stops.
@@ -7,6 +7,7 @@ takes a second request that is refused with the same code until the run stops.
 from __future__ import annotations
 
 from dataclasses import replace
+from http import HTTPStatus
 
 from batch.core.model import Claim, Failure
 from batch.core.verdict import Scope, Verdict, VerdictKind
@@ -35,9 +36,11 @@ class Refusals:
 
     def weigh(self, claim: Claim, failure: Failure, verdict: Verdict) -> Verdict:
         """Count a refusal of the account against its request, until it is confirmed."""
-        is_told_inside = failure.status is not None and 200 <= failure.status < 300
+        # So is 403: a gateway or a moderation may dislike one prompt.
+        status = failure.status or 0
+        may_be_one = 200 <= status < 300 or status == HTTPStatus.FORBIDDEN
         stops = verdict.kind is VerdictKind.STOP and verdict.scope is Scope.ACCOUNT
-        if not (stops and is_told_inside and self._has_answered):
+        if not (stops and may_be_one and self._has_answered):
             return verdict
         self._open.append((claim, failure, verdict))
         because = f"{verdict.because}, but the account has answered other requests"

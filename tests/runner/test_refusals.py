@@ -13,8 +13,15 @@ class Refusing(Moody):
     fault = "error:4000"
 
 
-async def test_a_request_that_is_refused_among_answers_is_a_failed_request(tmp_path):
-    async with a_world(tmp_path, kind=Refusing) as world:
+class Forbidding(Moody):
+    fault = "http:403"
+
+
+@pytest.mark.parametrize("kind", [Refusing, Forbidding])
+async def test_a_request_that_is_refused_among_answers_is_a_failed_request(
+    tmp_path, kind
+):
+    async with a_world(tmp_path, kind=kind) as world:
         world.submit(9)
         bad_rows(world, {"p4"})
         outcome = await world.run(concurrency=2)
@@ -25,7 +32,7 @@ async def test_a_request_that_is_refused_among_answers_is_a_failed_request(tmp_p
             f"p{n}": 3 if n == 4 else 1 for n in range(1, 10)
         }
         (failed,) = [one for one in world.export() if one["status"] == "failed"]
-        assert "4000" in failed["error"]["message"]
+        assert kind.fault[-4:].strip(":") in failed["error"]["message"]
 
 
 async def test_a_refused_account_stops_with_the_second_request(tmp_path):
