@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Select,
     delete,
@@ -24,7 +25,7 @@ from batch.store import asking
 from batch.store.jobs import INTO
 from batch.store.many import among
 from batch.store.schema import AnyRow, jobs, requests, results
-from batch.store.submitting import discard, take_back_number
+from batch.store.submitting import discard, remove, take_back_number
 
 AT_ONCE = 500
 #: Requests whose questions are read at a time.
@@ -103,7 +104,9 @@ def publish(
     row = connection.execute(_there(job.id)).first()
     if row is None:
         raise UnknownJobError(f"job {job.id} was deleted meanwhile")
-    if row.last_id != job.last_id and _have_names_in_common(connection, submitted, job):
+    # Not by `last_id` alone: rows that were queued earlier may be counted later.
+    is_as_it_was = (row.last_id, row.total) == (job.last_id, job.total)
+    if not is_as_it_was and _have_names_in_common(connection, submitted, job):
         raise UsageError(
             f"rows of these names came into job {job.id} meanwhile: append again"
         )
@@ -130,7 +133,8 @@ def publish(
 def bring_in(connection: Connection, submitted: int, most: int) -> bool:
     """Move up to so many rows to the job that they were appended to.
 
-    True when nothing is left to move.
+    A row whose name the job has meanwhile is removed instead. True when nothing is left
+    to move.
     """
     this = jobs.c.id == submitted
     row = connection.execute(select(jobs).where(this)).first()
@@ -141,7 +145,7 @@ def bring_in(connection: Connection, submitted: int, most: int) -> bool:
     if connection.execute(_there(job_id)).first() is None:
         return discard(connection, submitted, most)
     query = (
-        select(requests.c.id)
+        select(requests.c.id, _name_is_in(job_id).label("is_taken"))
         .where(
             requests.c.id.between(row.first_id, row.last_id),
             # By id: rows that are moved together lie together.
@@ -150,13 +154,17 @@ def bring_in(connection: Connection, submitted: int, most: int) -> bool:
         .order_by(requests.c.id)
         .limit(most)
     )
-    ids = connection.scalars(query).all()
-    if ids:
+    rows = connection.execute(query).all()
+    if rows:
+        # It would keep every command from opening the database.
+        if taken := [one.id for one in rows if one.is_taken]:
+            _leave_out(connection, job_id, taken)
+        ids = [one.id for one in rows if not one.is_taken]
         these = among(requests.c.id)
         connection.execute(
             update(requests).where(these).values(job_id=job_id), {"ids": ids}
         )
-        connection.execute(update(jobs).where(this).values(first_id=ids[-1] + 1))
+        connection.execute(update(jobs).where(this).values(first_id=rows[-1].id + 1))
         return False
     connection.execute(delete(jobs).where(this))
     take_back_number(connection, submitted)
@@ -180,6 +188,42 @@ def _have_names_in_common(connection: Connection, submitted: int, job: Job) -> b
         ),
     )
     return connection.execute(query.limit(1)).first() is not None
+
+
+def _name_is_in(job_id: int) -> ColumnElement[bool]:
+    other = requests.alias("other")
+    return exists().where(
+        other.c.job_id == job_id, other.c.custom_id == requests.c.custom_id
+    )
+
+
+def _leave_out(connection: Connection, job_id: int, ids: Sequence[int]) -> None:
+    """Remove these appended rows, and count them towards the job no more.
+
+    Requests that share the answer of one of them are asked themselves.
+    """
+    twins = requests.c.id.in_(ids), requests.c.same_as.is_not(None)
+    duplicates = connection.scalar(select(func.count()).where(*twins)) or 0
+    answered = results.c.request_id.in_(ids), results.c.reused.is_not(None)
+    reused = connection.scalar(select(func.count()).where(*answered)) or 0
+    freed = connection.execute(
+        update(requests)
+        .where(requests.c.same_as.in_(ids), requests.c.id.not_in(ids))
+        .values(same_as=None, state=RequestState.PENDING)
+    ).rowcount
+    connection.execute(
+        update(requests).where(requests.c.id.in_(ids)).values(same_as=None)
+    )
+    remove(connection, ids)
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job_id)
+        .values(
+            total=jobs.c.total - len(ids),
+            duplicates=jobs.c.duplicates - duplicates - freed,
+            reused=jobs.c.reused - reused,
+        )
+    )
 
 
 def _is_as_it_was(job: Job, row: AnyRow) -> bool:

@@ -168,11 +168,7 @@ def discard(
         select(requests.c.id).where(requests.c.job_id == job_id).limit(most)
     ).all()
     if ids:
-        queueing.never_again(connection, ids)
-        of_these = entries.c.request_id.in_(ids)
-        connection.execute(update(entries).where(of_these).values(request_id=None))
-        connection.execute(delete(results).where(results.c.request_id.in_(ids)))
-        connection.execute(delete(requests).where(requests.c.id.in_(ids)))
+        remove(connection, ids)
         return False
     withdrawn = connection.scalar(select(jobs.c.submission).where(jobs.c.id == job_id))
     connection.execute(delete(jobs).where(jobs.c.id == job_id))
@@ -180,6 +176,15 @@ def discard(
     if withdrawn != WITHDRAWN:
         take_back_number(connection, job_id)
     return True
+
+
+def remove(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete these requests with their results; the ledger keeps its entries."""
+    queueing.never_again(connection, ids)
+    of_these = entries.c.request_id.in_(ids)
+    connection.execute(update(entries).where(of_these).values(request_id=None))
+    connection.execute(delete(results).where(results.c.request_id.in_(ids)))
+    connection.execute(delete(requests).where(requests.c.id.in_(ids)))
 
 
 def take_back_number(connection: Connection, job_id: int) -> None:

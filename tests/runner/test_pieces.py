@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from world import World, a_world
 
-from batch.errors import QuotabatchError
+from batch.errors import QuotabatchError, UsageError
 from batch.service import appending, context, pieces, reading, upkeep
 from batch.service.context import Service
+from batch.service.intake import Intake
 from batch.store import appending as store_appending
 
 ROWS, PIECE = 35, 10
@@ -52,13 +55,14 @@ def take_back(world: World) -> None:
     upkeep.retry(world.service, "1", cancelled=True)
 
 
-def append(world: World, rows: Mapping[str, str]) -> None:
+def append(
+    world: World, rows: Mapping[str, str], service: Service | None = None
+) -> None:
+    service = service or world.service
     flags = {"format": None, "continue_numbers": False, "dedupe": True}
-    job, order = appending.append_order(world.service, "1", ["-"], flags)
+    job, order = appending.append_order(service, "1", ["-"], flags)
     lines = (json.dumps({"custom_id": name, "prompt": rows[name]}) for name in rows)
-    appending.append(
-        world.service, job, order, stdin=io.BytesIO("\n".join(lines).encode())
-    )
+    appending.append(service, job, order, stdin=io.BytesIO("\n".join(lines).encode()))
 
 
 def retry(world: World) -> None:
@@ -154,6 +158,53 @@ async def test_appended_rows_are_seen_at_once_and_moved_in_pieces(
         assert standing() == whole
         assert (await world.run()).exit_code == 0
         assert world.statuses() == {"completed": 2 + ROWS}
+
+
+def before_publishing(patch: pytest.MonkeyPatch, *deeds: Callable[[], object]) -> None:
+    """Have each append, in this order, do one of these once its rows are queued."""
+    check, left = Intake.check, list(deeds)
+
+    def checked(intake: Intake) -> None:
+        check(intake)
+        left.pop(0)()
+
+    patch.setattr(Intake, "check", checked)
+
+
+async def test_of_appends_that_overlap_the_later_one_of_the_same_names_is_refused(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    """Also where the earlier one is counted after one that was queued after it."""
+    async with a_world(tmp_path) as world:
+        world.submit(2)
+        queued, go_on = threading.Event(), threading.Event()
+        with (
+            Service(world.service.settings, world.clock) as another,
+            ThreadPoolExecutor(1) as pool,
+        ):
+
+            def wait() -> None:
+                queued.set()
+                go_on.wait(60)
+
+            def let_the_first_go_on() -> None:
+                go_on.set()
+                first.result()
+
+            before_publishing(monkeypatch, wait, lambda: None, let_the_first_go_on)
+            first = pool.submit(append, world, {"x1": "x1", "x2": "x2"}, another)
+            try:
+                queued.wait(60)
+                append(world, {"y1": "y1"})
+                with pytest.raises(UsageError, match="append again"):
+                    append(world, {"x1": "other", "x3": "x3"})
+            finally:
+                go_on.set()
+        assert [line["custom_id"] for line in world.export()] == (
+            ["p1", "p2", "x1", "x2", "y1"]
+        )
+        with Service(world.service.settings, world.clock) as another:
+            assert another.job("1").total == 5
 
 
 @pytest.mark.parametrize("deed", [cancel, take_back])

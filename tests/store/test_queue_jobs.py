@@ -6,7 +6,7 @@ import pytest
 from books import agreeing
 from scene import Scene, answered, daily, failed, unsent
 
-from batch.store import jobs, submitting
+from batch.store import appending, jobs, submitting
 
 _the_books_agree_at_the_end = pytest.fixture(autouse=True)(agreeing)
 
@@ -71,3 +71,26 @@ def test_a_job_that_nobody_ever_saw_leaves_no_gap_in_the_numbers(scene, earlier)
     while not submitting.discard(scene.connection, gone.id, 100):
         pass
     assert scene.job(1).id == gone.id == earlier + 1
+
+
+@pytest.mark.parametrize("most", [1, 9])
+def test_an_appended_row_of_a_name_that_the_job_has_is_left_out(scene: Scene, most):
+    """As two appends may have left it. Those that shared its answer are asked."""
+    job = scene.job(2)
+    into = scene.job(5, same_as={1: 0, 3: 0, 4: 2})
+    scene.connection.exec_driver_sql(
+        f"UPDATE jobs SET submission = 'into:{job.id}' WHERE id = {into.id}"
+    )
+    scene.connection.exec_driver_sql(
+        "UPDATE jobs SET total = 7, duplicates = 3, "
+        f"last_id = {into.last_id} WHERE id = {job.id}"
+    )
+    while not appending.bring_in(scene.connection, into.id, most):
+        pass
+    assert jobs.unfinished(scene.connection) == []
+    moved = scene.again(job.id)
+    assert (moved.total, moved.duplicates) == (5, 1)
+    first = into.first_id
+    asked = [job.first_id, job.first_id + 1, first + 2, first + 3]
+    assert sorted(scene.claimed(5)) == asked
+    assert scene.request(first + 4).same_as == first + 2
