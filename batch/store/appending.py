@@ -21,7 +21,7 @@ from sqlalchemy import (
 from batch.core import asked
 from batch.core.model import Job, RequestState
 from batch.errors import UnknownJobError, UsageError
-from batch.store import asking
+from batch.store import asking, earlier
 from batch.store.jobs import INTO
 from batch.store.many import among
 from batch.store.schema import AnyRow, jobs, requests, results
@@ -164,6 +164,8 @@ def bring_in(connection: Connection, submitted: int, most: int) -> bool:
         connection.execute(
             update(requests).where(these).values(job_id=job_id), {"ids": ids}
         )
+        # What was cancelled or retried since `share` was the job's alone.
+        earlier.follow(connection, ids)
         connection.execute(update(jobs).where(this).values(first_id=rows[-1].id + 1))
         return False
     connection.execute(delete(jobs).where(this))

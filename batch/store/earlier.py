@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, insert, or_, select, update
+from sqlalchemy import Connection, case, insert, literal, or_, select, update
 
 from batch.core.model import RequestState
 from batch.store import queueing
@@ -87,16 +86,28 @@ def share(connection: Connection, twins: Sequence[tuple[int, int]]) -> None:
     It stands where that one stands, from now on.
     """
     queueing.share(connection, twins)
+    follow(connection, [twin for twin, _ in twins])
+
+
+def follow(connection: Connection, ids: Sequence[int]) -> None:
+    """Let those of these requests that share an answer stand where its request does."""
     leader = requests.alias("leader")
-    stands: Any = select(leader.c.state).where(leader.c.id == requests.c.same_as)
     done = (RequestState.COMPLETED, RequestState.FAILED, RequestState.CANCELLED)
+    stands = (
+        select(case((leader.c.state.in_(done), leader.c.state), else_=_WAITS))
+        .where(leader.c.id == requests.c.same_as)
+        .scalar_subquery()
+    )
     connection.execute(
         update(requests)
         .where(
             among(requests.c.id),
-            requests.c.state == RequestState.PENDING,
-            stands.scalar_subquery().in_(done),
+            requests.c.same_as.is_not(None),
+            requests.c.state != stands,
         )
-        .values(state=stands.scalar_subquery()),
-        {"ids": [twin for twin, _ in twins]},
+        .values(state=stands),
+        {"ids": ids},
     )
+
+
+_WAITS = literal(RequestState.PENDING, requests.c.state.type)

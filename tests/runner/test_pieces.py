@@ -207,6 +207,24 @@ async def test_of_appends_that_overlap_the_later_one_of_the_same_names_is_refuse
             assert another.job("1").total == 5
 
 
+@pytest.mark.parametrize(
+    ("before", "deed", "ends"),
+    [([], cancel, "cancelled"), ([cancel], take_back, "pending")],
+)
+async def test_an_appended_repetition_follows_what_is_done_to_its_request_meanwhile(
+    tmp_path, monkeypatch: pytest.MonkeyPatch, before, deed, ends: str
+):
+    async with a_world(tmp_path) as world:
+        world.submit(2)
+        for one in before:
+            one(world)
+        before_publishing(monkeypatch, lambda: deed(world))
+        append(world, {"again": "p1"})
+        assert world.statuses() == {ends: 3}
+        assert (await world.run()).exit_code == 0
+        assert len(world.calls) == (2 if deed is take_back else 0)
+
+
 @pytest.mark.parametrize("deed", [cancel, take_back])
 async def test_what_is_interrupted_says_how_far_it_came_and_goes_on(
     tmp_path, monkeypatch: pytest.MonkeyPatch, deed
