@@ -154,7 +154,7 @@ class Job:
     expected: Expected | None = None
     #: Requests that took the answer of an earlier job's.
     reused: int = 0
-    #: The host that first answered it; empty: that of its profile; None: none has.
+    #: The host that first answered it; None: none has, or it is not known.
     host: str | None = None
     #: What its rows are rendered with; None: an earlier version submitted it.
     template: Template | None = None

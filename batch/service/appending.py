@@ -81,11 +81,15 @@ def append(
     receipt = submission.receipt_of(order)
     with closing(Names()) as names, closing(Twins()) as twins:
         profile = service.settings.profile(order.provider)
-        # The job's other answers come from there; earlier versions noted none.
-        own = service.settings.profiles[order.provider].host
-        host = own if job.host == "" else job.host
         intake = Intake(
-            order, profile, receipt, names, twins, remembers_names=True, host=host
+            order,
+            profile,
+            receipt,
+            names,
+            twins,
+            remembers_names=True,
+            # The job's other answers come from there.
+            host=job.host,
         )
         if order.dedupe:
             _remember(service, job, twins)

@@ -218,7 +218,7 @@ def _report(
         forecast=forecast,
         interrupted=interrupted,
         obstacle=obstacle,
-        host=_host(service, job),
+        host=shown(job.host or ""),
         failures=states.failures(connection, job) if counts.failed else [],
         invalid=states.invalid(connection, job) if job.expected else (0, ""),
     )
@@ -233,14 +233,6 @@ def _interrupted(service: Service, connection: AnyConnection, job: Job) -> int:
         if lives is False or (lives is None and not is_shared):
             found += number
     return found
-
-
-def _host(service: Service, job: Job) -> str:
-    """Return the host that answers a job, as people write it; empty before it does."""
-    profile = service.settings.profiles.get(job.provider)
-    if job.host is None:
-        return ""
-    return shown(job.host or (profile.host if profile else ""))
 
 
 def _account(

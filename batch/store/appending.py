@@ -117,7 +117,7 @@ def publish(
             total=row.total + total,
             duplicates=row.duplicates + duplicates,
             reused=row.reused + reused,
-            host=host if reused and row.host is None else row.host,
+            host=(host or None) if reused and row.host is None else row.host,
             columns=_union(row.columns, columns),
             models=_union(row.models, models),
             last_id=max(row.last_id, last_id),

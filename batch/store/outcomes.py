@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, case, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, case, exists, func, insert, select, update
 
 from batch.core.model import EntryState, RequestState, Settlement
 from batch.core.price import Cost
@@ -218,7 +218,8 @@ _FIRST_HOST = (
     update(jobs)
     .where(among(jobs.c.id), jobs.c.host.is_(None))
     .values(
-        host=select(accounts.c.host)
+        # Not known of an account that nobody has used since an earlier version.
+        host=select(func.nullif(accounts.c.host, ""))
         .where(accounts.c.id == bindparam("b_account"))
         .scalar_subquery()
     )

@@ -102,7 +102,7 @@ def publish(
     named: dict[str, str | None] = {} if model is None else {"model": model}
     if reused:
         # The answers still to come should be the same host's.
-        named |= {"host": host}
+        named |= {"host": host or None}
     connection.execute(
         update(jobs)
         .where(jobs.c.id == job_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from scene import HOUR, MIDNIGHT, NOON, Scene, daily
+from scene import HOUR, MIDNIGHT, NOON, Scene, answered, daily
 from sqlalchemy import create_engine
 
 from batch.core.quota import FOREVER, Quota, Unit, WindowKind
@@ -49,6 +49,22 @@ def first_version(tmp_path: Path) -> Path:
         connection.exec_driver_sql(ACCOUNT)
         connection.exec_driver_sql(WINDOW, (_ms(TODAY), _ms(MIDNIGHT)))
         connection.exec_driver_sql(ENTRIES, (spent_at,) * 4)
+    engine.dispose()
+    return path
+
+
+def made(path: Path, revision: str, *statements: str) -> Path:
+    """A database as the schema of this revision has it."""
+    config = Config()
+    config.set_main_option("script_location", str(carried("migrations")))
+    config.set_main_option("path_separator", "os")
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        for statement in statements:
+            connection.exec_driver_sql(statement)
     engine.dispose()
     return path
 
@@ -176,6 +192,22 @@ def test_the_jobs_of_an_earlier_version_stay_with_their_answers(first_version: P
         # What waits is asked, and what was answered can be asked anew.
         assert scene.claimed(9) == [waits.id]
         assert wishes.retry_answered(connection, job, finish_reasons=["stop"]) == 1
+
+
+def test_a_host_that_an_earlier_version_did_not_know_is_left_open(tmp_path: Path):
+    """Also where it was noted as empty."""
+    path = made(tmp_path / "old.db", "0014", JOB, "UPDATE jobs SET host = ''")
+    with (
+        closing(Database.open(path)) as database,
+        database.transaction() as connection,
+    ):
+        scene = Scene(connection)
+        job = scene.again(1)
+        assert job.host is None
+        # Nor does the account know where it was called.
+        job = scene.job(1)
+        scene.settle(*map(answered, scene.claimed(of=[job])))
+        assert scene.again(job.id).host is None
 
 
 def test_ids_that_stand_in_the_ledger_alone_are_not_given_again(first_version: Path):
