@@ -47,11 +47,20 @@ class Presence:
 
 def is_alive(folder: Path, name: str) -> bool:
     """Whether the process that took this name still lives."""
-    path = folder / f"{name}.lock"
+    return lives(folder, name) or False
+
+
+def lives(folder: Path, name: str) -> bool | None:
+    """The same; None where no process of this machine has taken the name.
+
+    A process whose file cannot be opened is taken for alive: nothing is taken from it.
+    """
     try:
-        file = os.open(path, os.O_RDWR)
+        file = os.open(folder / f"{name}.lock", os.O_RDWR)
     except FileNotFoundError:
-        return False
+        return None
+    except OSError:
+        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -60,13 +69,6 @@ def is_alive(folder: Path, name: str) -> bool:
         return False
     finally:
         os.close(file)
-
-
-def lives(folder: Path, name: str) -> bool | None:
-    """The same; None where no process of this machine has taken the name."""
-    if not (folder / f"{name}.lock").exists():
-        return None
-    return is_alive(folder, name)
 
 
 def forget(folder: Path, name: str) -> None:

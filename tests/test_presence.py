@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batch.presence import Presence, forget, host, is_alive
+from batch.presence import Presence, forget, host, is_alive, lives
 
 HOLDER = """
 import sys
@@ -128,6 +128,14 @@ def test_a_child_does_not_inherit_the_name(tmp_path):
         assert not is_alive(tmp_path, "a")
     finally:
         child.communicate(timeout=10)
+
+
+def test_a_process_whose_lock_file_cannot_be_opened_is_taken_for_alive(tmp_path):
+    # Root may open every file, but no folder for writing.
+    (tmp_path / "a.lock").mkdir()
+    assert is_alive(tmp_path, "a")
+    assert lives(tmp_path, "a")
+    assert lives(tmp_path, "b") is None
 
 
 def test_the_host_has_a_name():
