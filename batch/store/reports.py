@@ -9,10 +9,12 @@ from sqlalchemy import (
     Connection,
     func,
     select,
+    text,
 )
 
 from batch.core.model import Job
 from batch.store.asking import SOURCE
+from batch.store.jobs import whose
 from batch.store.schema import (
     AnyRow,
     accounts,
@@ -29,7 +31,10 @@ def request(connection: Connection, job: Job, custom_id: str) -> AnyRow | None:
     return connection.execute(
         select(requests, SOURCE, *_RESULT_COLUMNS)
         .outerjoin(results, _answer_of())
-        .where(requests.c.job_id == job.id, requests.c.custom_id == custom_id)
+        .where(
+            text(whose(job, "requests.job_id")).bindparams(job_id=job.id),
+            requests.c.custom_id == custom_id,
+        )
     ).first()
 
 

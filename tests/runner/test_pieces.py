@@ -15,7 +15,7 @@ import pytest
 from world import World, a_world
 
 from batch.errors import QuotabatchError, UsageError
-from batch.service import appending, context, pieces, reading, upkeep
+from batch.service import appending, context, pieces, reading, showing, upkeep
 from batch.service.context import Service
 from batch.service.intake import Intake
 from batch.store import appending as store_appending
@@ -150,6 +150,8 @@ async def test_appended_rows_are_seen_at_once_and_moved_in_pieces(
         assert max(changed) <= PIECE
         parts = world.query("SELECT job_id, count(*) FROM requests GROUP BY job_id")
         assert parts == [(1, 2 + 2 * PIECE), (2, ROWS - 2 * PIECE)]
+        last = showing.request_report(world.service, "1", f"n{ROWS - 1}")
+        assert last.request.state == "pending"
 
         with Service(world.service.settings, world.clock) as another:
             assert another.job("1").total == 2 + ROWS
