@@ -20,6 +20,8 @@ TOLERANCE = timedelta(seconds=30)
 EXACT = timedelta(seconds=2)
 #: How far the endpoint's clock may be off, its network and whole seconds included.
 AGREEMENT = timedelta(seconds=60)
+#: The middle of the second that a Date tells.
+HALF_SECOND = timedelta(seconds=0.5)
 #: A machine that says it has been up for longer has no such clock.
 LONGEST_UPTIME = 20 * 365 * 86400.0
 
@@ -57,6 +59,10 @@ class Timekeeper:
                 self.is_by_ledger = True
         #: When the machine started, by the time that is believed.
         self.booted_at = booted_at
+        #: Until when this time is proven to have been right, by replies to calls.
+        self.proven_at: datetime | None = None
+        #: When the last call ended of which nothing proves when it was made.
+        self._unproven_at: datetime | None = None
 
     def now(self) -> datetime:
         return self.at(self.booted_at)
@@ -82,7 +88,7 @@ class Timekeeper:
     def follow(self, booted_at: datetime, *, confirmed: bool) -> None:
         """Go by what the database says, as the other processes of this boot do."""
         self.is_by_ledger &= booted_at == self.booted_at
-        self.booted_at = booted_at
+        self._start_at(booted_at)
         self.is_doubtful = not confirmed
         self.has_news = False
 
@@ -121,7 +127,7 @@ class Timekeeper:
         self.is_off = now is not None
         self.is_doubtful = self.is_by_ledger = False
         if now is not None or self._differs(EXACT):
-            self.booted_at = self._start_by(now or self._clock.now())
+            self._start_at(self._start_by(now or self._clock.now()))
         self.has_news = True
 
     def hear(self, date: datetime, *, asked: bool = False) -> bool:
@@ -142,6 +148,34 @@ class Timekeeper:
             self.believe(date)
         return False
 
+    def weigh(self, date: datetime | None, reserved_at: datetime) -> None:
+        """Note whether a call's reply proves that this time was right before the call.
+
+        `date`: None where it told none. It is at least as late as the call. That it is
+        as late as its end proves nothing: a machine may be paused during a long call.
+        """
+        if date is not None and abs(date + HALF_SECOND - reserved_at) <= TOLERANCE:
+            if self.proven_at is None or reserved_at > self.proven_at:
+                self.proven_at = reserved_at
+        else:
+            self._unproven_at = self.now()
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether every call that has ended so far was made when this time says."""
+        proven_at, unproven_at = self.proven_at, self._unproven_at
+        if proven_at is None:
+            return False
+        return unproven_at is None or unproven_at < proven_at
+
+    def _start_at(self, booted_at: datetime) -> None:
+        """Go by another start, of which nothing is proven yet."""
+        if booted_at != self.booted_at:
+            self.booted_at = booted_at
+            self.proven_at = None
+            if self._unproven_at is not None:
+                self._unproven_at = self.now()
+
     def _differs(self, by: timedelta) -> bool:
         """Tell whether the wall clock differs by more."""
         return self.has_boot_clock and abs(self._clock.now() - self.now()) > by
@@ -149,7 +183,7 @@ class Timekeeper:
     def _is_exact(self, date: datetime) -> bool:
         """Tell whether the wall clock is the endpoint's, and nearer to it than now."""
         # Of the whole seconds that it tells, the middle.
-        date += timedelta(seconds=0.5)
+        date += HALF_SECOND
         off = abs(date - self._clock.now())
         return off <= EXACT and off < abs(date - self.now())
 

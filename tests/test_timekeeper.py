@@ -106,6 +106,27 @@ def test_a_small_correction_raises_no_question_and_moves_nothing(seconds):
     assert keeper.now() == machine.truth
 
 
+def test_a_reply_proves_the_time_of_its_call_and_not_that_of_its_end():
+    """A machine that is paused during a call receives a date that is near its end."""
+    machine = Clocks()
+    keeper = Timekeeper(machine)
+    keeper.weigh(START + SECOND, START)
+    assert keeper.proven_at == START
+    assert keeper.is_proven
+    called_at = keeper.now()
+    machine.go_on(10 * MINUTE)
+    keeper.weigh(called_at + 10 * MINUTE, called_at)
+    assert not keeper.is_proven
+    # The next one's call was made after that one ended; a reply without a date is none.
+    machine.go_on(MINUTE)
+    keeper.weigh(keeper.now(), keeper.now())
+    assert keeper.is_proven
+    machine.go_on(MINUTE)
+    keeper.weigh(None, keeper.now())
+    assert not keeper.is_proven
+    assert keeper.proven_at == START + 11 * MINUTE
+
+
 @pytest.mark.parametrize("seconds", [-29, -3, 3, 29])
 def test_a_small_correction_is_followed_where_the_endpoint_tells_that_time(seconds):
     machine = Clocks()

@@ -63,13 +63,13 @@ class Outlook:
     def heard(self, claim: Claim, reply: Reply) -> list[Statement]:
         """What the headers of a reply state of the quotas that the call counts in."""
         headers = reply.headers
+        date = headers.get("date")
+        told = None if date is None else http_date(date)
+        self._clock.weigh(told, claim.reserved_at)
         if not headers:
             return []
-        date = headers.get("date")
-        if date is not None and self._is_in_question():
-            told = http_date(date)
-            if told is not None:
-                self._clock.hear(told)
+        if self._is_in_question() and told is not None:
+            self._clock.hear(told)
         if len(headers) == 1 and date is not None:
             # As almost every reply has it: no more than the time.
             return []

@@ -29,11 +29,18 @@ class SharedTime:
         #: What the database is known to hold.
         self._known = self._mine()
 
-    def read(self, connection: Connection, *, leaving: bool = False) -> datetime:
+    def read(
+        self,
+        connection: Connection,
+        *,
+        leaving: bool = False,
+        runner_id: int | None = None,
+    ) -> datetime:
         """Return the time of this transaction, which has waited for its turn.
 
         It may be carried out again: call `apply` once it is committed. `leaving`: none
-        follows it.
+        follows it. `runner_id`: of the runner whose calls are all that it records, each
+        with the reply that `Timekeeper.weigh` was told of.
         """
         clock = self._clock
         if clock.start is None:
@@ -51,7 +58,10 @@ class SharedTime:
             agreed_at = None if found is None else found.agreed_at
             carrying.carry(connection, before, now, agreed_at)
         if found is None or found != start or leaving or found.is_old(now):
-            seen = replace(start, agreed_at=self._agreed_at(start, found, now))
+            proven = [self._proven_at(connection, start, now, runner_id)]
+            if found is not None and found == start:
+                proven.append(found.agreed_at)
+            seen = replace(start, agreed_at=max(filter(None, proven), default=None))
             clocks.believe(connection, clock.boot_id(), seen, now)
         self._found = mine, start
         return now
@@ -66,13 +76,31 @@ class SharedTime:
         if mine == self._mine():
             self._clock.follow(start.booted_at, confirmed=start.confirmed)
 
-    def _agreed_at(
-        self, start: Start, found: Start | None, now: datetime
+    def _proven_at(
+        self,
+        connection: Connection,
+        start: Start,
+        now: datetime,
+        runner_id: int | None,
     ) -> datetime | None:
-        """Return the newest time at which the wall clock agreed with this start."""
-        if start.confirmed and self._clock.agrees(start.booted_at):
-            return now
-        return found.agreed_at if found == start and found is not None else None
+        """Return until when all that was spent is dated right, by replies to calls.
+
+        That the wall clock agrees proves nothing: once a paused machine is resumed, all
+        of its clocks are slow. The calls that ended after the proof have theirs too,
+        unless they are those of others.
+        """
+        clock = self._clock
+        proven_at = clock.proven_at
+        if proven_at is None or start != self._mine() or not start.confirmed:
+            return None
+        if not clock.agrees(start.booted_at):
+            return None
+        # Of what ended in the same millisecond, some may have been spent after it.
+        proven_at -= timedelta(milliseconds=1)
+        if runner_id is None or not clock.is_proven:
+            return proven_at
+        others = clocks.others_spent(connection, runner_id, proven_at)
+        return proven_at if others else now
 
     def _mine(self) -> Start:
         return Start(self._clock.booted_at, confirmed=not self._clock.is_doubtful)

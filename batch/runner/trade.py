@@ -268,7 +268,7 @@ class Trade:
         working: Sequence[int],
         selection: Selection,
     ) -> Traded:
-        now = self._time.read(connection)
+        now = self._time.read(connection, runner_id=self.holder.runner_id)
         holder = self.holder
         revived = self._revive(connection, working)
         due = revived or self.beat_is_due()
@@ -369,7 +369,9 @@ class Trade:
         alone: Sequence[int],
         calling: Collection[int],
     ) -> Left:
-        now = self._time.read(connection, leaving=True)
+        # Nothing was heard of the calls that were given up.
+        runner_id = None if calling else self.holder.runner_id
+        now = self._time.read(connection, leaving=True, runner_id=runner_id)
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
         reopened = outcomes.put_back(connection, given_up)

@@ -50,6 +50,9 @@ from batch.store.windows import standings
 
 #: What lies further ahead than this was written by a clock that was wrong.
 AHEAD = timedelta(seconds=90)
+#: How far a clock may have been off that replies are said to have proven right: the
+#: timekeeper's TOLERANCE.
+RIGHT_WITHIN = timedelta(seconds=30)
 #: The quota of an entry that counts in none any more, since it was booked anew.
 NONE = ""
 #: The longest windows that begin at a time of the calendar, however it is kept.
@@ -79,16 +82,19 @@ def carry(
 
     Not where the guard covers the difference: calls near a reset count on both sides.
     `agreed_at`: until then the clock that was gone by is known to have been right. What
-    it has lacked since is time that passed, as while a virtual machine was paused.
+    it has lacked since is time that passed, as while a virtual machine was paused. It
+    is known to within RIGHT_WITHIN: no windows with a smaller guard go by it.
     """
     by = abs(now - before)
     allowances = [one for one in _allowances(connection) if one.quota.guard < by]
-    if agreed_at is not None and before < now:
-        counted = {one: _since(connection, one, agreed_at) for one in allowances}
-        moved = dict.fromkeys(allowances, 0)
-    else:
-        counted = {one: _used(connection, one, before) for one in allowances}
-        moved = {one: _moved(connection, one, now, now - before) for one in allowances}
+    counted: dict[_Allowance, int] = {}
+    moved: dict[_Allowance, int] = {}
+    for one in allowances:
+        if agreed_at is not None and before < now and one.quota.guard > RIGHT_WITHIN:
+            counted[one], moved[one] = _since(connection, one, agreed_at), 0
+        else:
+            counted[one] = _used(connection, one, before)
+            moved[one] = _moved(connection, one, now, now - before)
     ahead = {one: _ahead(connection, one, now) for one in allowances}
     if now < before:
         _set_aside(connection, now)

@@ -25,7 +25,7 @@ class Start:
     confirmed: bool
     #: The newest time at which a process was seen to go by it.
     seen_at: datetime | None = field(default=None, compare=False)
-    #: The newest time at which it was confirmed, and the wall clock agreed with it.
+    #: Until when all that was spent is proven to be dated right.
     agreed_at: datetime | None = field(default=None, compare=False)
 
     def is_old(self, now: datetime) -> bool:
@@ -70,6 +70,26 @@ def believe(
         booted_at=start.booted_at,
         seen_at=now,
         agreed_at=start.agreed_at,
+    )
+
+
+def others_spent(connection: AnyConnection, runner_id: int, moment: datetime) -> bool:
+    """Tell whether anyone else has a call in flight, or spent anything after this."""
+    # Two questions, each of which has its index.
+    return any(
+        sql.row(
+            connection,
+            "SELECT id FROM entries WHERE account_id IN (SELECT id FROM accounts) "
+            f"AND {condition} AND (runner_id IS NULL OR runner_id <> :runner_id) "
+            "LIMIT 1",
+            runner_id=runner_id,
+            **values,
+        )
+        is not None
+        for condition, values in (
+            ("state = 'reserved'", {}),
+            ("settled_at > :moment", {"moment": moment}),
+        )
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from clockwork import NOON
 from looking_out import HOUR, LONG, evidence
 from telling import DAY, a_telling_world, another_process, the_machine_starts_anew
 from world import World
@@ -41,18 +44,22 @@ def test_the_clocks_are_compared_ten_times_a_second_however_many_replies_come():
             self.compared += 1
             return False
 
+        def weigh(self, date: None, reserved_at: object) -> None:
+            assert date is None
+
     keeper: Any = Keeper()
     nobody: Any = None
+    claim: Any = SimpleNamespace(reserved_at=NOON)
     outlook = Outlook(nobody, nobody, keeper, "espai", nobody)
     done = Completion(text="a", finish_reason="stop", headers={"date": "Mon"})
     for seconds, compared in [(0.0, 1), (0.05, 1), (0.11, 2), (0.15, 2), (9.0, 3)]:
         keeper.now = 1000.0 + seconds
         for _ in range(100):
-            assert outlook.heard(nobody, done) == []
+            assert outlook.heard(claim, done) == []
         assert keeper.compared == compared
     # No clock of the kind goes back; one that does is not waited for.
     keeper.now = 5.0
-    outlook.heard(nobody, done)
+    outlook.heard(claim, done)
     assert keeper.compared == 4
 
 
@@ -233,6 +240,53 @@ async def test_calls_made_before_the_pause_is_noticed_count_in_the_new_day(
         another_process(world)
         assert (await world.run()).exit_code == 75
         world.check()
+
+
+@pytest.mark.parametrize("in_mid_run", [False, True])
+async def test_calls_made_before_the_clocks_of_a_resumed_machine_are_set_count_once(
+    tmp_path, in_mid_run
+):
+    """Until then they agree with each other, and only the endpoint tells the time."""
+    async with a_telling_world(tmp_path, limit=5) as world:
+        # The service would not refuse a call too many.
+        world.standin.limit = None
+        world.submit(30)
+
+        def resume() -> None:
+            world.standin.clock.off += DAY
+
+        if in_mid_run:
+            world.on_call[2] = resume
+            await world.run(max_calls=3, concurrency=1)
+        else:
+            await world.run(max_calls=1)
+            resume()
+        another_process(world)
+        await world.run()
+        jump(world, DAY)
+        another_process(world)
+        await world.run()
+        # Of three calls at one moment nobody knows which were made before the pause.
+        days = (2, 3) if in_mid_run else (1, 5)
+        assert tuple(world.by_day().values()) == days
+
+
+async def test_what_a_slow_clock_put_in_the_minute_before_counts_once_it_is_set(
+    tmp_path,
+):
+    quotas = '[{ name = "minute", limit = 5, window = "minute" }]'
+    config = f"[profiles.espai]\nquotas = {quotas}\n"
+    start = NOON + timedelta(seconds=62)
+    async with a_telling_world(tmp_path, start=start, config_toml=config) as world:
+        world.standin.limit = None
+        jump(world, timedelta(seconds=-25))
+        world.submit(30)
+        await world.run(max_calls=5)
+        jump(world, timedelta(seconds=25))
+        another_process(world)
+        await world.run(max_calls=5, max_pause=0.0)
+        minutes = Counter(call.at.minute for call in world.calls)
+        assert max(minutes.values()) == 5
 
 
 # A machine that starts anew, with a clock that is wrong
