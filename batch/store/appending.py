@@ -101,7 +101,7 @@ def publish(
     From now on it is the job's, whatever happens. UnknownJobError where the job is gone
     meanwhile, UsageError where it has rows of these names.
     """
-    row = connection.execute(_there(job.id)).first()
+    row = connection.execute(_published(job.id)).first()
     if row is None:
         raise UnknownJobError(f"job {job.id} was deleted meanwhile")
     # Not by `last_id` alone: rows that were queued earlier may be counted later.
@@ -142,7 +142,7 @@ def bring_in(connection: Connection, submitted: int, most: int) -> bool:
         # Somebody else has moved the last of them.
         return True
     job_id = int(row.submission.removeprefix(INTO))
-    if connection.execute(_there(job_id)).first() is None:
+    if connection.execute(_published(job_id)).first() is None:
         return discard(connection, submitted, most)
     query = (
         select(requests.c.id, _name_is_in(job_id).label("is_taken"))
@@ -173,7 +173,7 @@ def bring_in(connection: Connection, submitted: int, most: int) -> bool:
     return True
 
 
-def _there(job_id: int) -> Select[tuple[Any, ...]]:
+def _published(job_id: int) -> Select[tuple[Any, ...]]:
     return select(jobs).where(jobs.c.id == job_id, jobs.c.submission.is_(None))
 
 

@@ -1,8 +1,7 @@
-"""Counting on when another time is believed: a clock that is set frees no credit.
+"""Correction of the ledger for a new believed time: setting a clock frees no credit.
 
-The timestamps of the ledger stay as they were written. What counted at the time that
-was gone by, and does not at the one that is gone by now, is booked anew as of now, in
-each quota that it is missing from.
+Timestamps stay as written. Credits that counted at the old time and would not at the
+new one are booked again as of the new time, in each quota that lacks them.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ AHEAD = timedelta(seconds=90)
 #: How far a clock may have been off that replies are said to have proven right: the
 #: timekeeper's TOLERANCE.
 RIGHT_WITHIN = timedelta(seconds=30)
-#: The quota of an entry that counts in none any more, since it was booked anew.
+#: The quota of an entry that counts in none any more: its credits were booked again.
 NONE = ""
 #: The longest windows that begin at a time of the calendar, however it is kept.
 LONGEST = {
@@ -66,7 +65,7 @@ NOTE = "counted again: the clock was set"
 
 @dataclass(frozen=True, slots=True)
 class _Allowance:
-    """A quota of an account, as its windows tell of it."""
+    """A quota of an account, as read from its windows."""
 
     account_id: int
     quota: Quota
@@ -80,10 +79,10 @@ def carry(
 ) -> None:
     """Count as of `now` what counted at `before`, in every account.
 
-    Not where the guard covers the difference: calls near a reset count on both sides.
-    `agreed_at`: until then the clock that was gone by is known to have been right. What
-    it has lacked since is time that passed, as while a virtual machine was paused. It
-    is known to within RIGHT_WITHIN: no windows with a smaller guard go by it.
+    Quotas whose guard covers the difference are left alone. `agreed_at`: the time up to
+    which the old clock is known to have been right; what it lacks since is time that
+    passed (a paused virtual machine). It is known to within RIGHT_WITHIN: no windows
+    with a smaller guard go by it.
     """
     by = abs(now - before)
     allowances = [one for one in _allowances(connection) if one.quota.guard < by]
@@ -200,7 +199,10 @@ def _counts(connection: Connection, one: _Allowance, now: datetime) -> int:
 def _moved(
     connection: Connection, one: _Allowance, now: datetime, by: timedelta
 ) -> int:
-    """Return its use in the window of now, had all of it been that much later."""
+    """Return the usage of the current window if every entry were later by that much.
+
+    0 if the clock was set back, or the windows do not follow the calendar.
+    """
     longest = LONGEST.get(one.quota.kind)
     if longest is None or by < timedelta(0):
         return 0
@@ -217,7 +219,10 @@ def _moved(
 
 
 def _ahead(connection: Connection, one: _Allowance, now: datetime) -> int:
-    """How much of it was spent ahead of now; no more than a window has."""
+    """Return the credits spent ahead of now, but at most the quota's limit.
+
+    Of a grant all of them.
+    """
     account_id, quota = one.account_id, one.quota
     # The next minutes are other windows, and the clock may be set back by seconds.
     ahead = quota.guard if quota.kind is WindowKind.MINUTE else AHEAD

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from batch.store import sql
 from batch.store.sql import AnyConnection
 
-#: How long a boot is not seen, in the database, while it is.
+#: The interval at which a running boot's seen_at is refreshed.
 UNSEEN = timedelta(minutes=1)
-#: Seconds by which the time since the machine's start may seem to have gone back.
+#: Seconds by which the uptime may be less than when last seen, and the boot still be
+#: the same.
 SLACK = 60.0
 #: Before the name of a boot whose time nothing has confirmed.
 _UNCONFIRMED = "?"
@@ -18,10 +19,10 @@ _UNCONFIRMED = "?"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """When a boot was, by the time that is believed."""
+    """The believed start time of a boot."""
 
     booted_at: datetime
-    #: Whether an endpoint's clock, or the user, has confirmed it.
+    #: True if an endpoint's clock, or the user, has confirmed it.
     confirmed: bool
     #: The newest time at which a process was seen to go by it.
     seen_at: datetime | None = field(default=None, compare=False)
@@ -29,15 +30,15 @@ class Start:
     agreed_at: datetime | None = field(default=None, compare=False)
 
     def is_old(self, now: datetime) -> bool:
-        """Whether it is time to say that it is still this boot."""
+        """True if seen_at is due for a refresh."""
         return self.seen_at is None or now - self.seen_at >= UNSEEN
 
 
 def seen(connection: AnyConnection, boot_id: str, uptime: float) -> Start | None:
-    """When this boot was, where a process of it has found out; `uptime`: seconds.
+    """Return this boot's start, if a process of it has stored one.
 
-    A boot that has lasted for less than when it was last seen is another one: not
-    every machine names them.
+    `uptime`: seconds. A boot that has lasted for less than when it was last seen is
+    another one: not every machine names them.
     """
     row = sql.row(
         connection,
@@ -110,6 +111,6 @@ def newest(connection: AnyConnection) -> datetime | None:
 
 
 def lead(connection: AnyConnection, now: datetime) -> timedelta:
-    """How far the newest time in the ledger is ahead of this."""
+    """Return by how much the newest time in the ledger is ahead of `now`."""
     last = newest(connection)
     return timedelta(0) if last is None else max(timedelta(0), last - now)

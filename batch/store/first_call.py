@@ -27,7 +27,8 @@ def newest(
     """The row of the window that binds now; None: the window that is to be opened."""
     row = sql.row(
         connection,
-        f"SELECT * FROM windows WHERE {whose(quota)} ORDER BY starts_at DESC LIMIT 1",
+        f"SELECT * FROM windows WHERE {windows_of(quota)} "
+        "ORDER BY starts_at DESC LIMIT 1",
         **of(account_id, quota),
     )
     if row is None:
@@ -86,7 +87,7 @@ def ends_by(
     return FOREVER if taken else None
 
 
-def whose(quota: Quota) -> str:
+def windows_of(quota: Quota) -> str:
     """The condition that finds the windows of a quota; its parameters are `of`.
 
     Those of a job's own are the same for all accounts.
@@ -95,7 +96,7 @@ def whose(quota: Quota) -> str:
 
 
 def of(account_id: int, quota: Quota) -> dict[str, object]:
-    """Whose rows, for `whose`."""
+    """The parameters of `windows_of`."""
     return {
         "account_id": account_id,
         "quota": quota.name,

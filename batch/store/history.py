@@ -12,7 +12,7 @@ from batch.store.schema import INVALID, PENDING, entries, errors, requests, resu
 
 #: Entries that are looked at: some tell nothing, such as calls that were not made.
 LOOKED_AT = 30
-#: An answer that another was asked for.
+#: The error code of an answer that its job does not accept.
 _UNWANTED = "invalid"
 
 

@@ -16,13 +16,14 @@ from batch.store.sql import AnyConnection, AnyLine
 #: In the place of a submission's lock, before a job's number: all its rows are queued,
 #: belong to that job, and are being moved to it.
 INTO = "into:"
-_THERE = f"(submission IS NULL OR submission LIKE '{INTO}%')"
+_VISIBLE_OR_MOVING = f"(submission IS NULL OR submission LIKE '{INTO}%')"
 
 
-def whose(job: Job, column: str = "job_id") -> str:
-    """Return the condition that a request is the job's, for a query with its id.
+def of_job(job: Job, column: str = "job_id") -> str:
+    """Return the condition that a request belongs to the job; it needs :job_id.
 
-    It is in the words of the indices, but while appended rows are being moved to it.
+    While the job grows, rows not moved yet are included; only then the condition does
+    not have the exact wording of the indices.
     """
     if not job.grows:
         return f"{column} = :job_id"
@@ -38,7 +39,8 @@ def listed(
     active: bool = False,
 ) -> list[Job]:
     """The jobs that are there, in the order in which they are worked on."""
-    query, values = f"SELECT * FROM jobs WHERE {_THERE}", dict[str, object]()
+    query = f"SELECT * FROM jobs WHERE {_VISIBLE_OR_MOVING}"
+    values = dict[str, object]()
     if ids is not None:
         # PostgreSQL knows no empty list.
         if not ids:

@@ -34,10 +34,10 @@ def open_windows(
 def adopt(
     connection: Connection, account_id: int, quotas: Sequence[Quota], now: datetime
 ) -> None:
-    """Count the windows of these quotas anew unless they are kept up to date.
+    """Recount the windows of those quotas that the last writer did not maintain.
 
-    Whoever writes counters keeps those of its own quotas alone: one that was not in
-    force for a while, or is not known to another runner, has missed that.
+    A writer updates the counters of its own quotas only. A quota that was not in force,
+    or that another runner does not know, lacks what was spent meanwhile.
     """
     same, terms = accounts.c.id == account_id, terms_of(quotas)
     known = connection.scalar(select(accounts.c.quotas).where(same))
@@ -76,7 +76,7 @@ def recount(
 
 
 def count_anew(connection: Connection, account_id: int) -> None:
-    """Have the next claim, and every report before it, count the windows anew."""
+    """Have the next writer recount the account's windows, and reports until then."""
     connection.execute(
         update(accounts).where(accounts.c.id == account_id).values(quotas=None)
     )

@@ -7,7 +7,7 @@ from contextlib import closing
 
 from batch.core.model import Job, RequestState
 from batch.store import sql
-from batch.store.jobs import whose
+from batch.store.jobs import of_job
 from batch.store.sql import AnyConnection, AnyLine
 
 #: What a page has of each request, in this order, all as the database has it.
@@ -67,7 +67,7 @@ def page(
     many `characters`. `invalid`: only those whose answer is not what the job expects.
     """
     # By id, never by the index of names.
-    query, more = f"{_PAGE} AND {whose(job, 'job_id + 0')}", dict[str, object]()
+    query, more = f"{_PAGE} AND {of_job(job, 'job_id + 0')}", dict[str, object]()
     if only is not None:
         query += " AND state = :state"
         more["state"] = only
@@ -111,7 +111,7 @@ def standing(connection: AnyConnection, job: Job, custom_id: str) -> AnyLine | N
         connection,
         "SELECT attempts, finished_at FROM requests LEFT OUTER JOIN results "
         "ON request_id = coalesce(same_as, requests.id) "
-        f"WHERE {whose(job)} AND custom_id = :custom_id",
+        f"WHERE {of_job(job)} AND custom_id = :custom_id",
         job_id=job.id,
         custom_id=custom_id,
     )

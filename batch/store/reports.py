@@ -14,7 +14,7 @@ from sqlalchemy import (
 
 from batch.core.model import Job
 from batch.store.asking import SOURCE
-from batch.store.jobs import whose
+from batch.store.jobs import of_job
 from batch.store.schema import (
     AnyRow,
     accounts,
@@ -32,7 +32,7 @@ def request(connection: Connection, job: Job, custom_id: str) -> AnyRow | None:
         select(requests, SOURCE, *_RESULT_COLUMNS)
         .outerjoin(results, _answer_of())
         .where(
-            text(whose(job, "requests.job_id")).bindparams(job_id=job.id),
+            text(of_job(job, "requests.job_id")).bindparams(job_id=job.id),
             requests.c.custom_id == custom_id,
         )
     ).first()

@@ -72,7 +72,8 @@ accounts = Table(
     # The profile that it was first used by; others of the same host and key share it.
     Column("provider", Text, nullable=False),
     Column("fingerprint", Text, nullable=False),
-    # What its quotas were when it was last claimed for.
+    # The terms of the quotas whose windows its last writer kept up to date; null: the
+    # next writer counts them anew.
     Column("quotas", Text),
     # Scheme, host and port; empty in what comes of an earlier version, until its use.
     Column("host", Text, nullable=False, server_default=text("''")),

@@ -14,7 +14,7 @@ class Pass:
 
     #: Models of which nothing is claimed.
     without: frozenset[str] = frozenset()
-    #: Whether only requests without a failure are claimed.
+    #: True if only requests without a failure are claimed.
     unfailed: bool = False
 
 

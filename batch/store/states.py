@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from batch.core.model import Counts, Job, RequestState
 from batch.store import sql
-from batch.store.jobs import whose
+from batch.store.jobs import of_job
 from batch.store.sql import AnyConnection
 
 _PENDING = "state = 'pending'"
@@ -21,7 +21,7 @@ def counts(connection: AnyConnection, job: Job) -> Counts:
     pending = _pending(connection, job)
     aside = sql.rows(
         connection,
-        f"SELECT state, count(*) FROM requests WHERE {whose(job)} AND {_ASIDE} "
+        f"SELECT state, count(*) FROM requests WHERE {of_job(job)} AND {_ASIDE} "
         "GROUP BY state",
         job_id=job.id,
     )
@@ -46,7 +46,7 @@ def has_left(connection: AnyConnection, job: Job) -> bool:
     return any(
         sql.row(
             connection,
-            f"SELECT id FROM requests WHERE {whose(job)} AND {left} LIMIT 1",
+            f"SELECT id FROM requests WHERE {of_job(job)} AND {left} LIMIT 1",
             job_id=job.id,
         )
         for left in (_PENDING, running)
@@ -57,7 +57,7 @@ def to_ask(connection: AnyConnection, job: Job, counts: Counts) -> int:
     """Calls that the job still wants: requests that wait, less those that share."""
     if not (counts.pending and job.duplicates):
         return counts.left
-    twins = f"{whose(job)} AND {_PENDING} AND same_as IS NOT NULL"
+    twins = f"{of_job(job)} AND {_PENDING} AND same_as IS NOT NULL"
     query = f"SELECT count(*) FROM requests WHERE {twins}"
     return counts.left - int(sql.scalar(connection, query, job_id=job.id))
 
@@ -68,7 +68,7 @@ def running_by(connection: AnyConnection, job: Job) -> dict[str, int]:
         connection,
         "SELECT runners.lock AS lock, count(*) AS number FROM requests "
         "JOIN runners ON runners.id = requests.runner_id "
-        f"WHERE {whose(job)} AND {_ASIDE} AND state = 'running' "
+        f"WHERE {of_job(job)} AND {_ASIDE} AND state = 'running' "
         "GROUP BY runners.lock",
         job_id=job.id,
     )
@@ -77,7 +77,7 @@ def running_by(connection: AnyConnection, job: Job) -> dict[str, int]:
 
 def naming_models(connection: AnyConnection, job: Job) -> int:
     """Count the job's pending requests that name a model of their own."""
-    own = f"{whose(job)} AND {_PENDING} AND model IS NOT NULL"
+    own = f"{of_job(job)} AND {_PENDING} AND model IS NOT NULL"
     query = f"SELECT count(*) FROM requests WHERE {own}"
     return int(sql.scalar(connection, query, job_id=job.id)) if job.models else 0
 
@@ -88,7 +88,7 @@ def failures(connection: AnyConnection, job: Job) -> list[tuple[str, str, int]]:
         connection,
         "SELECT error_code, min(error_message), count(*) "
         f"FROM requests JOIN results ON {_ANSWER_OF} "
-        f"WHERE {whose(job)} AND {_ASIDE} AND state = 'failed' "
+        f"WHERE {of_job(job)} AND {_ASIDE} AND state = 'failed' "
         "GROUP BY error_code ORDER BY count(*) DESC, error_code",
         job_id=job.id,
     )
@@ -110,7 +110,7 @@ def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
 
 def _answered(job: Job) -> str:
     # By id, or by the index of twins, never by the index of names.
-    return f"{whose(job, 'requests.job_id + 0')} AND requests.state = 'completed'"
+    return f"{of_job(job, 'requests.job_id + 0')} AND requests.state = 'completed'"
 
 
 def _invalid(connection: AnyConnection, job: Job) -> int:
@@ -135,6 +135,6 @@ def _pending(connection: AnyConnection, job: Job) -> int:
         f"(SELECT max(job_id) FROM requests WHERE {_PENDING})",
     )
     waits_alone = first == last == job.id
-    condition = _PENDING if waits_alone else f"{whose(job)} AND {_PENDING}"
+    condition = _PENDING if waits_alone else f"{of_job(job)} AND {_PENDING}"
     query = f"SELECT count(*) FROM requests WHERE {condition}"
     return int(sql.scalar(connection, query, job_id=job.id))

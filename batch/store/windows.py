@@ -24,7 +24,7 @@ from batch.core.quota import (
 from batch.core.standing import Standing, drained
 from batch.core.windows import Window, windows_touched
 from batch.store import counting, first_call, resets, spending, sql
-from batch.store.first_call import of, whose
+from batch.store.first_call import of, windows_of
 from batch.store.sql import AnyConnection, AnyLine
 
 #: Windows of a quota that are looked at when another one is opened.
@@ -53,7 +53,7 @@ def standings(
 
 
 def _counted(connection: AnyConnection, account_id: int) -> list[str]:
-    """The terms of the quotas whose windows are kept up to date by every claim."""
+    """The terms of the quotas whose windows the last writer kept up to date."""
     query = "SELECT quotas FROM accounts WHERE id = :account_id"
     return (sql.scalar(connection, query, account_id=account_id) or "").split("\n")
 
@@ -61,7 +61,7 @@ def _counted(connection: AnyConnection, account_id: int) -> list[str]:
 def _recounted(
     connection: AnyConnection, account_id: int, quota: Quota, row: Any
 ) -> Any:
-    """This window's row as the next claim will count it, which goes by other quotas."""
+    """The row as the next writer will recount it: its quota was not maintained."""
     values = row._asdict() if hasattr(row, "_asdict") else vars(row)
     if quota.kind in FIXED:
         window = Window(row.starts_at, row.resets_at)
@@ -114,7 +114,7 @@ def binding(
     given = Window(quota.since, FOREVER)
     rows = sql.rows(
         connection,
-        f"SELECT * FROM windows WHERE {whose(quota)} {_BINDING}",
+        f"SELECT * FROM windows WHERE {windows_of(quota)} {_BINDING}",
         over_by=now - quota.guard,
         **of(account_id, quota),
     )
@@ -193,7 +193,7 @@ def _fresh(
     """The row of a window that is not there yet."""
     recent = sql.rows(
         connection,
-        f"SELECT * FROM windows WHERE {whose(quota)} {_RECENT}",
+        f"SELECT * FROM windows WHERE {windows_of(quota)} {_RECENT}",
         **of(account_id, quota),
     )
     # The endpoint may have named a time that lies beyond its window's reset.
