@@ -52,7 +52,8 @@ class Checker:
         """Say why this answer is not what it must be; None: it is.
 
         An answer that cannot be checked within the limit is none, with that reason.
-        `given_up`: nobody waits for the check any more, which has not begun.
+        `given_up`: set once nobody waits any more; a check not yet begun is then left
+        out.
         """
         if expected.schema == ANY:
             # Whether it is JSON takes time in proportion to its length.

@@ -42,15 +42,15 @@ class Timekeeper:
         is_doubtful: bool = False,
     ) -> None:
         self._clock = clock
-        #: Whether nothing has confirmed the time yet since the machine's start.
+        #: True if nothing has confirmed the time yet since the machine's start.
         self.is_doubtful = is_doubtful
-        #: Whether the endpoint told another time than the wall clock, and is believed.
+        #: True if the endpoint told another time than the wall clock, and is believed.
         self.is_off = False
-        #: Whether a time is believed that the database has not been told of.
+        #: True if a time is believed that the database has not been told of.
         self.has_news = False
-        #: Whether there is a clock that nobody sets; a server's time needs none.
+        #: True if there is a clock that nobody sets; a server's time needs none.
         self.has_boot_clock = 0 <= clock.boot() < LONGEST_UPTIME
-        #: Whether the ledger has a newer time than the wall clock, which is gone by.
+        #: True if the ledger has a newer time than the wall clock, which is gone by.
         self.is_by_ledger = False
         if booted_at is None:
             booted_at = self._start_by(clock.now())
@@ -111,7 +111,7 @@ class Timekeeper:
 
     @property
     def step(self) -> timedelta | None:
-        """By how much the wall clock differs, where that is more than is tolerated."""
+        """The wall clock's difference from `now`; None within TOLERANCE."""
         if not self.has_boot_clock:
             return None
         stepped = self._clock.now() - self.now()
@@ -119,7 +119,10 @@ class Timekeeper:
 
     @property
     def wants_time(self) -> bool:
-        """Whether the endpoint is to be asked: also for a correction of seconds."""
+        """True if the endpoint is to be asked for its time.
+
+        The time is unconfirmed, or off by more than EXACT.
+        """
         return self.is_doubtful or self._differs(EXACT)
 
     def believe(self, now: datetime | None = None) -> None:

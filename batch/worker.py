@@ -187,12 +187,12 @@ class _Trial:
         self.claim = claim
         self._price = price
         self.first = True
-        #: Whether a credit is reserved that nobody has accounted for yet.
+        #: True if a credit is reserved that nobody has accounted for yet.
         self.unsettled = True
         self._reply: Reply | None = None
         self._verdict: Verdict | None = None
         self._row = 0
-        #: Whether it is not to be retried here.
+        #: True if it is not to be retried here.
         self._handed_back = False
 
     @property
@@ -235,7 +235,7 @@ class _Trial:
         self._row += 1
 
     def hand_back(self) -> None:
-        """Let it wait in the queue, where it has attempts left."""
+        """Leave the retry to the queue."""
         self._handed_back = True
 
     def unsent(self) -> None:

@@ -156,7 +156,7 @@ def _named(service: "Service", provider: str) -> "Profile":
 def _lines(service: "Service", report: "AccountReport") -> list[str]:
     keep = service.settings["keep"]
     now = service.time.now()
-    lines = [words.at(report.label, report.host)]
+    lines = [words.with_host(report.label, report.host)]
     for one, grants_at in zip(report.standings, report.grants, strict=True):
         name = one.quota.name
         if one.quota.scope:
@@ -278,7 +278,7 @@ def history_lines(history: "History") -> list[str]:
     most = max([1, *(day.spent.credits for day in history.days)])
     limit = _limit(history)
     full = limit or most
-    lines = [words.at(history.account, history.host)]
+    lines = [words.with_host(history.account, history.host)]
     for day in history.days:
         spent = day.spent.credits
         bar = "█" * round(30 * min(spent, full) / full)

@@ -76,7 +76,7 @@ def call() -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _failed(None, "interrupted", 130)
     except MemoryError:
-        # The caller says so, for which nothing has to be loaded.
+        # Reported by __main__, for which nothing has to be loaded.
         raise
     except Exception as error:
         return _unforeseen(error)

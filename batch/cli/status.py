@@ -49,7 +49,7 @@ def status_lines(
 ) -> list[str]:
     """A job as `status` shows it."""
     job, counts = report.job, report.counts
-    where = words.at(job.provider, report.host)
+    where = words.with_host(job.provider, report.host)
     is_dead = 0 < report.interrupted == counts.running
     state = "interrupted" if is_dead else report.status
     lines = [f"{job.id}  {job.name}  {state}  {job.model} on {where}"]

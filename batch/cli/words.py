@@ -179,8 +179,8 @@ def price(price: Price) -> str:
     return ", ".join(parts)
 
 
-def at(name: str, host: str) -> str:
-    """Name something together with the host that it is at."""
+def with_host(name: str, host: str) -> str:
+    """Append the host to a name, where it is known."""
     return f"{name} at {host}" if host else name
 
 

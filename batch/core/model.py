@@ -158,7 +158,7 @@ class Job:
     host: str | None = None
     #: What its rows are rendered with; None: an earlier version submitted it.
     template: Template | None = None
-    #: Whether appended rows that it counts are still being moved to it.
+    #: True if appended rows that it counts are still being moved to it.
     grows: bool = False
 
 

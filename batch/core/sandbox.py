@@ -34,17 +34,16 @@ from batch.errors import RowError, TemplateError
 
 #: The most bits that `**` may make: enough for a number of 600 digits.
 MAX_POWER_BITS = 2048
-#: Lists within lists that are printed at most: how many Python itself would print
-#: depends on its version.
+#: Deepest nesting that is printed; Python's own limit depends on its version.
 MAX_DEPTH = 500
 #: The variable by which a template reaches columns whose names are no identifiers.
 ROW = "row"
 
-#: Iterations that the rendering of one row may take; a call takes as long as several.
+#: Steps that rendering a row may take: 1 for an iteration, CALL for a call.
 MAX_STEPS = 200_000
 CALL = 10
 
-#: What no template can name: the variable with the meter, and filters of our own.
+#: Names that no template can spell: the meter's variable and two filters.
 _METER, _COUNTED, _JOINED = " meter", " counted", " joined"
 _PRINTABLE = frozenset({str, int, bool, list, dict, tuple, Markup})
 _DEFAULTS = frozenset({"default", "d"})

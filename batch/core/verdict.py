@@ -77,7 +77,7 @@ class Verdict:
     #: When the endpoint says that the quota is back (EXHAUSTED); None: at its reset.
     resets_at: datetime | None = None
     cause: StopCause | None = None
-    #: What a STOP holds for: other models of the account may be answered.
+    #: The requests that a STOP holds for; MODEL: other models may still be answered.
     scope: Scope = Scope.REQUEST
     #: Whether the endpoint has more calls in flight than it can take.
     overload: bool = False
@@ -132,7 +132,7 @@ _MODEL_CODES = frozenset(
         "modelnotopen",
     }
 )
-#: Messages about the model, of which at most this much is looked at.
+#: Messages about the model; only the first _LOOKED_AT characters are searched.
 _MODEL_WORDS = re.compile(
     r"(?:invalid|unknown|unsupported|no such|not a valid) model\b"
     r"|\bmodel\b.{0,100}?\b(?:(?:not|n't) (?:found|exist|available|allowed|a valid)"
@@ -210,7 +210,7 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
             failure, rules, now, f"it names a short limit: {named.words!r}", named
         )
     if status == 429 and is_beyond_belief(failure.headers, now):
-        # Not until then, but certainly not at once.
+        # The time is not believed, but the quota is taken for exhausted.
         because = f"it asks to wait for more than {LONGEST / 86400:.0f} days"
         return Verdict(kind=VerdictKind.EXHAUSTED, because=because)
     wait = stated_wait(failure.headers, failure.message, now, rules.zone)

@@ -25,7 +25,7 @@ HEAD = (
 )
 #: Behind the input's columns, so that older columns keep their places.
 _TAIL = ("usage", "reasoning", "tool_calls", "valid", "invalid", "host")
-#: What every line of JSON begins with.
+#: The fields that every line of JSON begins with.
 FIELDS = (
     "custom_id",
     "status",

@@ -34,7 +34,7 @@ BYTES = 1024 * 1024
 _CANCELLED = "This request was cancelled before it was answered."
 
 
-#: What every line has.
+#: The fields of every line.
 FIELDS = ("id", "custom_id", "response", "error")
 
 

@@ -14,7 +14,7 @@ from batch.core.model import NamedLimit
 from batch.core.statements import number
 
 _PAGE = re.compile(r"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
-#: What is looked through for a page's title, characters.
+#: Characters of a page that are searched for its title.
 _TITLE_WITHIN = 4000
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 #: What may stand before a page: an XML declaration, comments.

@@ -14,11 +14,12 @@ from collections import deque
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
-#: How long a connection must have been silent, seconds.
+#: Minimum silence before a connection is used again, seconds.
 QUIET = 0.25
-#: How long it may have been: servers close theirs, which costs a call.
+#: Maximum idle time, seconds: later the server may have closed it, and a call on it
+#: costs a credit.
 STALE = 15.0
-#: How many are kept; what is beyond that is closed.
+#: The most connections kept.
 MOST = 256
 
 

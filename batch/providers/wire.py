@@ -142,7 +142,7 @@ class Line:
         self._connection = connection
         self._target = target
         self.protocol = connection.protocol
-        #: Whether it is this call's yet.
+        #: True until the call has handed the connection on or closed it.
         self.is_open = True
 
     @property

@@ -64,7 +64,7 @@ class Share:
     def __init__(self, budget: CallBudget, wake: Callable[[], object]) -> None:
         self._budget = budget
         self.wake = wake
-        #: Whether it may have use for more calls than it got. Whoever needs none must
+        #: True if it may have use for more calls than it got. Whoever needs none must
         #: not be woken: it would reserve once more, and wake the others in vain.
         self.is_short = False
 

@@ -20,7 +20,7 @@ class _Failing:
     row: int = 0
     #: By request, those that were counted against it.
     counted: Counter[int] = field(default_factory=Counter)
-    #: Whether a request is among them that had never failed before. Where all had,
+    #: True if a request is among them that had never failed before. Where all had,
     #: while others were answered, it is the requests that fail.
     may_be_service: bool = False
 
@@ -36,20 +36,20 @@ class Evidence:
         self.failing_jobs: Counter[int] = Counter()
         #: Models that only failed, while others were answered.
         self.out_of_service: set[str] = set()
-        #: Whether a call brought a reply with a status of success that is no answer:
-        #: the service is there, and it is the request that fails.
+        #: True once a reply with a success status held no answer: the service is up,
+        #: the request fails.
         self.has_replied = False
         self._failing: dict[str, _Failing] = {}
 
     def answer(self, claim: Claim) -> None:
-        """A call was answered."""
+        """Record an answer."""
         self.answered.add(claim.model)
         self.failing_models.clear()
         self.failing_jobs.clear()
         self._failing.pop(claim.model, None)
 
     def failure(self, claim: Claim, failure: Failure, verdict: Verdict) -> int:
-        """A call failed; the model's failures since its last answer."""
+        """Record a failure; return the model's failures in a row."""
         self.failing_models[claim.model] += 1
         self.failing_jobs[claim.job_id] += 1
         found = self._failing.setdefault(claim.model, _Failing())
@@ -65,7 +65,7 @@ class Evidence:
         return found.row
 
     def taken_back(self, *, is_open_end: bool) -> list[int]:
-        """The requests to take failures back from, each as often as it is named.
+        """Return the requests to take failures back from, once for each failure.
 
         `is_open_end`: the run ended before the requests could be told from the service.
         """

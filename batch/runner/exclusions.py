@@ -10,8 +10,8 @@ from batch.runner import endings
 from batch.runner.trade import Trade
 from batch.runner.values import Options, Progress, SetAside
 
-#: So many answers of a job, the first ones, all invalid, stop it; fewer in a run that
-#: finds them there.
+#: A job is set aside when its first ALL_INVALID answers, over all runs, are invalid.
+#: They are counted once this run has brought STILL_INVALID of them.
 ALL_INVALID, STILL_INVALID = 10, 3
 
 

@@ -39,16 +39,20 @@ class Pace:
         self.held_until: datetime | None = None
         #: Until when the next probe waits.
         self._probe_at: datetime | None = None
-        #: When a wait was asked for that counted.
+        #: Time of the last counted request for a short wait; refusals of calls reserved
+        #: before it do not count.
         self._busy_at: datetime | None = None
 
     @property
     def is_probing(self) -> bool:
-        """Tell whether calls fail so that it may be the service."""
+        """True after PROBING failures in a row: from there each call is a probe."""
         return self.row >= PROBING
 
     def lose_patience(self) -> None:
-        """Nothing has changed since calls failed only: a few failures are enough."""
+        """Lower the failure threshold.
+
+        The account's newest calls, of earlier runs, all failed.
+        """
         self.patience = min(self.patience, DEAD_FROM_THE_START)
 
     def succeeded(self) -> None:

@@ -19,7 +19,7 @@ class Refusals:
 
     def __init__(self, trade: Trade) -> None:
         self._trade = trade
-        #: Whether the account has answered, in this run or ever.
+        #: True if the account has answered, in this run or ever.
         self._answers_now = False
         self._has_answered = False
         #: Those that no answer has followed, with what each would stop the run for.
@@ -47,9 +47,10 @@ class Refusals:
         return replace(verdict, kind=VerdictKind.RETRY, because=because)
 
     async def confirmed(self) -> tuple[Failure, Verdict] | None:
-        """The refusal that stops the run, with its verdict; None: it can go on.
+        """Return the refusal that stops the run, with its verdict; None: it goes on.
 
-        A request is no witness that was refused before, and others answered since.
+        A request that had been refused so before the account's last answer does not
+        count.
         """
         if len(self._open) < 2:
             return None
@@ -61,8 +62,8 @@ class Refusals:
         ]
         alone = await self._trade.refused_alone(set(alike), failure)
         witnesses = [one for one in alike if one not in alone]
-        # Of one request that is refused again no other waits. Where none was answered
-        # in this run, it may well be the account.
+        # A request comes twice only if no other is pending. Without an answer in this
+        # run its repetition counts: it may be the account.
         told = len(set(witnesses) if self._answers_now else witnesses)
         return (failure, verdict) if told > 1 else None
 

@@ -111,13 +111,13 @@ class Runner:
         self._calling: set[int] = set()
         #: Those that hold a credit, and whose call has not begun.
         self._fresh: set[int] = set()
-        #: Whether it is known how the account's last calls went.
+        #: True if it is known how the account's last calls went.
         self._has_looked_back = False
-        #: Whether the queue ran dry, and no call of any runner was answered.
+        #: True if the queue ran dry, and no call of any runner was answered.
         self._was_unanswered = False
         self._ending: Ending | None = None
         self._ends = asyncio.Event()
-        #: Whether the last claim found that nothing waits.
+        #: True if the last claim found that nothing waits.
         self._found_nothing = False
         #: Outcomes that could not be written since the last that could.
         self._unwritable = 0

@@ -24,9 +24,10 @@ class SharedTime:
 
     def __init__(self, clock: Timekeeper) -> None:
         self._clock = clock
-        #: What this process went by, and by what a transaction found it is to go.
+        #: Until `apply`: the start gone by before the transaction, and the one that it
+        #: settled on.
         self._found: tuple[Start, Start] | None = None
-        #: What the database is known to hold.
+        #: The start that the database is known to hold.
         self._known = self._mine()
 
     def read(

@@ -144,7 +144,7 @@ class Trade:
         return traded
 
     async def look_back(self, number: int) -> tuple[bool, bool]:
-        """Tell whether the account's newest calls, so many, all failed.
+        """Return whether the account's newest calls, so many, all failed.
 
         And whether any call of it was ever answered.
         """
@@ -177,7 +177,8 @@ class Trade:
         """Put back what runners held that died."""
         if self._database.lease is not None:
             if len(self._heard) < 2:
-                # Only who was heard itself may judge who was not.
+                # A runner judges others only after two heartbeats of its own, see
+                # leases.lapsed.
                 beat = Of(self.holder.account_id, self._beat)
                 self._heard += (await self._database.run(beat),)
             # Few ever die: the turn of the whole database is taken only for those.

@@ -37,7 +37,8 @@ class Options:
     allow_invalid: bool = False
     #: Go on with a job whose answers so far came from another host.
     any_host: bool = False
-    #: The host that answered a job so far, if any did; None: it may be another one.
+    #: The host that this run calls; jobs with answers from another are left out. None:
+    #: all are taken.
     host: str | None = None
     #: Only these jobs; None: all of the provider.
     job_ids: tuple[int, ...] | None = None
@@ -55,7 +56,7 @@ class SetAside:
     exit_code: int
     #: One sentence for a person.
     message: str
-    #: Whether the run has said so already, and that it continues.
+    #: True if the run has said so already, and that it continues.
     is_told: bool = False
 
 

@@ -42,11 +42,11 @@ class Service:
     clock: Clock = field(default_factory=SystemClock)
     #: From 0 to 1, for waits that must not fall into step.
     random: Callable[[], float] = random.random
-    #: Whether a database that the user named is made where there is none.
+    #: True if a database that the user named is made where there is none.
     makes: bool = True
-    #: Whether opening the database leaves what was interrupted to those who write.
+    #: True if opening the database leaves what was interrupted to those who write.
     reads_only: bool = False
-    #: Whether a database is opened too that a copy has not come to its end in.
+    #: True if a database is opened too that a copy has not come to its end in.
     finishes: bool = False
     #: The way to a provider; None: by its protocol, over the network.
     connect: Connect | None = None

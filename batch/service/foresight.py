@@ -60,7 +60,7 @@ class Ahead:
     def __init__(self) -> None:
         #: Each with the account that it is counted on.
         self._queued: list[tuple[str, _Queued]] = []
-        #: What binds calls for each provider, once it was asked.
+        #: The quotas that bind calls of each provider, once they were asked for.
         self.quotas: dict[str, tuple[Quota, ...]] = {}
 
     @property

@@ -21,7 +21,7 @@ class Outcome:
     progress: dict[str, Progress]
     jobs: list[tuple[Job, Counts]]
     seconds: float
-    #: How it ended for the providers that could not be called at all.
+    #: By provider, or "job N": how the run ended for what it skipped.
     skipped: dict[str, Ending] = field(default_factory=dict)
 
 

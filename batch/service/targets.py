@@ -13,7 +13,7 @@ from batch.export import earlier, openai
 from batch.service.context import Service
 from batch.store import pages
 
-#: What is added to a database's name to name the files, and folders, that belong to it.
+#: Suffixes of the files, and folders, that belong to a database, behind its name.
 BESIDE = ("", "-wal", "-shm", "-journal", "-wal.of-another", ".ballast")
 FOLDERS = (".locks", ".kept")
 #: Spooled answers, which may also be among the machine's temporary files.

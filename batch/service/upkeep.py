@@ -115,7 +115,10 @@ def _retry_answered(
 
 
 def cancel(service: Service, wanted: str) -> tuple[Job, Cancelled]:
-    """Cancel the requests that wait; how many. Calls in flight are finished."""
+    """Cancel the job's pending requests; return the job and the numbers.
+
+    Calls in flight are finished.
+    """
     job = service.job(wanted)
     database = service.database
     ids = database.read(wishes.pending, job.id)
