@@ -36,7 +36,7 @@ class Server:
     beside: Path
     #: What must not be seen of the URL.
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    #: Whether a pooler stands between that gives each transaction another connection.
+    #: True if a pooler stands between that gives each transaction another connection.
     is_pooled: bool = False
 
     def __str__(self) -> str:
@@ -134,13 +134,16 @@ def _server(rest: str, folder: Path) -> Server:
 
 
 def _is_pooled(parameters: dict[str, str]) -> bool:
-    """Take from the parameters what the driver does not know of, but others write."""
+    """Remove what other clients write and libpq refuses.
+
+    Return True if either parameter tells of a pooler.
+    """
     pooler = parameters.pop("pgbouncer", "0").lower()
     threshold = parameters.pop("prepare_threshold", "").lower()
     if pooler not in ("0", "1", "false", "true"):
-        raise ValueError("is not a URL: say pgbouncer=1")
+        raise ValueError("has a wrong parameter: pgbouncer can be 0 or 1")
     if threshold not in ("", "none"):
-        raise ValueError("is not a URL: say prepare_threshold=none")
+        raise ValueError("has a wrong parameter: prepare_threshold can only be none")
     return pooler in ("1", "true") or threshold == "none"
 
 

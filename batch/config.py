@@ -77,7 +77,7 @@ OPTIONS: Mapping[str, Option] = {
     "proxy": Option(
         kind=str,
         default="",
-        help='http:// URL of a proxy, "none" for none; else the environment\'s',
+        help='URL of an http:// proxy; "none": no proxy; default: the environment\'s',
     ),
     "db": Option(kind=str, default="", help="path or URL of the database"),
     "concurrency": Option(

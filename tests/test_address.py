@@ -153,5 +153,5 @@ def test_a_pooler_is_told_of_in_the_url_and_the_driver_never_sees_it(
     assert "prepare_threshold" not in found.url
     assert ("sslmode=require" in found.url) is ("sslmode" in parameters)
     for wrong in ("pgbouncer=maybe", "prepare_threshold=7"):
-        with pytest.raises(ValueError, match="say "):
+        with pytest.raises(ValueError, match="has a wrong parameter: "):
             server(f"postgresql://me@db/prompts?{wrong}", tmp_path)

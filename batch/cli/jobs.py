@@ -157,7 +157,7 @@ def change(
     daily_cap: Annotated[
         int | None,
         typer.Option(
-            help="Credits of a day that it may take; 0: any.", min=0, max=10**12
+            help="Most credits a day for this job; 0: no cap.", min=0, max=10**12
         ),
     ] = None,
     due: Annotated[

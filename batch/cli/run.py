@@ -129,9 +129,7 @@ def run(
             paused = chosen or work.paused_jobs(service)
             standings = work.standings(service, paused)
             if not quiet and not standings:
-                console.note(
-                    "No pending requests. `quotabatch status` shows what there is."
-                )
+                console.note("No pending requests. `quotabatch status` lists the jobs.")
             if not quiet:
                 ended.tell_jobs(standings)
             raise typer.Exit(runs.standing_code([counts for _, counts in standings]))

@@ -57,8 +57,8 @@ def _http(proxy: str, where: str) -> str:
         usable = False
     if not usable:
         raise ConfigError(
-            f"{where}: {masked(url)!r} is no http:// proxy, and others are not "
-            f'supported: name one with the setting `proxy`, or say proxy = "{NONE}"'
+            f"{where}: {masked(url)!r} cannot be used: only http:// proxies are "
+            f'supported. Set `proxy` to one, or to "{NONE}" for a direct connection'
         )
     return url
 

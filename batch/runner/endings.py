@@ -30,8 +30,8 @@ def stopped(
         way = f"set the right one with `quotabatch keys set {provider}`"
         if key_origin.startswith("$"):
             way = (
-                f"it came from {key_origin}, which goes before `quotabatch keys set "
-                f"{provider}`: correct it"
+                f"it came from {key_origin}, which takes precedence over `quotabatch "
+                f"keys set {provider}`: correct the variable"
             )
         return Ending(
             exit_code=77,

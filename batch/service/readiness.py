@@ -23,7 +23,7 @@ from batch.service.context import Service
 from batch.store import spending
 from batch.store.sql import AnyConnection
 
-#: What concerns one provider alone, so that the others can be run all the same.
+#: Errors that concern one provider alone: the others can still be run.
 OF_ONE_PROVIDER = (ConfigError, KeyRefusedError, LedgerElsewhereError, UsageError)
 
 
@@ -93,9 +93,9 @@ def elsewhere(service: Service, jobs: Sequence[Job]) -> dict[int, Ending]:
             continue
         found[job.id] = Ending(
             exit_code=ConfigError.exit_code,
-            message=f"job {job.id} ({job.name}) has answers of {shown(job.host)}, and "
-            f"{place(service, profile)} is another host: skipped; --any-host mixes "
-            "their answers",
+            message=f"job {job.id} ({job.name}) has answers from {shown(job.host)}, "
+            f"but a run would now call {place(service, profile)}: it is skipped unless "
+            "`run --any-host` mixes the answers",
         )
     return found
 
@@ -127,7 +127,7 @@ def skip(error: QuotabatchError) -> Ending:
 
 
 def warning(service: Service, provider: str) -> str:
-    """Say what a run would skip this provider for; empty where it would not."""
+    """Return why a run would skip this provider; empty if it would not."""
     try:
         check_way(service, service.settings.profile(provider))
     except OF_ONE_PROVIDER as error:

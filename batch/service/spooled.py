@@ -15,11 +15,8 @@ from batch.store.handing_in import Fate
 from batch.store.kept import Answer
 from batch.store.purse import Holder
 
-#: What stays in the file, and why.
-_STAYS = {
-    Fate.UNKNOWN: "to requests that are not in this database",
-    Fate.UNWRITABLE: "that the database does not take",
-}
+#: The answers that stay in the file.
+_STAYS = frozenset({Fate.UNKNOWN, Fate.UNWRITABLE})
 
 
 def take_in(service: Service, database: Database, path: Path) -> None:
@@ -80,23 +77,22 @@ def _holder(service: Service, provider: str, runner_id: int, account_id: int) ->
 
 
 def _tell(service: Service, path: Path, counted: Counter[Fate], damaged: int) -> None:
-    stored = counted[Fate.STORED]
-    if stored:
-        service.tell(
-            f"{path.name}: {_answers(stored)} recorded that had been paid for."
-        )
+    if stored := counted[Fate.STORED]:
+        service.tell(f"{path.name}: recorded {_answers(stored)} already paid for.")
     if superseded := counted[Fate.SUPERSEDED]:
-        service.tell(
-            f"{path.name}: {_answers(superseded)} dropped, whose requests have others."
-        )
+        one = superseded == 1
+        why = "its request has another" if one else "their requests have other answers"
+        service.tell(f"{path.name}: dropped {_answers(superseded)}: {why}.")
     if deleted := counted[Fate.DELETED]:
+        whose = "its" if deleted == 1 else "their"
         service.tell(
-            f"{path.name}: {_answers(deleted)} dropped, whose job was deleted."
+            f"{path.name}: dropped {_answers(deleted)}: {whose} job was deleted."
         )
-    for fate, which in _STAYS.items():
-        # Of those of another database `doctor` tells; they may be here for long.
-        if counted[fate] and fate is not Fate.UNKNOWN:
-            service.tell(f"{path} holds {_answers(counted[fate])} {which}.")
+    # Of UNKNOWN ones `doctor` tells; they may be here for long.
+    if unwritable := counted[Fate.UNWRITABLE]:
+        service.tell(
+            f"{path} holds {_answers(unwritable)} that the database does not take."
+        )
     if damaged:
         lines = "line" if damaged == 1 else "lines"
         service.tell(f"{path} holds {damaged} damaged {lines}, which cannot be read.")

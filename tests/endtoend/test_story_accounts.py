@@ -108,8 +108,8 @@ def test_the_tryout_with_the_standin_touches_no_real_job_and_no_real_ledger(
     hosts = [shown(host_of(url)) for url in (real.url, standin.url)]
     assert f"a at {hosts[1]} (QUOTABATCH_BASE_URL).\n" in done.err
     assert (
-        f"job 1 (a) has answers of {hosts[0]}, and a at {hosts[1]} "
-        "(QUOTABATCH_BASE_URL) is another host: skipped; --any-host mixes"
+        f"job 1 (a) has answers from {hosts[0]}, but a run would now call a at "
+        f"{hosts[1]} (QUOTABATCH_BASE_URL): it is skipped unless `run --any-host` mixes"
     ) in done.err
     # The other job goes on, on an account of its own.
     assert standin.prompts == ["new"]

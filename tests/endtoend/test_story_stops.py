@@ -24,8 +24,8 @@ def test_a_refused_key_stops_the_run_after_one_call(stage: Stage):
     assert done.out == ""
     assert "refused the key" in done.err
     assert (
-        "it came from $ESPAI_API_KEY, which goes before `quotabatch keys set espai`: "
-        "correct it, then run again\n"
+        "it came from $ESPAI_API_KEY, which takes precedence over `quotabatch keys set "
+        "espai`: correct the variable, then run again\n"
     ) in done.err
     assert done.err.count("Error: ") == 1
     assert served.count == 1
