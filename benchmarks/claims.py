@@ -16,7 +16,7 @@ from pathlib import Path
 
 from batch.core.model import Completion, EntryState, RequestState, Settlement
 from batch.core.quota import Quota, WindowKind
-from batch.store import jobs, ledger, outcomes, queue, runners
+from batch.store import accounts, jobs, outcomes, queue, runners
 from batch.store.engine import Database
 from batch.store.purse import Holder
 
@@ -61,7 +61,7 @@ def take(path: Path, batches: int) -> dict[str, float]:
 
 
 def _holder(connection: queue.Connection, now: datetime) -> Holder:
-    account = ledger.account(connection, "bench", "none")
+    account = accounts.account(connection, "bench", "none")
     mine = runners.begin(
         connection, account, host="here", pid=0, lock="runner-0", now=now
     )

@@ -38,8 +38,8 @@ from batch.core.model import (  # noqa: E402
 )
 from batch.core.quota import Quota, WindowKind  # noqa: E402
 from batch.store import (  # noqa: E402
+    accounts,
     jobs,
-    ledger,
     outcomes,
     postgres,
     queue,
@@ -87,7 +87,7 @@ def fill(cluster: Cluster, name: str, rows: int) -> None:
 def ready(database: Database, account: str) -> Holder:
     """A runner of its own."""
     with database.transaction() as connection:
-        account_id = ledger.account(connection, "bench", account)
+        account_id = accounts.account(connection, "bench", account)
         runner_id = runners.begin(
             connection, account_id, host="bench", pid=1, lock=account, now=NOW
         )

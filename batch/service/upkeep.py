@@ -14,7 +14,16 @@ from batch.service import allowances, living
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
-from batch.store import closures, estimates, jobs, ledger, states, submitting, wishes
+from batch.store import (
+    accounts,
+    closures,
+    estimates,
+    jobs,
+    ledger,
+    states,
+    submitting,
+    wishes,
+)
 from batch.store.runners import Orphan
 from batch.store.wishes import Cancelled
 
@@ -205,7 +214,7 @@ def forget(service: Service) -> str:
     """Forget what the endpoint of the key in use taught; the account."""
     one = service.account(service.settings.profile())
     with service.database.transaction() as connection:
-        account_id = ledger.account(
+        account_id = accounts.account(
             connection, one.provider, one.fingerprint, one.host, one.former
         )
         closures.forget(connection, account_id)
@@ -221,7 +230,7 @@ def record(service: Service, credits: int, note: str | None) -> str:
     shared = SharedTime(service.time)
     with service.database.transaction() as connection:
         now = shared.read(connection)
-        account_id = ledger.account(
+        account_id = accounts.account(
             connection, one.provider, one.fingerprint, one.host, one.former
         )
         quotas = allowances.quotas(service, connection, one)

@@ -24,11 +24,11 @@ from batch.service import allowances, living, readiness
 from batch.service.context import Service
 from batch.service.runs import Outcome, Run, exit_code, settled
 from batch.store import (
+    accounts,
     audit,
     carrying,
     clocks,
     jobs,
-    ledger,
     room,
     runners,
     states,
@@ -266,7 +266,7 @@ def _begin(
     keep: int,
 ) -> Holder:
     one = service.account(profile)
-    account_id = ledger.account(
+    account_id = accounts.account(
         connection, one.provider, one.fingerprint, one.host, one.former
     )
     runner_id = runners.begin(

@@ -22,7 +22,6 @@ from sqlalchemy import (
 from batch.core.model import EntryState
 from batch.core.price import Cost
 from batch.core.quota import Quota
-from batch.store.accounts import account as account
 from batch.store.many import among
 from batch.store.opening import adopt, open_windows
 from batch.store.schema import (

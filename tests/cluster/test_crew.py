@@ -17,7 +17,7 @@ from batch.cluster.values import Machine, Trouble
 from batch.core.quota import FOREVER
 from batch.errors import RunnerError
 from batch.runner.values import Ending
-from batch.store import ledger, runners
+from batch.store import accounts, runners
 from batch.store.schema import entries, jobs
 
 GONE = DiedError("its process is gone")
@@ -222,7 +222,7 @@ def book(service, pid: int, calls: int) -> None:
     """So many calls in flight of that process."""
     now = service.time.now()
     with service.database.transaction() as connection:
-        account_id = ledger.account(connection, "espai", "f")
+        account_id = accounts.account(connection, "espai", "f")
         runner_id = runners.begin(
             connection, account_id, host=presence.host(), pid=pid, lock="x", now=now
         )

@@ -28,7 +28,7 @@ from batch.core.model import (
 )
 from batch.core.price import Price, actual
 from batch.core.quota import EPOCH, Per, Quota, Unit, WindowKind
-from batch.store import jobs, ledger, outcomes, queue, runners
+from batch.store import accounts, jobs, outcomes, queue, runners
 from batch.store.engine import Database
 from batch.store.purse import Holder
 
@@ -77,7 +77,7 @@ class Process:
         return answer
 
     def _begin(self, connection: Connection, order: Order, now: datetime) -> Answer:
-        account_id = ledger.account(connection, "simulated", order["account"])
+        account_id = accounts.account(connection, "simulated", order["account"])
         runner_id = runners.begin(
             connection, account_id, host="here", pid=1, lock="a lock", now=now
         )

@@ -9,7 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from batch.store import ledger
+from batch.store import accounts
 from batch.store.engine import Database
 
 
@@ -18,7 +18,7 @@ def main(path: Path) -> None:
     sys.stdout.flush()
     sys.stdin.readline()
     with closing(Database.open(path)) as database:
-        database.write(ledger.account, "espai", "fingerprint")
+        database.write(accounts.account, "espai", "fingerprint")
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ from batch.core.model import (
 )
 from batch.core.quota import Quota, WindowKind
 from batch.store import (
+    accounts,
     jobs,
-    ledger,
     outcomes,
     queue,
     queueing,
@@ -149,7 +149,7 @@ class Scene:
     def __init__(self, connection: Connection, *quotas: Quota) -> None:
         self.connection = connection
         self.quotas = quotas or (daily(),)
-        self.account_id = ledger.account(connection, "espai", "fingerprint")
+        self.account_id = accounts.account(connection, "espai", "fingerprint")
         self.holder = self.runner()
 
     @classmethod

@@ -6,7 +6,8 @@ from dealings import close
 from scene import HOUR, NOON, SECOND, Scene, answered, daily
 from sqlalchemy import Connection, func, select, update
 
-from batch.store import audit, ledger, opening, spending
+from batch.store import audit, opening, spending
+from batch.store.accounts import account
 from batch.store.schema import accounts, entries
 
 HOST = "https://api.example.com"
@@ -15,15 +16,15 @@ FORMER = [("espai", "fingerprint"), ("other", "another")]
 
 
 def taken(connection: Connection, host: str = HOST) -> int:
-    return ledger.account(connection, "espai", "key", host, FORMER)
+    return account(connection, "espai", "key", host, FORMER)
 
 
 def test_a_key_at_a_host_has_one_account_whatever_profile_names_it(scene: Scene):
     connection = scene.connection
-    first = ledger.account(connection, "a", "key", HOST)
-    assert ledger.account(connection, "b", "key", HOST) == first
-    assert ledger.account(connection, "a", "key", "http://127.0.0.1:8775") != first
-    assert ledger.account(connection, "a", "second", HOST) != first
+    first = account(connection, "a", "key", HOST)
+    assert account(connection, "b", "key", HOST) == first
+    assert account(connection, "a", "key", "http://127.0.0.1:8775") != first
+    assert account(connection, "a", "second", HOST) != first
     assert spending.account_of(connection, HOST, "key", []) == first
     assert spending.first_provider(connection, HOST, "key") == "a"
 
@@ -47,14 +48,14 @@ def test_the_ledger_of_an_earlier_version_is_taken_over_with_a_call_in_flight(
 def test_another_host_takes_nothing_over(scene: Scene):
     scene.job(1)
     scene.claimed(1)
-    other = ledger.account(scene.connection, "espai", "key", "http://127.0.0.1:1")
+    other = account(scene.connection, "espai", "key", "http://127.0.0.1:1")
     assert other != scene.account_id
 
 
 def test_a_closed_window_stays_closed_where_two_ledgers_become_one(scene: Scene):
     connection = scene.connection
     other = Scene(connection, daily(5))
-    other.account_id = ledger.account(connection, *FORMER[1])
+    other.account_id = account(connection, *FORMER[1])
     other.holder = other.runner()
     scene.job(9)
     scene.claimed(1)
@@ -69,7 +70,7 @@ def test_a_closed_window_stays_closed_where_two_ledgers_become_one(scene: Scene)
 def test_two_ledgers_of_earlier_versions_become_one(scene: Scene):
     connection = scene.connection
     first, second = scene, Scene(connection, daily(5))
-    second.account_id = ledger.account(connection, *FORMER[1])
+    second.account_id = account(connection, *FORMER[1])
     second.holder = second.runner()
     first.job(9)
     first.claimed(2)

@@ -39,6 +39,7 @@ from batch.core.price import Cost, Price
 from batch.core.quota import Per, Quota, Unit, WindowKind, daily_cap
 from batch.core.windows import window_at
 from batch.store import (
+    accounts,
     audit,
     closures,
     counting,
@@ -72,7 +73,7 @@ class Books:
         self.now = NOW
         self.accounts = [
             scene.account_id,
-            ledger.account(scene.connection, "espai", "another"),
+            accounts.account(scene.connection, "espai", "another"),
         ]
         self.holders = [self.runner(place) for place in range(RUNNERS)]
         self.jobs = [

@@ -7,7 +7,7 @@ from dealings import spend_in_turn as spend
 from scene import HOUR, NOON, Scene, daily
 from till import a_job, holding
 
-from batch.store import evidence, ledger
+from batch.store import accounts, evidence
 
 
 def test_every_decision_is_told_with_its_reason(scene: Scene):
@@ -42,6 +42,6 @@ def test_refusals_that_come_together_are_told_once(scene: Scene):
 
 def test_the_evidence_is_an_accounts_own(scene: Scene):
     close(scene, NOON, daily(20))
-    other = ledger.account(scene.connection, "espai", "another")
+    other = accounts.account(scene.connection, "espai", "another")
     assert evidence.newest(scene.connection, other, 99) == []
     assert len(evidence.newest(scene.connection, scene.account_id, 1)) == 1

@@ -26,6 +26,7 @@ from till import a_job, claims, denial, holding, room, would_get
 from batch.core.model import Job
 from batch.core.quota import daily_cap
 from batch.store import (
+    accounts,
     audit,
     ledger,
     queue,
@@ -146,7 +147,7 @@ def test_a_cap_that_was_lifted_for_a_while_counts_what_was_spent_then(scene: Sce
 
 def on_another_account(scene: Scene, name: str) -> Holder:
     """A runner with another key, of the same provider."""
-    account_id = ledger.account(scene.connection, "espai", name)
+    account_id = accounts.account(scene.connection, "espai", name)
     runner_id = runners.begin(
         scene.connection, account_id, host="here", pid=1, lock="runner-1", now=NOON
     )

@@ -25,7 +25,7 @@ from scene import (
 
 from batch.core.model import EntryState
 from batch.core.price import Cost
-from batch.store import ledger, opening, spending, taking
+from batch.store import accounts, ledger, opening, spending, taking
 
 # The gate
 
@@ -55,17 +55,17 @@ def test_each_account_has_credits_of_its_own(scene: Scene):
     scene.job(20)
     scene.claimed(5)
     other = Scene(scene.connection)
-    other.account_id = ledger.account(scene.connection, "espai", "another")
+    other.account_id = accounts.account(scene.connection, "espai", "another")
     other.holder = other.runner()
     assert len(other.claimed(9)) == 5
 
 
 def test_an_account_is_made_once(scene: Scene):
     connection = scene.connection
-    assert ledger.account(connection, "espai", "fingerprint") == scene.account_id
-    assert ledger.account(connection, "other", "fingerprint") != scene.account_id
-    other = ledger.account(connection, "other", "fingerprint", "http://host")
-    assert ledger.account(connection, "espai", "fingerprint", "http://host") == other
+    assert accounts.account(connection, "espai", "fingerprint") == scene.account_id
+    assert accounts.account(connection, "other", "fingerprint") != scene.account_id
+    other = accounts.account(connection, "other", "fingerprint", "http://host")
+    assert accounts.account(connection, "espai", "fingerprint", "http://host") == other
     assert [row.id for row in spending.accounts_of(connection)] == [other]
 
 

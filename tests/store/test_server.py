@@ -22,7 +22,7 @@ from till import a_job
 from batch.address import Server
 from batch.clock import SystemClock
 from batch.errors import StoreAwayError, StoreBusyError, StoreError
-from batch.store import leases, ledger, postgres, queue, runners, schema
+from batch.store import accounts, leases, postgres, queue, runners, schema
 from batch.store.engine import Database, Of
 from batch.store.purse import Holder
 from batch.store.servertime import ServerClock
@@ -273,7 +273,7 @@ def test_what_another_account_is_taking_just_now_is_left_alone(database: Databas
     with database.transaction() as connection:
         scene = Scene(connection)
         job = scene.job(4)
-        account_id = ledger.account(connection, "espai", "another")
+        account_id = accounts.account(connection, "espai", "another")
         other = replace(scene.holder, account_id=account_id, runner_id=99)
     first = job.first_id
 
@@ -295,7 +295,7 @@ def test_two_accounts_that_claim_at_once_keep_to_the_cap_that_they_share(
     with database.transaction() as connection:
         scene = Scene(connection)
         job = a_job(scene, 9, cap=3)
-        account_id = ledger.account(connection, "espai", "another")
+        account_id = accounts.account(connection, "espai", "another")
         other = replace(scene.holder, account_id=account_id, runner_id=99)
     taken: list[int] = []
 

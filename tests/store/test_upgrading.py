@@ -14,7 +14,7 @@ from sqlalchemy import text
 from batch.address import Server
 from batch.errors import StoreError
 from batch.places import carried
-from batch.store import inspection, ledger, postgres, upgrading
+from batch.store import accounts, inspection, postgres, upgrading
 from batch.store.engine import Database
 from batch.store.purse import Holder
 from batch.store.revisions import REVISION
@@ -111,7 +111,7 @@ def test_a_call_in_flight_counts_for_the_host_that_its_account_gets(empty: Serve
     database = Database.open(empty)
     with database.transaction() as connection:
         former = [("espai", "fingerprint")]
-        assert ledger.account(connection, "espai", "key", host, former) == 7
+        assert accounts.account(connection, "espai", "key", host, former) == 7
         holder = Holder(runner_id=9, account_id=7, quotas=(daily(),))
         scene = Scene.of(connection, holder)
         assert scene.used() == 1
