@@ -87,7 +87,6 @@ class Trade:
         provider: str,
         options: Options,
         clock: Timekeeper,
-        has_dead: Callable[[Connection, Sequence[datetime]], bool],
         dead_runners: Callable[
             [Connection, Sequence[datetime]], Mapping[int, Callable[[], None]]
         ],
@@ -97,7 +96,6 @@ class Trade:
         self._provider = provider
         self._options = options
         self._clock = clock
-        self._has_dead = has_dead
         self._dead_runners = dead_runners
         self._beat_at = float("-inf")
         #: The last two heartbeats that were committed; the first came with the row.
@@ -182,7 +180,7 @@ class Trade:
                 beat = Of(self.holder.account_id, self._beat)
                 self._heard += (await self._database.run(beat),)
             # Few ever die: the turn of the whole database is taken only for those.
-            if not await self._database.ask(self._has_dead, self._heard):
+            if not await self._database.ask(self._dead_runners, self._heard):
                 return []
         orphans, dead = await self._database.run(self._take_over)
         self._time.apply()

@@ -35,13 +35,6 @@ def dead_runners(
     }
 
 
-def has_dead(
-    connection: Connection, service: Service, heard: Sequence[datetime]
-) -> bool:
-    """Tell whether there are dead runners, without a turn to take over from them."""
-    return bool(_dead(connection, service, heard))
-
-
 def at_work(connection: Connection, service: Service) -> list[str]:
     """The processes that work on the queue, by their numbers; elsewhere, with host."""
     gone = {row.id for row in _dead(connection, service)}

@@ -240,7 +240,6 @@ async def _runner(
         profile.name,
         options,
         service.time,
-        lambda connection, heard: living.has_dead(connection, service, heard),
         lambda connection, heard: living.dead_runners(connection, service, heard),
     )
     return Runner(
