@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, exists, insert, select, update
 
 from batch.core.quota import EPOCH
-from batch.store import spending
+from batch.store import opening, spending
 from batch.store.schema import AnyRow, accounts, entries, evidence, runners, windows
 from batch.store.spending import Former
 
@@ -75,9 +75,7 @@ def _merge(connection: Connection, source: int, target: int) -> None:
         connection.execute(
             update(table).where(table.c.account_id == source).values(account_id=target)
         )
-    # The next claim counts the windows anew.
-    same = accounts.c.id == target
-    connection.execute(update(accounts).where(same).values(quotas=None))
+    opening.recount_later(connection, target)
 
 
 def _close_alike(connection: Connection, row: AnyRow, target: int) -> None:

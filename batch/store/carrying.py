@@ -99,7 +99,7 @@ def carry(
         _set_aside(connection, now)
     _move_closures(connection, before, now - before)
     for account_id in connection.scalars(select(accounts.c.id)).all():
-        opening.count_anew(connection, account_id)
+        opening.recount_later(connection, account_id)
     for one in allowances:
         missing = max(counted[one], moved[one]) - _counts(connection, one, now)
         if now < before:

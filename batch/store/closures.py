@@ -16,7 +16,7 @@ from batch.core.standing import Standing
 from batch.store import counting, resets
 from batch.store.counting import LONGEST_CALL
 from batch.store.evidence import Decision, note
-from batch.store.opening import adopt, count_anew, open_windows
+from batch.store.opening import adopt, open_windows, recount_later
 from batch.store.schema import UNPROVEN, AnyRow, windows
 
 #: How long a "used up" is believed that may be wrong, doubling with every refusal.
@@ -144,7 +144,7 @@ def forget(connection: Connection, account_id: int) -> None:
         )
     )
     resets.forget(connection, account_id)
-    count_anew(connection, account_id)
+    recount_later(connection, account_id)
 
 
 def _meant(
@@ -214,7 +214,7 @@ def _learn_reset(
             continue
         if not counting.answered(connection, account_id, quota, row.starts_at, now):
             resets.learn(connection, account_id, quota, row.refused_at, answered_at)
-            count_anew(connection, account_id)
+            recount_later(connection, account_id)
 
 
 def _was_probe(row: AnyRow, one: Ended) -> bool:

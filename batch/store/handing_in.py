@@ -76,8 +76,7 @@ def _take_in(
     one = _settlement(answer, entry.id)
     settled = outcomes.settle(connection, holder, [one], ended)
     # What was spent at an earlier time is counted where it belongs, by the entries.
-    opening.count_anew(connection, entry.account_id)
-    opening.drop_caps(connection, [row.job_id])
+    opening.recount_later(connection, entry.account_id, [row.job_id])
     if entry.id in settled.stored:
         return Fate.STORED
     answered = answers.is_answered(connection, request_id)

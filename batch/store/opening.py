@@ -75,11 +75,18 @@ def recount(
             )
 
 
-def count_anew(connection: Connection, account_id: int) -> None:
-    """Have the next writer recount the account's windows, and reports until then."""
+def recount_later(
+    connection: Connection, account_id: int, job_ids: Collection[int | None] = ()
+) -> None:
+    """Have the next writer recount the account's windows, and reports until then.
+
+    `job_ids`: also those of these jobs' own quotas.
+    """
     connection.execute(
         update(accounts).where(accounts.c.id == account_id).values(quotas=None)
     )
+    if job_ids:
+        drop_caps(connection, job_ids)
 
 
 def drop_caps(connection: Connection, job_ids: Collection[int | None]) -> None:

@@ -356,7 +356,7 @@ def _resolve_doubt(
     _correct(connection, holder, call, unspent, now)
     if holder.has_refills and unspent != Cost(0, 0, 0):
         # Part of it has come back since the call ended.
-        opening.count_anew(connection, holder.account_id)
+        opening.recount_later(connection, holder.account_id)
     _learn(connection, holder, one, call, one.cost)
 
 
@@ -368,15 +368,14 @@ def _correct(
         return
     if call.note == NOTE:
         # Where it counted, its times do not tell.
-        opening.count_anew(connection, holder.account_id)
-        opening.drop_caps(connection, [call.job_id])
+        opening.recount_later(connection, holder.account_id, [call.job_id])
     elif call.quota == NONE:
         # It counts in what was booked anew, which only grows.
         more = Cost(0, max(0, -unspent.credits), max(0, -unspent.tokens))
         account_id, model = holder.account_id, call.model
         if more != Cost(0, 0, 0):
             ledger.book(connection, account_id, more, NOTE, now, model=model)
-        opening.count_anew(connection, account_id)
+        opening.recount_later(connection, account_id)
     else:
         purpose = Purpose(call.job_id or 0, call.daily_cap, call.model or "")
         taking.give_back(

@@ -234,8 +234,8 @@ def _settle_entries(
         )
     if any(row.reserved_at + LONGEST_CALL < now for row in rows):
         # They ended long ago: windows that opened meanwhile have counted them.
-        opening.count_anew(connection, rows[0].account_id)
-        opening.drop_caps(connection, {row.job_id for row in rows})
+        capped = {row.job_id for row in rows}
+        opening.recount_later(connection, rows[0].account_id, capped)
     if rows:
         ended = [Ended(row.reserved_at, row.model, answered=False) for row in rows]
         closures.prove(connection, rows[0].account_id, [], ended, now)

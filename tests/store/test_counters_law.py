@@ -446,7 +446,7 @@ def plant(patch: pytest.MonkeyPatch, defect: str) -> None:
             real = taking.give_back
             patch.setattr(taking, "give_back", lambda *told: real(*told[:5]))
         case "the calls of a process that died long ago stay in later windows":
-            patch.setattr(opening, "count_anew", lambda *_: None)
+            patch.setattr(opening, "recount_later", lambda *_: None)
         case "another guard leaves the windows as they were":
             patch.setattr(Quota, "terms", property(lambda one: one.name))
         case "a released call keeps its credits":

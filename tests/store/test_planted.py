@@ -101,7 +101,7 @@ def drops_late_answers(patch: Patch) -> None:
 def forgets_what_spooled_answers_cost(patch: Patch) -> None:
     """Nobody raises the level of a refill by them."""
     patch.setattr(taking, "fill", lambda *_, **__: None)
-    patch.setattr(opening, "count_anew", lambda *_: None)
+    patch.setattr(opening, "recount_later", lambda *_: None)
 
 
 def counts_what_was_sent(patch: Patch) -> None:
