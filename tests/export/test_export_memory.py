@@ -46,9 +46,12 @@ def peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             "".join(f'{{"prompt": "{number}"}}\n' for number in range(answers))
         )
         order = Order(
-            sources=(str(rows),), template=Template(), provider="espai", model="m",
+            sources=(str(rows),),
+            template=Template(),
+            provider="espai",
+            model="m",
             name="j",
-        )  # fmt: skip
+        )
         with opened(db=None) as service:
             submission.submit(service, order)
             answer(service.database.path, TOTAL // answers)
