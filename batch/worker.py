@@ -19,6 +19,7 @@ from batch.clock import Clock
 from batch.core import retry
 from batch.core.expected import OnInvalid
 from batch.core.model import (
+    INVALID_CODE,
     Claim,
     Completion,
     EntryState,
@@ -297,7 +298,7 @@ class _Trial:
         return replace(
             self._answered(self._reply, state),
             failure=Failure(
-                code="invalid", message=self._reply.invalid or "", sent=True
+                code=INVALID_CODE, message=self._reply.invalid or "", sent=True
             ),
             verdict=VerdictKind.RETRY,
             counts=True,

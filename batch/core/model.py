@@ -15,6 +15,9 @@ from batch.core.expected import Expected
 from batch.core.price import ONE_CALL, Cost
 from batch.core.template import Template
 
+#: The error code of an answer that its job does not accept.
+INVALID_CODE = "invalid"
+
 
 class RequestState(StrEnum):
     """Where a request stands."""

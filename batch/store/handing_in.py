@@ -11,7 +11,14 @@ from enum import Enum
 
 from sqlalchemy import Connection, or_, select
 
-from batch.core.model import Completion, EntryState, Failure, RequestState, Settlement
+from batch.core.model import (
+    INVALID_CODE,
+    Completion,
+    EntryState,
+    Failure,
+    RequestState,
+    Settlement,
+)
 from batch.core.verdict import VerdictKind
 from batch.store import answers, asking, kept, opening, outcomes
 from batch.store.counting import LONGEST_CALL
@@ -87,7 +94,7 @@ def _settlement(answer: Answer, entry_id: int) -> Settlement:
     done, size = Completion(**answer["completion"]), answer.get("size")
     # One that the job does not accept stands only until the next one.
     ends = answer.get("state", RequestState.COMPLETED) == RequestState.COMPLETED
-    invalid = Failure(code="invalid", message=done.invalid or "", sent=True)
+    invalid = Failure(code=INVALID_CODE, message=done.invalid or "", sent=True)
     return Settlement(
         entry_id=entry_id,
         request_id=answer["request"],

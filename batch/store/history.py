@@ -7,13 +7,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Select, select
 
-from batch.core.model import EntryState, Failure, Job
+from batch.core.model import INVALID_CODE, EntryState, Failure, Job
+from batch.core.verdict import VerdictKind
 from batch.store.schema import INVALID, PENDING, entries, errors, requests, results
 
 #: Entries that are looked at: some tell nothing, such as calls that were not made.
 LOOKED_AT = 30
-#: The error code of an answer that its job does not accept.
-_UNWANTED = "invalid"
+_FAILED = frozenset({VerdictKind.RETRY, VerdictKind.FAIL})
 
 
 def newest_failed(connection: Connection, account_id: int, number: int) -> bool:
@@ -31,11 +31,11 @@ def newest_failed(connection: Connection, account_id: int, number: int) -> bool:
     )
     failed = 0
     for row in rows:
-        if row.verdict in ("retry", "fail") and row.code != _UNWANTED:
+        if row.verdict in _FAILED and row.code != INVALID_CODE:
             failed += 1
             if failed == number:
                 return True
-        elif row.state == EntryState.SPENT and row.code in (None, _UNWANTED):
+        elif row.state == EntryState.SPENT and row.code in (None, INVALID_CODE):
             return False
     return False
 
@@ -85,7 +85,7 @@ def _answered(account_id: int) -> Select[int]:
             entries.c.account_id == account_id,
             entries.c.state == EntryState.SPENT,
             entries.c.request_id.is_not(None),
-            errors.c.entry_id.is_(None) | (errors.c.code == _UNWANTED),
+            errors.c.entry_id.is_(None) | (errors.c.code == INVALID_CODE),
         )
     )
 
