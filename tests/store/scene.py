@@ -13,7 +13,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, event, func, select
 
 from batch.core.model import (
     Completion,
@@ -126,6 +126,27 @@ def unsent(request_id: int, state: RequestState = PENDING) -> Settlement:
 def idle(request_id: int) -> Settlement:
     """Back to the queue; every attempt is accounted for already."""
     return Settlement(entry_id=0, request_id=request_id, state=PENDING, credit=RELEASED)
+
+
+@contextmanager
+def plans(connection: Connection, of: str = "") -> Iterator[list[str]]:
+    """Collect SQLite's plans for the statements made meanwhile that contain `of`."""
+    made: list[tuple[str, Any]] = []
+    found: list[str] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, values: Any, *_: Any) -> None:
+        if of in statement:
+            made.append((statement, values))
+
+    engine = connection.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield found
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    for statement, values in made:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        found.append(" / ".join(row[3] for row in plan))
 
 
 class _Undone(Exception):

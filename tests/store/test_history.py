@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scene import NOON, PENDING, SECOND, Scene, answered, failed
-from sqlalchemy import event
+from scene import NOON, PENDING, SECOND, Scene, answered, failed, plans
 
 from batch.core.model import Failure
 from batch.store import history
@@ -39,19 +38,8 @@ def test_a_request_was_refused_alone_where_others_were_answered_since(scene: Sce
 def test_the_newest_answer_is_found_without_sorting_the_ledger(scene: Scene):
     if scene.connection.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's planner chooses by the size of the table")
-    statements: list[tuple[str, Any]] = []
-
-    def note(_conn: Any, _cursor: Any, sql: str, values: Any, *_: Any) -> None:
-        statements.append((sql, values))
-
-    engine = scene.connection.engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with plans(scene.connection) as found:
         history.newest_answer(scene.connection, scene.account_id)
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    ((sql, values),) = statements
-    plan = scene.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)
-    told = " / ".join(row[3] for row in plan)
-    assert "ix_entries_account_id_settled_at" in told
-    assert "TEMP B-TREE" not in told
+    (plan,) = found
+    assert "ix_entries_account_id_settled_at" in plan
+    assert "TEMP B-TREE" not in plan

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from books import agreeing
-from scene import NOON, PENDING, Scene, answered, daily, failed
-from sqlalchemy import event
+from scene import NOON, PENDING, Scene, answered, daily, failed, plans
 
 from batch.core.model import Job
 from batch.store import jobs, outcomes, queue
@@ -150,21 +149,9 @@ def test_a_claim_reads_the_index_in_its_order(scene: Scene):
     scene.job(3)
     if scene.connection.dialect.name != "sqlite":
         pytest.skip("PostgreSQL's planner chooses by the size of the table")
-    statements: list[tuple[str, Any]] = []
-
-    def note(_conn: Any, _cursor: Any, sql: str, values: Any, *_: Any) -> None:
-        statements.append((sql, values))
-
-    engine = scene.connection.engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with plans(scene.connection, of="ORDER BY requests") as claims:
         chosen(scene, 1, failing_models=frozenset({"x"}), failing_jobs={1: 1})
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    claims = [one for one in statements if "ORDER BY requests" in one[0]]
     assert len(claims) >= 1
-    for sql, values in claims:
-        plan = scene.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)
-        told = " / ".join(row[3] for row in plan)
-        assert "USING INDEX ix_requests_pending" in told
-        assert "TEMP B-TREE" not in told
+    for plan in claims:
+        assert "USING INDEX ix_requests_pending" in plan
+        assert "TEMP B-TREE" not in plan
