@@ -86,6 +86,7 @@ def test_every_field_has_its_type():
         "tool_calls": "[]",
         "valid": True,
         "invalid": None,
+        "host": None,
     }
     assert (second["status"], second["finished_at"]) == ("pending", None)
 

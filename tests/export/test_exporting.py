@@ -82,7 +82,9 @@ def test_nothing_is_written_while_the_database_is_read(service, monkeypatch):
 def is_read(path: Path) -> bool:
     """Whether somebody still has a view of the file, which its log must be kept for."""
     with closing(sqlite3.connect(path, timeout=0)) as other:
-        other.execute("REPLACE INTO clocks VALUES ('a boot', 0, 0)")
+        other.execute(
+            "REPLACE INTO clocks (boot, booted_at, seen_at) VALUES ('a boot', 0, 0)"
+        )
         other.commit()
         (is_busy, _, _) = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return bool(is_busy)
