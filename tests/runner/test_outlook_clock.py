@@ -260,6 +260,8 @@ async def test_calls_made_before_the_clocks_of_a_resumed_machine_are_set_count_o
             await world.run(max_calls=3, concurrency=1)
         else:
             await world.run(max_calls=1)
+            # Nobody is paused within the millisecond of a call.
+            await world.clock.sleep(1)
             resume()
         another_process(world)
         await world.run()
