@@ -165,7 +165,7 @@ class Timekeeper:
 
     @property
     def is_proven(self) -> bool:
-        """Whether every call that has ended so far was made when this time says."""
+        """True if every call that has ended so far was made when this time says."""
         proven_at, unproven_at = self.proven_at, self._unproven_at
         if proven_at is None:
             return False

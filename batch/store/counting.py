@@ -63,7 +63,7 @@ def ahead_of(
     *,
     but: str,
 ) -> int:
-    """What was taken by calls that ended after this; `but`: entries with this note."""
+    """The usage of calls that ended after this, but for entries with the note `but`."""
     ended = f"{_TAKEN} AND settled_at > :moment AND (note IS NULL OR note <> :but)"
     return _sum(connection, account_id, quota, ended, moment=moment, but=but)
 

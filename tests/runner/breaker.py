@@ -23,7 +23,7 @@ MOST_RUNS = 60
 
 @dataclass(slots=True)
 class Account:
-    """What the laws remember of a provider over the runs."""
+    """A provider's history over the runs, as the laws need it."""
 
     name: str
     mixture: Mixture

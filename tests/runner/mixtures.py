@@ -64,7 +64,7 @@ class Asked:
 
 @dataclass(slots=True, kw_only=True)
 class Mixture:
-    """What a seed makes of requests, models, jobs and providers."""
+    """The requests, models, jobs and providers that a seed makes."""
 
     seed: int
     rows: list[Row]

@@ -1,4 +1,4 @@
-"""What is foreseen for a job is its own: not the cap, nor the days, of another."""
+"""The forecast of a job is its own: not the cap, nor the days, of another."""
 
 from __future__ import annotations
 

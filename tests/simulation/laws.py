@@ -39,7 +39,7 @@ class Entry:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether its answer came after all."""
+        """True if its answer came after all."""
         return self.verdict is not None and self.verdict.endswith("answered")
 
 

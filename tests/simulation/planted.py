@@ -166,7 +166,7 @@ def keeps_no_quiet_time(patch: Patch) -> None:
 
 
 def loses_what_is_in_hand(patch: Patch) -> None:
-    """Where the database does not take answers, nobody does."""
+    """An answer that the database refuses is taken by nobody."""
     patch.setattr(kept, "keep", lambda *_: None)
 
 

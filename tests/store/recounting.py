@@ -73,7 +73,7 @@ def mismatches(
 
 
 def _expected(entries: Sequence[AnyRow], one: Any, now: datetime) -> int:
-    """What reports and claims are to find used of this window now."""
+    """The usage that reports and claims must find in this window now."""
     quota = one.quota
     match quota.kind:
         case WindowKind.ROLLING:
@@ -94,7 +94,7 @@ def _ceiling_near(level: float, stated: int) -> int:
 
 
 def _counted(entries: Iterable[AnyRow], quota: Quota, window: Any) -> int:
-    """What counts in a calendar window: all that touched it, the guard included."""
+    """The usage of a calendar window: all that touched it, the guard included."""
     return sum(
         _amount(row, quota)
         for row in entries

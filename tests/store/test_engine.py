@@ -51,7 +51,7 @@ def test_a_reader_sees_what_was_there_when_it_began(database: Database):
 
 
 def test_the_recipe_is_in_force(database: Database):
-    """What was acknowledged survives a power failure."""
+    """A commit that was acknowledged survives a power failure."""
     for view in (database.transaction, database.reading):
         with view() as connection:
             pragmas = {

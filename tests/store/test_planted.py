@@ -105,7 +105,7 @@ def forgets_what_spooled_answers_cost(patch: Patch) -> None:
 
 
 def counts_what_was_sent(patch: Patch) -> None:
-    """What was sent to the database was taken by it."""
+    """The database has taken the statements that were sent to it."""
     patch.setattr(
         answers, "stored", lambda _, some: frozenset(one.entry_id for one in some)
     )
