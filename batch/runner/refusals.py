@@ -24,6 +24,8 @@ class Refusals:
         self._has_answered = False
         #: Those that no answer has followed, with what each would stop the run for.
         self._open: list[tuple[Claim, Failure, Verdict]] = []
+        #: True once requests that were refused alike stop the run.
+        self.are_confirmed = False
 
     def look_back(self, *, has_answered: bool) -> None:
         """Take note whether the account answered in an earlier run."""
@@ -65,7 +67,8 @@ class Refusals:
         # A request comes twice only if no other is pending. Without an answer in this
         # run its repetition counts: it may be the account.
         told = len(set(witnesses) if self._answers_now else witnesses)
-        return (failure, verdict) if told > 1 else None
+        self.are_confirmed = told > 1
+        return (failure, verdict) if self.are_confirmed else None
 
 
 def _code(failure: Failure) -> tuple[str | None, ...]:

@@ -561,6 +561,10 @@ class Runner:
         is_open_end = self._ending is not None or self._was_unanswered
         given_up = self._evidence.taken_back(is_open_end=is_open_end)
         alone = self._evidence.kept_alone(is_open_end=is_open_end)
+        if self._refusals.are_confirmed:
+            # Where no other request is left to ask, theirs count: else each run would
+            # ask them anew, and none would ever fail.
+            given_up, alone = [], [*given_up, *alone]
         batch = self._tray.take()
         tries = self._outage.last_tries
         while True:

@@ -81,6 +81,20 @@ async def test_requests_that_are_refused_side_by_side_end_as_failed(tmp_path):
         assert len(world.calls) <= 6 + 3 * 3 + 2 * codes.count(77)
 
 
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_the_last_requests_of_all_fail_in_the_end(tmp_path, concurrency):
+    """Nothing can tell them from a refused account; they are not asked for ever."""
+    async with a_world(tmp_path, kind=Refusing) as world:
+        world.submit(9)
+        bad_rows(world, {"p8", "p9"})
+        for _ in range(3):
+            outcome = await world.run(concurrency=concurrency)
+            assert outcome.exit_code in (1, 77)
+        world.check()
+        assert states(world) == {"completed": 7, "failed": 2}
+        assert len(world.calls) <= 7 + 2 * 3
+
+
 async def test_a_new_day_that_begins_with_such_a_request_goes_on(tmp_path):
     async with a_world(tmp_path, kind=Refusing) as world:
         world.submit(3)
