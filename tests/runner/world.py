@@ -276,6 +276,8 @@ async def a_world(
         "QUOTABATCH_HOME": str(home),
         "QUOTABATCH_BASE_URL": base_url or url,
         "QUOTABATCH_SILENCE_TIMEOUT": "0.15",
+        # On a busy machine the event loop itself may take as long as a user allows.
+        "QUOTABATCH_CONNECT_TIMEOUT": "60",
         "ESPAI_API_KEY": KEY,
         **(environ or {}),
     }
