@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batch import atomicfiles
 from batch.errors import KeyRefusedError
 
 ANY_PROVIDER = "QUOTABATCH_API_KEY"
@@ -128,15 +127,5 @@ class KeyRing:
 
     def _write(self, keys: Mapping[str, str]) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # mkstemp makes it 0600 from its first byte on.
-        handle, name = tempfile.mkstemp(prefix=".keys-", dir=self.path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(keys, file, indent=2)
-                file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        text = json.dumps(keys, indent=2) + "\n"
+        atomicfiles.replace(self.path, text.encode())

@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from batch import atomicfiles
 from batch.address import Address, Server
 from batch.errors import LedgerElsewhereError, StoreError
 
@@ -87,7 +87,8 @@ def _table(path: Path) -> Iterator[dict[str, Any]]:
         yield table
         if table != before:
             try:
-                _replace(path, table)
+                text = json.dumps(table, indent=2) + "\n"
+                atomicfiles.replace(path, text.encode())
             except OSError as error:
                 raise StoreError(f"cannot write {path}: {error.strerror}") from None
 
@@ -102,25 +103,3 @@ def _locked(path: Path) -> Iterator[IO[str]]:
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 yield file
                 return
-
-
-def _replace(path: Path, table: dict[str, Any]) -> None:
-    """Write the file as a whole, or leave it as it is."""
-    target = Path(os.path.realpath(path))
-    # Only its owner may read it, from its first byte on.
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(table, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
+from batch import atomicfiles
 from batch.errors import QuotabatchError, ToolError, UsageError
 from batch.schedule import cron, launchd, systemd, tasks
 from batch.schedule.plan import Plan, by_local_clock
@@ -73,7 +74,8 @@ class Systemd(Scheduler):
     def install(self, plan: Plan) -> None:
         new = not self._is_there()
         for path, text in self._files(plan).items():
-            machine.write(path, text.encode())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomicfiles.replace(path, text.encode())
         try:
             self._systemctl("daemon-reload")
             self._systemctl("enable", "--now", systemd.TIMER)
@@ -172,7 +174,8 @@ class Launchd(Scheduler):
 
     def install(self, plan: Plan) -> None:
         new = not self._path.exists()
-        machine.write(self._path, self.text(plan).encode())
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        atomicfiles.replace(self._path, self.text(plan).encode())
         try:
             self._forget()
             self._call("launchctl", "bootstrap", _domain(), str(self._path))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from batch.errors import ToolError
 
@@ -57,18 +54,3 @@ def failure(words: list[str], done: subprocess.CompletedProcess[bytes]) -> ToolE
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()
     reason = said[0].rstrip(".") if said else f"exit code {done.returncode}"
     return ToolError(f"`{' '.join(words)}` failed: {reason}")
-
-
-def write(path: Path, content: bytes) -> None:
-    """Replace a file as a whole; it is for its owner's eyes only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

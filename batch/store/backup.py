@@ -6,13 +6,13 @@ import os
 import shutil
 import sqlite3
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection
 
+from batch import atomicfiles
 from batch.address import Server
 from batch.errors import StoreError, ToolError
 from batch.store import copies, copying, engines, postgres, revisions, sqlite
@@ -39,19 +39,16 @@ def placed(path: Path, *, force: bool) -> Iterator[Path]:
     if path.exists() and not force:
         raise StoreError(refusal)
     try:
-        # Readable by its owner alone, from the beginning.
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(handle)
-        scratch = Path(name)
-        try:
+        with atomicfiles.scratch(path) as scratch:
             yield scratch
             if force:
                 os.replace(scratch, path)
             else:
-                _link(scratch, path, refusal)
-            _sync(path.parent)
-        finally:
-            scratch.unlink(missing_ok=True)
+                try:
+                    atomicfiles.place(scratch, path)
+                except FileExistsError:
+                    raise StoreError(refusal) from None
+            atomicfiles.sync_folder(path.parent)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StoreError(f"{path} cannot be written: {reason}") from None
@@ -137,24 +134,3 @@ def _tool(name: str, arguments: list[str], environ: Mapping[str, str]) -> str:
         said = "; ".join(line.removeprefix(f"{name}: ") for line in lines[:2])
         raise ToolError(f"{name} made no backup: {said or done.returncode}")
     return done.stdout.decode("utf-8", "replace")
-
-
-def _link(scratch: Path, path: Path, refusal: str) -> None:
-    # A link never replaces what came there meanwhile.
-    try:
-        os.link(scratch, path)
-    except FileExistsError:
-        raise StoreError(refusal) from None
-    except OSError:
-        # A file system without hard links.
-        if path.exists():
-            raise StoreError(refusal) from None
-        os.rename(scratch, path)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

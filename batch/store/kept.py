@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from batch import atomicfiles
 from batch.core.model import Claim, Completion, Settlement
 from batch.core.price import Cost
 from batch.store.sql import from_stored, to_stored
@@ -89,7 +89,7 @@ def replace(path: Path, left: Iterable[bytes]) -> None:
     """Leave only these lines in the file; without any, delete it."""
     data = b"".join(line + b"\n" for line in left)
     if data:
-        _put(path, data)
+        atomicfiles.replace(path, data)
     else:
         path.unlink(missing_ok=True)
 
@@ -133,32 +133,5 @@ def _as_answer(
 def _write(where: Path, data: bytes) -> Path:
     where.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = where / f"quotabatch-answers-{secrets.token_hex(4)}.jsonl"
-    _put(path, data)
+    atomicfiles.replace(path, data)
     return path
-
-
-def _put(path: Path, data: bytes) -> None:
-    """Write a whole file, or none: beside it first, then under its name."""
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with open(
-            os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb"
-        ) as to:
-            to.write(data)
-            to.flush()
-            os.fsync(to.fileno())
-        os.replace(scratch, path)
-    except OSError:
-        scratch.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Have the folder's names on disk; some file systems offer no way to."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

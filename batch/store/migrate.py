@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batch import atomicfiles
 from batch.errors import StoreError
 from batch.store import revisions
 from batch.store.revisions import REVISION
@@ -73,10 +74,7 @@ def _refuse_a_log_alone(path: Path) -> None:
 
 
 def _make(path: Path) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
-    try:
+    with atomicfiles.scratch(path) as scratch:
         # SQLAlchemy takes longer to load than looking may take.
         from batch.store import engines
 
@@ -86,18 +84,10 @@ def _make(path: Path) -> None:
             connection.commit()
             revisions.migrate(connection)
         engine.dispose()
-        # A link never replaces: of several processes that start at once, one wins and
-        # the others find its database.
-        try:
-            os.link(scratch, path)
-        except FileExistsError:
-            pass
-        except OSError:
-            # A file system without hard links.
-            if not path.exists():
-                os.rename(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+        # Of several processes that start at once, one wins and the others find its
+        # database.
+        with suppress(FileExistsError):
+            atomicfiles.place(scratch, path)
 
 
 def upgrade(connection: Connection, path: Path) -> None:

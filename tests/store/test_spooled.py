@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -249,7 +250,7 @@ def test_a_file_is_there_wholly_or_not_at_all(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kept.os, "fsync", die)
+        patch.setattr(os, "fsync", die)
         with pytest.raises(KeyboardInterrupt):
             kept.keep(tmp_path / "q.db", [of(claims[0])], claims)
     assert kept.files(tmp_path / "q.db") == []
