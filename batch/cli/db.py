@@ -96,8 +96,9 @@ def copy(
 ) -> None:
     """Move to another database: all jobs, answers, credits; checked, then used.
 
-    Where it was interrupted, the same command goes on. SOURCE is left as it is, but
-    the ledger of the keys that this home used with it is TARGET's from then on.
+    Where it was interrupted, TARGET is empty, and the same command begins anew. SOURCE
+    is left as it is, but the ledger of the keys that this home used with it is TARGET's
+    from then on.
     """
     with _named("SOURCE", source) as origin, _named("TARGET", target, True) as goal:
         from batch.service import moving
@@ -110,12 +111,11 @@ def copy(
 
 
 @contextmanager
-def _named(name: str, given: str, finishes: bool = False) -> "Iterator[Service]":
+def _named(name: str, given: str, makes: bool = False) -> "Iterator[Service]":
     """The house with this database, in which errors call it by its argument's name."""
     from batch.errors import UsageError
 
-    service = opened(makes=finishes, db=given)
-    service.finishes = finishes
+    service = opened(makes=makes, db=given)
     try:
         assert service.settings.database is not None
     except UsageError as error:
@@ -129,8 +129,7 @@ def _tell(origin: "Service", goal: "Service", moved: "Moved") -> None:
 
     before, after = origin.settings.database, goal.settings.database
     console.note(f"{before} is copied to {after}: {_told(moved.totals)}.")
-    again = f", {moved.earlier:,} of them by an earlier try" if moved.earlier else ""
-    console.note(f"{moved.rows:,} rows{again}; the checksums of both sides agree.")
+    console.note(f"{moved.rows:,} rows; the checksums of both sides agree.")
     if moved.changed:
         console.note(
             f"In {words.number(moved.changed, 'row')} NUL characters, which PostgreSQL "

@@ -46,8 +46,6 @@ class Service:
     makes: bool = True
     #: True if opening the database leaves what was interrupted to those who write.
     reads_only: bool = False
-    #: True if a database is opened too that a copy has not come to its end in.
-    finishes: bool = False
     #: The way to a provider; None: by its protocol, over the network.
     connect: Connect | None = None
     #: Who carries out transactions beside an event loop.
@@ -79,11 +77,7 @@ class Service:
                 f"there is no database {address}: check --db or QUOTABATCH_DB; "
                 "`submit` makes one"
             )
-        database = Database.open(
-            address, self.writer, self.clock, unfinished=self.finishes
-        )
-        if self.finishes:
-            return database
+        database = Database.open(address, self.writer, self.clock)
         if self.reads_only:
             self._tell_of_spooled(database)
             return database

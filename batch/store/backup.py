@@ -15,9 +15,8 @@ from sqlalchemy import Connection
 from batch import atomicfiles
 from batch.address import Server
 from batch.errors import StoreError, ToolError
-from batch.store import copies, copying, engines, postgres, revisions, sqlite
+from batch.store import copying, engines, postgres, revisions, sqlite
 from batch.store.copying import Totals
-from batch.store.revisions import REVISION
 
 #: Pages that are copied between two looks at how far it is.
 PIECE = 4096
@@ -90,9 +89,6 @@ def of_server(server: Server, to: Path, environ: Mapping[str, str]) -> None:
             revision = revisions.of(connection)
             if revision is None:
                 raise StoreError(f"{server} has no schema of quotabatch's")
-            # Before an upgrade is just the time for a backup.
-            if revision == REVISION:
-                copies.refuse_unfinished(connection, server)
     finally:
         engine.dispose()
     where, password = postgres.login(server)

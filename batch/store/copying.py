@@ -27,7 +27,6 @@ from batch.errors import StoreError
 from batch.store.digest import Line
 from batch.store.schema import (
     Moment,
-    copies,
     entries,
     jobs,
     metadata,
@@ -59,15 +58,7 @@ def _plain(table: Table) -> Table:
 
 
 #: What is copied; what others refer to comes first.
-TABLES: tuple[Table, ...] = tuple(
-    _plain(table) for table in metadata.sorted_tables if table is not copies
-)
-
-
-def is_numbered(table: Table) -> bool:
-    """Whether its rows have a number each; those of others are few."""
-    keys = list(table.primary_key)
-    return len(keys) == 1 and not isinstance(keys[0].type, Text)
+TABLES: tuple[Table, ...] = tuple(_plain(table) for table in metadata.sorted_tables)
 
 
 def size(connection: Connection) -> int:
@@ -78,32 +69,13 @@ def size(connection: Connection) -> int:
     )
 
 
-def last(connection: Connection, table: Table) -> int:
-    """The highest number of a row, 0 where there is none."""
-    (key,) = table.primary_key
-    found: int = connection.execute(
-        select(func.coalesce(func.max(key), 0))
-    ).scalar_one()
-    return found
-
-
 @contextmanager
-def rows(
-    connection: Connection, table: Table, *, after: int = 0, up_to: int | None = None
-) -> Iterator[Iterator[Line]]:
-    """The rows in the order of their keys; of numbered ones, a stretch of them."""
+def rows(connection: Connection, table: Table) -> Iterator[Iterator[Line]]:
+    """The rows in the order of their keys."""
     query = select(table).order_by(*_in_order(connection, table))
-    if is_numbered(table):
-        (key,) = table.primary_key
-        if after:
-            query = query.where(key > after)
-        if up_to is not None:
-            query = query.where(key <= up_to)
     # A server would else send all of them at once.
-    streaming = connection.execution_options(
-        stream_results=True, max_row_buffer=FETCHED
-    )
-    with streaming.execute(query) as result:
+    query = query.execution_options(stream_results=True, max_row_buffer=FETCHED)
+    with connection.execute(query) as result:
         yield (tuple(row) for piece in result.partitions(FETCHED) for row in piece)
 
 
@@ -154,13 +126,6 @@ def clear(connection: Connection) -> None:
         connection.execute(delete(table))
 
 
-def clear_unnumbered(connection: Connection) -> None:
-    """Remove the rows that are not numbered: they are few, and copied at once."""
-    for table in TABLES:
-        if not is_numbered(table):
-            connection.execute(delete(table))
-
-
 def is_in_use(connection: Connection) -> bool:
     """Whether there are jobs, or credits that were spent."""
     return any(
@@ -184,9 +149,10 @@ def numbers_given(connection: Connection) -> dict[str, int]:
     """By table, the highest number that was given to a row, which may be gone."""
     given = {}
     for table in TABLES:
-        if not is_numbered(table) or "id" not in table.c:
+        if "id" not in table.c:
             continue
-        given[table.name] = max(last(connection, table), _given(connection, table.name))
+        last = connection.scalar(select(func.max(table.c.id))) or 0
+        given[table.name] = max(last, _given(connection, table.name))
     return given
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Concatenate, Generic, ParamSpec, Protocol, Typ
 from batch.address import Address, Server, beside
 from batch.clock import Clock, SystemClock
 from batch.errors import StoreBusyError, StoreCutError
-from batch.store import copies
 from batch.store.sql import AnyConnection
 from batch.store.sqlite import File
 
@@ -122,14 +121,11 @@ class Database:
         address: Address,
         writer: Callable[[], Executor] = one_thread,
         clock: Clock | None = None,
-        *,
-        unfinished: bool = False,
     ) -> Database:
         """The database at this address, ready for use.
 
         A file is made, or brought up to date, where needed; on a server that is for
-        `db upgrade`. StoreError where it cannot be used. `unfinished`: also one that a
-        copy has not come to its end in.
+        `db upgrade`. StoreError where it cannot be used.
         """
         backend: Backend
         if isinstance(address, Server):
@@ -139,14 +135,7 @@ class Database:
             backend = Postgres.open(address, clock or SystemClock())
         else:
             backend = File.open(address)
-        database = cls(address, backend, writer)
-        if not unfinished:
-            try:
-                database.look(copies.refuse_unfinished, address)
-            except BaseException:
-                database.close()
-                raise
-        return database
+        return cls(address, backend, writer)
 
     def close(self) -> None:
         self._writer.shutdown()

@@ -412,14 +412,3 @@ datings = Table(
     Column("booted_at", Moment, nullable=False),
     Column("confirmed", Boolean, nullable=False),
 )
-
-#: What this database was copied from. While a copy has not come to its end, the
-#: database is of no use.
-copies = Table(
-    "copies",
-    metadata,
-    Column("id", Id, primary_key=True),
-    Column("source", Text, nullable=False),
-    Column("started_at", Moment, nullable=False),
-    Column("finished_at", Moment),
-)

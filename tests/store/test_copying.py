@@ -23,7 +23,7 @@ from batch.errors import LedgerElsewhereError, StoreError, UsageError
 from batch.service import moving
 from batch.service.context import Service
 from batch.service.moving import Moved, Step
-from batch.store import audit, copies, copying, jobs, schema, submitting, upgrading
+from batch.store import audit, copying, jobs, schema, submitting, upgrading
 from batch.store.engine import Database
 
 ACCOUNT = "espai:fingerprint"
@@ -50,10 +50,10 @@ class Places:
         name = self._server.create(template=self._tables)
         return self._server.server(name, self.home)
 
-    def service(self, address: Address, *, finishes: bool = False) -> Service:
+    def service(self, address: Address) -> Service:
         url = address.url if isinstance(address, Server) else str(address)
         settings = config.load({"QUOTABATCH_HOME": str(self.home)}, {"db": url})
-        return Service(settings, finishes=finishes)
+        return Service(settings)
 
     def move(
         self,
@@ -61,7 +61,7 @@ class Places:
         target: Address,
         told: Callable[[Step], None] = lambda step: None,
     ) -> Moved:
-        with self.service(source) as here, self.service(target, finishes=True) as there:
+        with self.service(source) as here, self.service(target) as there:
             return moving.move(here, there, told)
 
 
@@ -145,7 +145,6 @@ def contents(address: Address) -> dict[str, list[tuple[Any, ...]]]:
                 (tuple(row) for row in connection.execute(table.select())), key=repr
             )
             for table in schema.metadata.sorted_tables
-            if table is not schema.copies
         }
 
 
@@ -189,7 +188,7 @@ def test_every_row_arrives_whichever_way_it_goes(places: Places, claimed, of, to
     moved = places.move(source, target, told.append)
     assert contents(target) == before == contents(source)
     assert moved.rows == sum(map(len, before.values()))
-    assert (moved.earlier, moved.changed, moved.accounts) == (0, 0, (ACCOUNT,))
+    assert (moved.changed, moved.accounts) == (0, (ACCOUNT,))
     assert (moved.totals.jobs, moved.totals.requests) == (2, 25)
     assert moved.totals.entries == {"reserved": (3, 3), "spent": (3, 3)}
     assert told[-1].done == told[-1].total == 2 * moved.rows
@@ -223,7 +222,7 @@ def dying(after: int) -> Callable[[Step], None]:
 
 @way
 @pytest.mark.long
-def test_killed_at_any_point_the_same_command_goes_on(
+def test_killed_at_any_point_the_target_is_empty_and_the_command_begins_anew(
     places: Places, claimed, monkeypatch, of, to
 ):
     monkeypatch.setattr(moving, "ROWS", 4)
@@ -231,7 +230,7 @@ def test_killed_at_any_point_the_same_command_goes_on(
     source, target = places.new(of), places.new(to)
     fill(source)
     ledgers = claimed(source)
-    before = contents(source)
+    before, empty = contents(source), contents(target)
     kills = 0
     moved = None
     while moved is None:
@@ -240,55 +239,39 @@ def test_killed_at_any_point_the_same_command_goes_on(
             moved = places.move(source, target, dying(2 + 31 * kills))
         except Killed:
             kills += 1
-            with pytest.raises(StoreError, match=r"is an unfinished copy of .*db copy"):
-                Database.open(target)
+            assert contents(target) == empty
             assert json.loads(ledgers.read_text()) == {
                 ACCOUNT: whereabouts.name_of(source)
             }
+            # The source may be worked on meanwhile.
+            change(source, "UPDATE jobs SET name = :name", name=f"job {kills}")
+            before = contents(source)
     assert kills > 3
-    assert moved.earlier > 0
     assert contents(target) == before
 
 
-def test_killed_when_the_ledgers_have_moved_it_goes_on(
-    places: Places, claimed, monkeypatch
+@way
+def test_killed_when_the_ledgers_have_moved_nobody_can_spend_until_it_is_copied(
+    places: Places, claimed, monkeypatch, of, to
 ):
-    source, target = places.new("sqlite"), places.new("sqlite")
+    source, target = places.new(of), places.new(to)
     fill(source)
     ledgers = claimed(source)
+    empty = contents(target)
+    move = whereabouts.move
 
-    def die(*_: object) -> None:
+    def die(*which: Any) -> None:
+        move(*which)
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(copies, "finish", die)
+        patch.setattr(whereabouts, "move", die)
         with pytest.raises(Killed):
             places.move(source, target)
-    # Nobody can spend credits now, neither here nor there.
     with pytest.raises(LedgerElsewhereError):
         whereabouts.claim(ledgers, ACCOUNT, source)
-    with pytest.raises(StoreError, match="unfinished copy"):
-        Database.open(target)
-    moved = places.move(source, target)
-    # Those of tables without numbers are written anew, the counter's among them.
-    assert moved.earlier == moved.rows - len(NAMES) * 2 - 1
-    assert contents(target) == contents(source)
-
-
-@way
-@pytest.mark.long
-def test_a_source_that_was_worked_on_meanwhile_is_copied_anew(
-    places: Places, monkeypatch, of, to
-):
-    monkeypatch.setattr(moving, "ROWS", 4)
-    monkeypatch.setattr(moving, "STRIDE", 1)
-    source, target = places.new(of), places.new(to)
-    fill(source)
-    with pytest.raises(Killed):
-        places.move(source, target, dying(45))
-    change(source, "UPDATE jobs SET name = 'other' WHERE id = 1")
-    moved = places.move(source, target)
-    assert moved.earlier == 0
+    assert contents(target) == empty
+    places.move(source, target)
     assert contents(target) == contents(source)
 
 
@@ -318,7 +301,7 @@ def test_a_number_that_postgresql_cannot_hold_is_named_in_one_line(places: Place
 
 
 @way
-def test_what_is_written_into_the_target_meanwhile_is_noticed(
+def test_a_row_that_did_not_arrive_as_it_was_read_is_noticed(
     places: Places, claimed, monkeypatch, of, to
 ):
     source, target = places.new(of), places.new(to)
@@ -350,23 +333,6 @@ def test_a_target_with_jobs_is_left_as_it_is(places: Places, of, to):
     with pytest.raises(StoreError, match="holds jobs or credits of its own"):
         places.move(source, target)
     assert contents(target) == before
-
-
-@way
-@pytest.mark.long
-def test_another_copy_into_an_unfinished_one_is_refused(places: Places, of, to):
-    source, target, other = places.new(of), places.new(to), places.new("sqlite")
-    fill(source)
-    fill(other)
-    with closing(Database.open(target)) as database:
-        database.write(copies.begin, whereabouts.name_of(source), NOON)
-    with pytest.raises(StoreError, match="is an unfinished copy of"):
-        places.move(other, target)
-    # Nor is it a source.
-    with pytest.raises(StoreError, match="is an unfinished copy of"):
-        places.move(target, places.new("sqlite"))
-    places.move(source, target)
-    assert contents(target) == contents(source)
 
 
 def test_a_source_at_work_is_refused(places: Places):

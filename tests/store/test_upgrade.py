@@ -16,7 +16,7 @@ from sqlalchemy import create_engine
 
 from batch.core.quota import FOREVER, Quota, Unit, WindowKind
 from batch.places import carried
-from batch.store import pages, spending, states, wishes
+from batch.store import pages, schema, spending, states, wishes
 from batch.store.engine import Database
 from batch.store.migrate import APPLICATION_ID
 
@@ -208,6 +208,25 @@ def test_a_host_that_an_earlier_version_did_not_know_is_left_open(tmp_path: Path
         job = scene.job(1)
         scene.settle(*map(answered, scene.claimed(of=[job])))
         assert scene.again(job.id).host is None
+
+
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_a_copy_that_an_earlier_version_left_unfinished_is_emptied(
+    tmp_path: Path, is_finished: bool
+):
+    at = "1" if is_finished else "NULL"
+    note = f"INSERT INTO copies VALUES (1, '/home/me/other.db', 0, {at})"
+    path = made(tmp_path / "old.db", "0015", JOB, REQUESTS, note)
+    with (
+        closing(Database.open(path)) as database,
+        database.reading() as connection,
+    ):
+        left = {
+            table.name
+            for table in schema.metadata.sorted_tables
+            if connection.execute(table.select()).first()
+        }
+    assert left >= {"jobs", "requests"} if is_finished else left == set()
 
 
 def test_ids_that_stand_in_the_ledger_alone_are_not_given_again(first_version: Path):
