@@ -8,20 +8,30 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 from jinja2 import (
+    Environment,
     StrictUndefined,
     Undefined,
     UndefinedError,
     nodes,
     pass_context,
+    pass_environment,
     pass_eval_context,
 )
 from jinja2.exceptions import TemplateRuntimeError, TemplateSyntaxError
-from jinja2.filters import do_center, do_format, do_indent, do_replace
+from jinja2.filters import (
+    do_batch,
+    do_center,
+    do_format,
+    do_indent,
+    do_replace,
+    make_attrgetter,
+    sync_do_slice,
+)
 from jinja2.meta import find_undeclared_variables
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, LoopContext
@@ -36,6 +46,8 @@ from batch.errors import RowError, TemplateError
 MAX_POWER_BITS = 2048
 #: Deepest nesting that is printed; Python's own limit depends on its version.
 MAX_DEPTH = 500
+#: The most blanks by which `tojson` indents a level.
+MAX_INDENT = 100
 #: The variable by which a template reaches columns whose names are no identifiers.
 ROW = "row"
 
@@ -211,6 +223,8 @@ class _Environment(ImmutableSandboxedEnvironment):
             _check_width(text, *args, *kwargs.values())
         if isinstance(text, str) and name == "replace":
             _check_replace(text, *args)
+        if isinstance(text, str) and name == "join" and args:
+            return _bounded(_separated(text, args[0]))
         if isinstance(function, LoopContext):
             # What a recursive loop goes through next is no loop of the template's.
             args = tuple(_counted(context, one) for one in args)
@@ -287,6 +301,12 @@ def _check_repeat(what: Any, times: Any) -> None:
         raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 
+def _check_number(number: Any, what: str) -> None:
+    """Refuse so many lists, or items to fill one up with."""
+    if isinstance(number, int) and number > MAX_STEPS:
+        raise OverflowError(f"more than {MAX_STEPS:,} {what}")
+
+
 def _check_depth(value: Any) -> None:
     level = {0: value}
     for _ in range(MAX_DEPTH):
@@ -324,6 +344,8 @@ def _printable(value: Any) -> Any:
 def _tojson(value: Any, indent: int | None = None) -> str:
     if isinstance(value, list | dict | tuple):
         _check_depth(value)
+    if isinstance(indent, int) and indent > MAX_INDENT:
+        raise OverflowError(f"tojson indents by more than {MAX_INDENT} characters")
     # Jinja2's own escapes <, >, & and ' for HTML and all Chinese as \uXXXX.
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 
@@ -352,6 +374,41 @@ def _replace(
 ) -> str:
     _check_replace(str(s), str(old), str(new))
     return do_replace(eval_ctx, s, old, new, count)
+
+
+@pass_environment
+def _join(
+    environment: Environment,
+    value: Iterable[Any],
+    d: str = "",
+    attribute: str | int | None = None,
+) -> str:
+    if attribute is not None:
+        value = map(make_attrgetter(environment, attribute), value)
+    return _bounded(_separated(str(d), map(str, value)))
+
+
+def _separated(separator: str, texts: Iterable[str]) -> Iterator[str]:
+    """Give the texts with the separator between them."""
+    for number, one in enumerate(texts):
+        if number:
+            yield separator
+        yield one
+
+
+def _batch(
+    value: Iterable[Any], linecount: int, fill_with: Any = None
+) -> Iterator[list[Any]]:
+    if fill_with is not None:
+        _check_number(linecount, "items in a batch")
+    return do_batch(value, linecount, fill_with)
+
+
+def _slice(
+    value: Collection[Any], slices: int, fill_with: Any = None
+) -> Iterator[list[Any]]:
+    _check_number(slices, "slices")
+    return sync_do_slice(value, slices, fill_with)
 
 
 @pass_context
@@ -398,6 +455,9 @@ def _environment() -> _Environment:
     environment.filters["indent"] = _indent
     environment.filters["format"] = _format
     environment.filters["replace"] = _replace
+    environment.filters["join"] = _join
+    environment.filters["batch"] = _batch
+    environment.filters["slice"] = _slice
     environment.filters[_COUNTED] = _counted
     environment.filters[_JOINED] = _joined
     # Equal rows must give equal prompts, or nothing can be asked only once.

@@ -41,6 +41,43 @@ def test_a_text_that_would_be_too_long_is_never_made(expression):
     assert peak < HUGE // 4
 
 
+@pytest.mark.parametrize(
+    ("expression", "reason"),
+    [
+        ("[1] | tojson(indent=N)", "indents by more than 100"),
+        ("x | batch(N, 'y') | list | length", "more than 200,000 items"),
+        ("x | slice(N) | list | length", "more than 200,000 slices"),
+        ("x.join(['a' * 99999] * 9999)", "characters"),
+        ("(['a' * 99999] * 9999) | join", "characters"),
+        ("('a,' * 9000).split(',') | join('b' * 90000)", "characters"),
+        ("([{'a': 'b' * 99999}] * 9999) | join('', attribute='a')", "characters"),
+    ],
+)
+def test_what_is_made_of_many_parts_is_bounded_before_it_is_made(expression, reason):
+    text = Compiled("prompt", "{{ " + expression.replace("N", str(HUGE)) + " }}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(RowError, match=reason):
+            text.render({"x": "a"})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # References to one text cost nothing of its length.
+    assert peak < HUGE
+
+
+def test_ordinary_parts_do_what_they_did():
+    source = (
+        "{{ [1, 'a'] | join('-') }}|{{ '-'.join(['a', 'b']) }}|"
+        "{{ [{'a': 1}, {'a': 2}] | join(', ', attribute='a') }}|"
+        "{{ 'abc' | batch(2, 'x') | list | tojson }}|"
+        "{{ 'abc' | list | slice(2) | list | tojson }}|{{ [1] | tojson(indent=2) }}"
+    )
+    assert Compiled("prompt", source).render({}) == (
+        '1-a|a-b|1, 2|[["a", "b"], ["c", "x"]]|[["a", "b"], ["c"]]|[\n  1\n]'
+    )
+
+
 def test_ordinary_widths_do_what_they_did():
     source = "{{ x | center(5) }}|{{ x.ljust(3) }}|{{ '%03d' % 7 }}|{{ x | indent(2) }}"
     assert Compiled("prompt", source).render({"x": "a"}) == "  a  |a  |007|a"
