@@ -77,6 +77,12 @@ def retry(
                 f"Job {found.id} ({found.name}): "
                 f"{words.number(done.number, 'request')} {verb} again."
             )
+            if done.cancelled and not (error or finish_reason or invalid):
+                stay = "stays" if done.cancelled == 1 else "stay"
+                console.note(
+                    f"{words.number(done.cancelled, 'cancelled request')} {stay} "
+                    "cancelled: `--cancelled` takes them back."
+                )
         for code in done.unknown_codes:
             console.note(
                 f"No request failed with the error code {code}; {_codes(done)}."

@@ -38,7 +38,9 @@ class Retried:
     number: int
     #: All that wait now, to be asked with what was changed.
     pending: int
-    #: Of these, the ones that name a model of their own, and keep it.
+    #: Requests that are cancelled.
+    cancelled: int = 0
+    #: Of the pending ones, those that name a model of their own, and keep it.
     naming_models: int = 0
     #: Codes that were asked for and that no failure of the job has.
     unknown_codes: Sequence[str] = ()
@@ -93,10 +95,12 @@ def retry(
             _in_pieces(ids, lambda piece: database.write(wishes.retry, job, ids=piece))
         )
     (changed,) = database.look(jobs.listed, ids=[job.id])
+    counts = database.look(states.counts, changed)
     return Retried(
         changed,
         number,
-        database.look(states.counts, changed).pending,
+        counts.pending,
+        cancelled=counts.cancelled,
         naming_models=database.look(states.naming_models, changed),
         unknown_codes=unknown,
         known_codes=known,

@@ -254,7 +254,12 @@ def test_cancelled_requests_are_left_alone_until_they_are_taken_back(stage: Stag
         "cancelled",
     ]
 
-    assert "2 requests wait again" in stage.quick("retry", job, "--cancelled").err
+    left = stage.quick("retry", job)
+    assert "0 requests wait again" in left.err
+    assert "2 cancelled requests stay cancelled: `--cancelled` takes them" in left.err
+    taken = stage.quick("retry", job, "--cancelled")
+    assert "2 requests wait again" in taken.err
+    assert "stay" not in taken.err
     assert stage.quick("run").code == 0
     assert served.prompts == ["eins", "zwei", "drei"]
 
