@@ -37,7 +37,7 @@ from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from batch.core.template import MAX_TEXT, LacksError
 from batch.errors import RowError, TemplateError
@@ -224,6 +224,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(text, str) and name == "replace":
             _check_replace(text, *args)
         if isinstance(text, str) and name == "join" and args:
+            if isinstance(text, Markup):
+                # A text for HTML escapes what it joins.
+                return Markup(_bounded(_separated(text, map(escape, args[0]))))
             return _bounded(_separated(text, args[0]))
         if isinstance(function, LoopContext):
             # What a recursive loop goes through next is no loop of the template's.

@@ -78,6 +78,11 @@ def test_ordinary_parts_do_what_they_did():
     )
 
 
+def test_a_text_for_html_joins_as_it_did():
+    source = "{{ ('&' | e).join(['<', 'a']) }}|{{ ['<', 'a'] | join('-') }}"
+    assert Compiled("prompt", source).render({}) == "&lt;&amp;a|<-a"
+
+
 def test_ordinary_widths_do_what_they_did():
     source = "{{ x | center(5) }}|{{ x.ljust(3) }}|{{ '%03d' % 7 }}|{{ x | indent(2) }}"
     assert Compiled("prompt", source).render({"x": "a"}) == "  a  |a  |007|a"
