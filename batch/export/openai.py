@@ -13,20 +13,17 @@ from typing import Any
 import orjson
 
 from batch.core.counts import believed
+from batch.core.endings import Ending, ending
 from batch.export.results import CHUNK, Result, Sink, Tally
 
-#: The reasons that the format knows, and what others call them.
-_REASONS = {
-    "stop": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
+#: The reasons of tool calls that the format knows, and what others call them.
+_CALLING = {
     "tool_calls": "tool_calls",
     "tool_call": "tool_calls",
     "tool_use": "tool_calls",
-    "content_filter": "content_filter",
     "function_call": "function_call",
 }
+_ENDING = {Ending.LENGTH: "length", Ending.FILTERED: "content_filter"}
 #: Beside their total, the counts that a usage must have.
 _ASKED = ("prompt_tokens", "completion_tokens")
 #: Bytes beyond which fewer lines are written at a time.
@@ -117,7 +114,11 @@ def _choice(one: Result) -> dict[str, Any]:
     if calls:
         message["tool_calls"] = calls
     own = one.finish_reason or "unknown"
-    reason = _REASONS.get(own.casefold(), "tool_calls" if calls else "stop")
+    reason = (
+        _CALLING.get(own.casefold())
+        or _ENDING.get(ending(own))
+        or ("tool_calls" if calls and own.casefold() != "stop" else "stop")
+    )
     choice = {
         "index": 0,
         "message": message,

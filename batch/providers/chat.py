@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from batch.core.endings import Ending, ending
 from batch.core.plain import redact
 from batch.providers import bodies
 from batch.providers.bodies import Beside
@@ -16,10 +17,6 @@ from batch.providers.mould import Usual
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
-#: Written for "no reason yet" by servers that make a text of their null (DashScope).
-NO_REASON = ("null", "none", "undefined", "nil")
-#: Reasons of an end that is none: the endpoint broke down (DeepSeek, Zhipu, vLLM).
-BROKEN = ("error", "insufficient_system_resource", "network_error", "abort")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,7 @@ class Chat:
         self.calls: list[dict[str, Any]] = []
         self._call_at: dict[Any, dict[str, Any]] = {}
         self.finish_reason = ""
+        self.ending = Ending.OPEN
         self.error: Error | None = None
         self.model = ""
         self.usage: dict[str, Any] | None = None
@@ -52,7 +50,9 @@ class Chat:
     @property
     def is_settled(self) -> bool:
         """Whether it has its end, good or bad."""
-        return bool(self.finish_reason) or self.error is not None
+        # More may follow a reason that is not known.
+        known = self.ending not in (Ending.OPEN, Ending.UNKNOWN)
+        return known or self.error is not None
 
     @property
     def text(self) -> str:
@@ -86,9 +86,10 @@ class Chat:
         text = self._add(self._part(choice))
         found = choice.get("finish_reason")
         reason = found.strip() if isinstance(found, str) else ""
-        if reason and reason.casefold() not in NO_REASON:
-            self.finish_reason = writable(reason)
-            if self.finish_reason.casefold() in BROKEN:
+        meaning = ending(reason)
+        if meaning is not Ending.OPEN:
+            self.finish_reason, self.ending = writable(reason), meaning
+            if meaning is Ending.BROKEN:
                 self.fail(Error(f"it broke off ({reason})", reason))
         return text
 
@@ -101,7 +102,7 @@ class Chat:
         if piece:
             self._text.append(piece)
         if ends:
-            self.finish_reason = "stop"
+            self.finish_reason, self.ending = "stop", Ending.WHOLE
         return piece
 
     def fail(self, error: Error) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from batch.core.endings import Ending
 from batch.core.model import Claim, Completion, Failure, Reply
 from batch.core.plain import plain, redact
 from batch.core.sse import SseDecoder
@@ -30,8 +31,6 @@ PATH = "/chat/completions"
 
 #: What is kept of a reply that is no stream of events, to tell a person; bytes.
 HEAD_KEPT = 2000
-#: Reasons of an end at the limit of tokens.
-LENGTH = ("length", "max_tokens")
 
 
 class OpenaiEndpoint(Way):
@@ -136,7 +135,10 @@ class OpenaiDecoder:
         return self._chat.text_so_far
 
     def is_complete(self) -> bool:
-        return self._done or self._garbled or self._chat.is_settled
+        chat = self._chat
+        # An object that was read is whole, whatever its reason.
+        read = self._is_stream is False and bool(chat.finish_reason)
+        return self._done or self._garbled or chat.is_settled or read
 
     def finish(
         self,
@@ -158,7 +160,7 @@ class OpenaiDecoder:
             # At a cut, it is only the last character that is not whole.
             if framed and not self.is_complete():
                 return self._failure("not_text", f"the answer is not text ({error})")
-        return self._outcome()
+        return self._outcome(framed=framed)
 
     def _take_usual(self, events: list[str]) -> str:
         """Take events of one line each, most of which are chunks of the usual kind."""
@@ -223,18 +225,21 @@ class OpenaiDecoder:
         said = plain(writable(text), 80, self._key)
         return self._failure("garbled", f"the reply is no chat completion: {said}")
 
-    def _outcome(self) -> Reply:
+    def _outcome(self, *, framed: bool) -> Reply:
         chat = self._chat
-        reason = chat.finish_reason.casefold()
+        ending = chat.ending
         if chat.error is not None:
             return self._reported(chat.error)
         if self._garbled:
             return self._failure("garbled", "a line of the stream is no event in JSON")
-        if not reason:
+        if ending is Ending.OPEN:
             return self._unfinished()
-        if reason.startswith("content_filter") or reason == "sensitive":
+        if ending is Ending.UNKNOWN and not (framed or self.is_complete()):
+            # A reason that is not known ends nothing by itself.
+            return self._unfinished()
+        if ending is Ending.FILTERED:
             return self._failure("content_filter", "the answer was filtered")
-        if reason in LENGTH and self._fail_on_length:
+        if ending is Ending.LENGTH and self._fail_on_length:
             return self._failure("length", "the answer reached its limit of tokens")
         try:
             text = chat.text
@@ -272,7 +277,10 @@ class OpenaiDecoder:
 
     def _unfinished(self) -> Failure:
         said = "the answer stopped without a finish_reason"
-        if not self._chat.begun:
+        if self._chat.finish_reason:
+            reason = plain(self._chat.finish_reason, 60, self._key)
+            said = f"the reply stopped before its end, with the reason {reason}"
+        elif not self._chat.begun:
             head = self._head[:HEAD_KEPT].decode("utf-8", "replace")
             said = f"the reply holds no answer: {plain(writable(head), 120, self._key)}"
         return self._failure("unfinished" if self._is_stream else "garbled", said)
@@ -285,7 +293,7 @@ class OpenaiDecoder:
         message = "the answer is empty"
         if chat.reasoning.strip():
             message += f": {len(chat.reasoning):,} characters of reasoning and no text"
-        if chat.finish_reason.casefold() in LENGTH:
+        if chat.ending is Ending.LENGTH:
             message += "; it reached its limit of tokens, which may be set too low"
         return self._failure("empty", message)
 

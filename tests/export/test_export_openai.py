@@ -168,6 +168,7 @@ def test_calls_have_what_the_format_demands(given_call, written_call):
         ("STOP", "stop"),
         ("MAX_TOKENS", "length"),
         ("model_length", "length"),
+        ("max_output_tokens", "length"),
         ("eos", "stop"),
     ],
 )

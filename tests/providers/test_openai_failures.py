@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chatting import DONE, chunk, decoded, event, failed, stream, whole
+from chatting import DONE, answer, chunk, decoded, event, failed, stream, whole
 from pieces import ROLE, STOP
 
 from batch.clock import SystemClock
@@ -112,6 +112,42 @@ FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
         "the endpoint reports: it broke off (insufficient_system_resource) "
         "(code insufficient_system_resource)",
         VerdictKind.RETRY,
+    ),
+    "a time that is over, of Cohere": (
+        stream("hi", finish_reason="TIMEOUT"),
+        "endpoint_error",
+        "the endpoint reports: it broke off (TIMEOUT) (code TIMEOUT)",
+        VerdictKind.RETRY,
+    ),
+    "an error of Cohere": (
+        stream("hi", finish_reason="ERROR_LIMIT"),
+        "endpoint_error",
+        "the endpoint reports: it broke off (ERROR_LIMIT) (code ERROR_LIMIT)",
+        VerdictKind.RETRY,
+    ),
+    "the status of a call that was cancelled": (
+        whole({"content": "hi"}, "cancelled"),
+        "endpoint_error",
+        "the endpoint reports: it broke off (cancelled) (code cancelled)",
+        VerdictKind.RETRY,
+    ),
+    "no reason, of Gemini": (
+        stream("hi", finish_reason="FINISH_REASON_UNSPECIFIED"),
+        "unfinished",
+        "the answer stopped without a finish_reason",
+        VerdictKind.RETRY,
+    ),
+    "the status of a call under way": (
+        chunk("hi", "in_progress") + DONE,
+        "unfinished",
+        "the answer stopped without a finish_reason",
+        VerdictKind.RETRY,
+    ),
+    "a filter of Bedrock": (
+        stream("hi", finish_reason="guardrail_intervened"),
+        "content_filter",
+        "the answer was filtered",
+        VerdictKind.FAIL,
     ),
     "an error of OpenRouter": (
         chunk("hi")
@@ -341,6 +377,22 @@ def test_an_answer_at_the_limit_of_tokens_fails_where_that_is_wanted():
     got = failed(decoded(data, fail_on_length=True), "length")
     assert got.partial == "hi"
     assert kind(got) is VerdictKind.FAIL
+
+
+@pytest.mark.parametrize("end", [[DONE], []])
+def test_a_reason_that_is_not_known_ends_what_has_its_own_end(end):
+    data = "".join([chunk("so "), chunk("far", "OTHER"), *end])
+    assert decoded(data) == answer("so far", finish_reason="OTHER")
+    if end:
+        assert decoded(data, framed=False) == answer("so far", finish_reason="OTHER")
+        return
+    cut = failed(decoded(data, framed=False), "unfinished")
+    assert cut.message == "the reply stopped before its end, with the reason OTHER"
+
+
+def test_an_object_is_whole_whatever_its_reason():
+    data = whole({"content": "hi"}, "OTHER")
+    assert decoded(data, framed=False) == answer("hi", finish_reason="OTHER")
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "error", None])
