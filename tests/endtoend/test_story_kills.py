@@ -21,7 +21,6 @@ CONCURRENCY = 4
     [
         pytest.param(5, 60, 1, id="five"),
         pytest.param(30, 300, 2, id="thirty", marks=pytest.mark.long),
-        pytest.param(30, 300, 3, id="thirty-more", marks=pytest.mark.long),
     ],
 )
 @pytest.mark.long
