@@ -7,6 +7,7 @@ Errors of the HTTP client hold the key in their repr; none of them leaves this r
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from http import HTTPStatus
@@ -22,6 +23,8 @@ from batch.providers.faults import named
 from batch.providers.patience import FOREVER, Patience, Watch
 from batch.providers.refusals import denied, refused
 from batch.providers.wire import Incoming, Sending, Wire
+
+_RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 #: What is read of the body of a refusal, bytes.
 REFUSAL_READ = 64 * 1024
@@ -253,8 +256,19 @@ def _is_plain_answer(response: Incoming) -> bool:
 
 
 def _has_answer_status(response: Incoming) -> bool:
-    """Tell a status that can carry a whole answer: any success but Partial Content."""
-    return 200 <= response.status < 300 and response.status != 206
+    """Tell a reply that can be a whole answer: any success that is not a part."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        return not _is_part(response.headers.get("Content-Range", ""))
+    return 200 <= response.status < 300
+
+
+def _is_part(content_range: str) -> bool:
+    """Whether a Content-Range is of less than the whole; without one, nothing says."""
+    found = _RANGE.fullmatch(content_range.strip())
+    if found is None:
+        return bool(content_range.strip())
+    first, last, size = (int(one) for one in found.groups())
+    return first != 0 or last + 1 != size
 
 
 def _is_framed(response: Incoming) -> bool:

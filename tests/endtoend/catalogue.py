@@ -100,7 +100,7 @@ def refused(p: Protocol) -> dict[str, Fault]:
     """Row 38, and what is no refusal for good."""
     said = json.dumps({"error": {"message": p.words, "code": "length"}}).encode()
     found: dict[str, Fault] = {}
-    for status in (206, 400, 408, 409, 413, 422, 425, 429, 500, 502, 504):
+    for status in (400, 408, 409, 413, 422, 425, 429, 500, 502, 504):
         head = b"HTTP/1.1 %d So\r\n" % status
         again = status not in (400, 413, 422)
         frames = {

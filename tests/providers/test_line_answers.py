@@ -6,9 +6,16 @@ import pytest
 from asking import BRIEF, KEY, MODEL, claim, profile
 from bareline import ANSWER, OK, TEXT, asked, failure
 from bareserver import RawServer, Reset, Silence, chunked, reply, until_closed
+from chatting import answer, whole
+from chatting import profile as profile_of_chats
 
 from batch.core.model import Completion
+from batch.providers.bounds import Bounds
 from batch.providers.espai import EspaiEndpoint
+from batch.providers.openai import OpenaiEndpoint
+
+#: None of these calls is late.
+PATIENT = Bounds()
 
 
 @pytest.mark.parametrize(
@@ -31,9 +38,45 @@ async def test_a_reply_with_its_end_is_an_answer(script):
     assert await asked(script) == ANSWER
 
 
-@pytest.mark.parametrize("status", ["201 Created", "202 Accepted", "203 Changed"])
-async def test_a_whole_answer_with_any_status_of_success_is_one(status):
-    assert await asked(reply(TEXT.encode(), status=status)) == ANSWER
+async def test_a_whole_answer_with_any_status_of_success_is_one():
+    with_a_body = [status for status in range(200, 300) if status != 204]
+    scripts = [
+        [reply(body, status=f"{status} So")]
+        for status in with_a_body
+        for body in (TEXT.encode(), whole({"content": TEXT}).encode())
+    ]
+    turn = iter(scripts)
+    async with RawServer(lambda _: next(turn)) as server:
+        espai = EspaiEndpoint(profile(server.url), KEY, PATIENT)
+        openai = OpenaiEndpoint(profile_of_chats(server.url), KEY, PATIENT)
+        for status in with_a_body:
+            assert await espai.call(claim(), None) == ANSWER, status
+            assert await openai.call(claim(), None) == answer(TEXT), status
+        await espai.close()
+        await openai.close()
+
+
+@pytest.mark.parametrize(
+    ("stated", "is_whole"),
+    [
+        ("bytes 0-{last}/{size}", True),
+        ("bytes 0-{last}/9999", False),
+        ("bytes 5-{last}/{size}", False),
+        ("bytes 0-{last}/*", False),
+        ("lines 0-1/2", False),
+    ],
+)
+async def test_a_partial_reply_is_an_answer_unless_it_says_that_it_is_less(
+    stated, is_whole
+):
+    body = TEXT.encode()
+    stated = stated.format(last=len(body) - 1, size=len(body))
+    head = f"Content-Range: {stated}\r\n"
+    got = await asked(reply(body, status="206 Partial Content", headers=head))
+    if is_whole:
+        assert got == ANSWER
+    else:
+        failure(got, "http_206", partial="")
 
 
 @pytest.mark.parametrize("status", ["201 Created", "204 No Content", "205 Reset"])

@@ -92,7 +92,6 @@ async def test_a_redirect_that_repeats_the_key_is_told_without_it():
         ("502 Bad", b"", None, "HTTP 502 Bad", VerdictKind.RETRY),
         ("503", b"a\r\nb", None, "HTTP 503: a b", VerdictKind.RETRY),
         ("529 Full", b"", None, "HTTP 529 Full", VerdictKind.RETRY),
-        ("206 Part", b"hi", None, "HTTP 206 Part: hi", VerdictKind.RETRY),
     ],
 )
 async def test_a_refusal_keeps_its_status_its_code_and_its_words(
