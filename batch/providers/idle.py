@@ -3,6 +3,9 @@
 A reply that nobody asked for would be read as the answer to the next request. So a
 connection is used again only once it has been silent for a while, and never when bytes
 have come in, were they half a line.
+
+That narrows the gap and does not close it: such a reply that comes only once the next
+request was sent is read as the answer to that. HTTP/1.1 has no sign by which to tell.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ class Profile:
     models: tuple[Model, ...] = ()
     #: What requests are asked with that say nothing else.
     params: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether connections are kept for the next call.
+    #: Whether connections are kept for the next call. Only fresh ones rule out that a
+    #: late reply that nobody asked for is read as another request's answer.
     pooled: bool = False
     #: The proxy to go by; see providers.proxies.
     proxy: str = ""
@@ -151,7 +152,11 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
         )
     connections = reader.text("connections", "fresh")
     if connections not in ("fresh", "pooled"):
-        raise reader.error("connections", f"{connections!r} is not fresh or pooled")
+        raise reader.error(
+            "connections",
+            f"{connections!r} is not fresh or pooled (pooled: a late reply too many "
+            "may be taken for the next one)",
+        )
     openai = protocol == "openai"
     on_length = reader.text("on_length", "complete") if openai else "complete"
     if on_length not in ON_LENGTH:
