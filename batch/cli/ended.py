@@ -137,8 +137,10 @@ def _standing(job: "Job", counts: "Counts") -> str:
     if wrong:
         wrong[-1] += f" (`quotabatch status {job.id}` says why)"
     parts += wrong
-    if counts.left:
-        parts.append(f"{counts.left:,} waiting")
+    if counts.pending:
+        parts.append(f"{counts.pending:,} waiting")
+    if counts.running:
+        parts.append(f"{counts.running:,} in flight in another run")
     if counts.left and job.paused_at is not None:
         parts.append(f"paused (`quotabatch resume {job.id}` continues it)")
     if counts.cancelled:

@@ -53,7 +53,7 @@ AT_ONCE = 200
 #: After so many outcomes that cannot be written, with none between them that can, no
 #: other call is made.
 MOST_UNWRITABLE = 3
-#: Seconds between looks at what runners of other machines still hold.
+#: Seconds between looks at what other runners still hold.
 LOOK_AGAIN = 2.0
 
 

@@ -189,9 +189,7 @@ class Trade:
         return orphans
 
     async def others_hold(self) -> bool:
-        """Whether a runner of another machine has requests of ours, and may die."""
-        if self._database.lease is None:
-            return False
+        """Tell whether another runner has requests of ours in flight, and may die."""
         runner_id, job_ids = self.holder.runner_id, self._options.job_ids
         return await self._database.ask(
             leases.others_hold, runner_id, self._provider, job_ids

@@ -88,7 +88,7 @@ def settled(ending: Ending) -> Ending:
 
 def standing_code(counts: Sequence[Counts]) -> int:
     """Return the exit code that the standing of jobs amounts to."""
-    # What another run has in flight is not left to be done.
-    if any(one.pending for one in counts):
+    # What another run has in flight is not done: its call may yet fail.
+    if any(one.left for one in counts):
         return 75
     return 1 if any(one.failed or one.invalid for one in counts) else 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from happenings import sorry_for
 from world import a_world
 
 from batch.service import upkeep
+from batch.service.runs import Outcome
 
 
 async def test_jobs_are_worked_on_by_priority_then_by_age(tmp_path):
@@ -108,3 +111,31 @@ async def test_nothing_to_do_is_done_at_once(tmp_path):
         await world.run()
         assert (await world.run(job)).exit_code == 0
         assert len(world.calls) == 2
+
+
+async def test_a_run_waits_for_what_another_run_has_in_flight(tmp_path, database):
+    async with a_world(tmp_path, latency=3.0) as world:
+        world.submit(1)
+        outcomes = await asyncio.gather(world.run(), world.run())
+        world.check()
+        assert len(world.calls) == 1
+        # Each says so at its own end: neither leaves while the other still asks.
+        ends = [one.jobs[0][1] for one in outcomes]
+        assert [(one.completed, one.running) for one in ends] == [(1, 0), (1, 0)]
+        assert [one.exit_code for one in outcomes] == [0, 0]
+
+
+async def test_what_another_run_has_in_flight_of_a_paused_job_remains(tmp_path):
+    async with a_world(tmp_path, latency=3.0) as world:
+        job = world.submit(1)
+        beside: list[asyncio.Task[Outcome]] = []
+
+        def pause_and_run() -> None:
+            upkeep.pause(world.service, "job")
+            beside.append(asyncio.create_task(world.run(job)))
+
+        world.on_call[1] = pause_and_run
+        assert (await world.run(job)).exit_code == 0
+        second = await beside[0]
+        assert second.jobs[0][1].running == 1
+        assert second.exit_code == 75
