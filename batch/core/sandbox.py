@@ -54,9 +54,11 @@ ROW = "row"
 #: Steps that rendering a row may take: 1 for an iteration, CALL for a call.
 MAX_STEPS = 200_000
 CALL = 10
+#: The most characters and items that expressions may make for a row, together.
+MAX_MADE = 8 * MAX_TEXT
 
-#: Names that no template can spell: the meter's variable and two filters.
-_METER, _COUNTED, _JOINED = " meter", " counted", " joined"
+#: Names that no template can spell: the meter's variable and three filters.
+_METER, _COUNTED, _JOINED, _MADE = " meter", " counted", " joined", " made"
 _PRINTABLE = frozenset({str, int, bool, list, dict, tuple, Markup})
 _DEFAULTS = frozenset({"default", "d"})
 _DEFINED = frozenset({"defined", "undefined"})
@@ -88,16 +90,25 @@ class _NullPrinted(TemplateRuntimeError):
 
 
 class Meter:
-    """The steps that the rendering of one row has taken."""
+    """The steps that the rendering of one row has taken, and what it has made."""
 
     def __init__(self) -> None:
         self._left = MAX_STEPS
+        self._room = MAX_MADE
 
     def step(self, number: int = 1) -> None:
         """Take so many steps; OverflowError beyond the last."""
         self._left -= number
         if self._left < 0:
             raise OverflowError(f"it takes more than {MAX_STEPS:,} steps")
+
+    def made(self, value: Any) -> Any:
+        """Count the size of a text or list, and return it; OverflowError beyond."""
+        if isinstance(value, str | list | tuple):
+            self._room -= len(value)
+            if self._room < 0:
+                raise OverflowError(f"it makes more than {MAX_MADE:,} characters")
+        return value
 
 
 class Compiled:
@@ -210,13 +221,28 @@ class _Environment(ImmutableSandboxedEnvironment):
             _check_product(left, right)
             _check_repeat(left, right)
             _check_repeat(right, left)
-        return super().call_binop(context, operator, left, right)
+        result = super().call_binop(context, operator, left, right)
+        return context.parent[_METER].made(result)
+
+    def call_filter(
+        self,
+        name: str,
+        value: Any,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        context: Context | None = None,
+        eval_ctx: EvalContext | None = None,
+    ) -> Any:
+        """Count what `map` has a filter make."""
+        result = super().call_filter(name, value, args, kwargs, context, eval_ctx)
+        return result if context is None else context.parent[_METER].made(result)
 
     def call(
         self, context: Context, function: Any, /, *args: Any, **kwargs: Any
     ) -> Any:
         """Count the call, and check what a method of a text would make."""
-        context.parent[_METER].step(CALL)
+        meter = context.parent[_METER]
+        meter.step(CALL)
         text = getattr(function, "__self__", None)
         name = getattr(function, "__name__", "")
         if isinstance(text, str) and name in _WIDENING:
@@ -226,12 +252,13 @@ class _Environment(ImmutableSandboxedEnvironment):
         if isinstance(text, str) and name == "join" and args:
             if isinstance(text, Markup):
                 # A text for HTML escapes what it joins.
-                return Markup(_bounded(_separated(text, map(escape, args[0]))))
-            return _bounded(_separated(text, args[0]))
+                joined = Markup(_bounded(_separated(text, map(escape, args[0]))))
+                return meter.made(joined)
+            return meter.made(_bounded(_separated(text, args[0])))
         if isinstance(function, LoopContext):
             # What a recursive loop goes through next is no loop of the template's.
             args = tuple(_counted(context, one) for one in args)
-        return super().call(context, function, *args, **kwargs)
+        return meter.made(super().call(context, function, *args, **kwargs))
 
 
 def _checked_format(text: str, function: Any) -> Callable[..., str]:
@@ -414,6 +441,33 @@ def _slice(
     return sync_do_slice(value, slices, fill_with)
 
 
+@pass_environment
+def _sum(
+    environment: Environment,
+    iterable: Iterable[Any],
+    attribute: str | int | None = None,
+    start: Any = 0,
+) -> Any:
+    if attribute is not None:
+        iterable = map(make_attrgetter(environment, attribute), iterable)
+    if not isinstance(start, list | tuple):
+        return sum(iterable, start)
+    # Python's own copies the sum for each part.
+    total, kind = list(start), list if isinstance(start, list) else tuple
+    for part in iterable:
+        if not isinstance(part, kind):
+            raise TypeError(f"a sum of {kind.__name__}s holds a {type(part).__name__}")
+        _check_sum(total, part)
+        total += part
+    return kind(total)
+
+
+@pass_context
+def _made(context: Context, value: Any) -> Any:
+    """The same value, whose size is counted."""
+    return context.parent[_METER].made(value)
+
+
 @pass_context
 def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
     """The same items, each of which is a step."""
@@ -429,7 +483,7 @@ def _joined(parts: Sequence[Any]) -> str:
 
 
 class _Metering(NodeTransformer):
-    """Have every iteration counted, and what `~` makes bounded."""
+    """Have every iteration counted, and what `~`, filters and slices make bounded."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
@@ -439,7 +493,15 @@ class _Metering(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
         self.generic_visit(node)
         parts = nodes.Tuple(node.nodes, "load", lineno=node.lineno)
-        return _filtered(parts, _JOINED)
+        return _filtered(_filtered(parts, _JOINED), _MADE)
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Filter:
+        self.generic_visit(node)
+        return _filtered(node, _MADE)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:
+        self.generic_visit(node)
+        return _filtered(node, _MADE) if isinstance(node.arg, nodes.Slice) else node
 
 
 def _filtered(node: nodes.Node, name: str) -> nodes.Filter:
@@ -461,7 +523,9 @@ def _environment() -> _Environment:
     environment.filters["join"] = _join
     environment.filters["batch"] = _batch
     environment.filters["slice"] = _slice
+    environment.filters["sum"] = _sum
     environment.filters[_COUNTED] = _counted
+    environment.filters[_MADE] = _made
     environment.filters[_JOINED] = _joined
     # Equal rows must give equal prompts, or nothing can be asked only once.
     del environment.filters["random"]

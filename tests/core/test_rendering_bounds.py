@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 
-from batch.core.sandbox import Compiled
+from batch.core.sandbox import MAX_MADE, Compiled
 from batch.errors import RowError
 
 HUGE = 20_000_000
@@ -51,6 +51,9 @@ def test_a_text_that_would_be_too_long_is_never_made(expression):
         ("(['a' * 99999] * 9999) | join", "characters"),
         ("('a,' * 9000).split(',') | join('b' * 90000)", "characters"),
         ("([{'a': 'b' * 99999}] * 9999) | join('', attribute='a')", "characters"),
+        ("(['a'] * 1000) | map('center', 1000000) | list | length", "characters"),
+        ("(['a'] * 1000) | map('indent', 999999, true) | list | length", "characters"),
+        ("([[1] * 1000] * 10000) | sum(start=[]) | length", "characters"),
     ],
 )
 def test_what_is_made_of_many_parts_is_bounded_before_it_is_made(expression, reason):
@@ -63,7 +66,7 @@ def test_what_is_made_of_many_parts_is_bounded_before_it_is_made(expression, rea
     finally:
         tracemalloc.stop()
     # References to one text cost nothing of its length.
-    assert peak < HUGE
+    assert peak < MAX_MADE + HUGE
 
 
 def test_ordinary_parts_do_what_they_did():
@@ -71,10 +74,14 @@ def test_ordinary_parts_do_what_they_did():
         "{{ [1, 'a'] | join('-') }}|{{ '-'.join(['a', 'b']) }}|"
         "{{ [{'a': 1}, {'a': 2}] | join(', ', attribute='a') }}|"
         "{{ 'abc' | batch(2, 'x') | list | tojson }}|"
-        "{{ 'abc' | list | slice(2) | list | tojson }}|{{ [1] | tojson(indent=2) }}"
+        "{{ 'abc' | list | slice(2) | list | tojson }}|{{ [1] | tojson(indent=2) }}|"
+        "{{ [[1], [2, 3]] | sum(start=[]) | join }}|{{ [1, 2] | sum }}|"
+        "{{ [{'a': [1]}] | sum('a', [0]) | join }}|{{ [(1,)] | sum(start=()) | list }}|"
+        "{{ 'abc'[1:] }}|{% filter upper %}a{% endfilter %}"
     )
     assert Compiled("prompt", source).render({}) == (
-        '1-a|a-b|1, 2|[["a", "b"], ["c", "x"]]|[["a", "b"], ["c"]]|[\n  1\n]'
+        '1-a|a-b|1, 2|[["a", "b"], ["c", "x"]]|[["a", "b"], ["c"]]|[\n  1\n]|'
+        "123|3|01|[1]|bc|A"
     )
 
 
@@ -122,6 +129,10 @@ NS = "{% set ns = namespace(s='ab', l=[1], n=7) %}{% for a in range(999) %}"
         ("ns.s = ns.s | replace('a', ns.s)", "characters"),
         ("ns.s = ns.s.replace('a', ns.s)", "characters"),
         ("ns.n = ns.n * ns.n", "bits"),
+        ("ns.l = ns.l + [ns.s | center(999999)]", "characters"),
+        ("ns.l = ns.l + [ns.s.center(999999)]", "characters"),
+        ("ns.l = ns.l + ['a' * 999999]", "characters"),
+        ("ns.s = ((ns.s ~ ns.s)[:999999])", "characters"),
     ],
 )
 def test_what_doubles_in_a_loop_is_refused_in_time(step, reason):
