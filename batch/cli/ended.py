@@ -96,8 +96,8 @@ def _tell_reset(
         f"{_what_is_back(standing, now)} {there}, in {in_time}: run again then "
         "(exit code 75)."
     )
-    left = sum(counts.left for job, counts in outcome.jobs if job.provider == provider)
-    forecast = reading.forecast_all(service, provider)
+    # As many as the forecast is about: jobs that were stopped are not among them.
+    left, forecast = reading.forecast_all(service, provider) or (0, None)
     if left and forecast is not None and not forecast.at_once:
         when = words.done_by(forecast, quota.zone, now)
         took = words.windows(forecast, quota)

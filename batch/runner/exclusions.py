@@ -8,11 +8,10 @@ from collections.abc import Callable
 from batch.core.model import Claim, Completion
 from batch.runner import endings
 from batch.runner.trade import Trade
-from batch.runner.values import Options, Progress, SetAside
+from batch.runner.values import ALL_INVALID, Options, Progress, SetAside
 
-#: A job is set aside when its first ALL_INVALID answers, over all runs, are invalid.
-#: They are counted once this run has brought STILL_INVALID of them.
-ALL_INVALID, STILL_INVALID = 10, 3
+#: A job's invalid answers over all runs are counted once this run has brought so many.
+STILL_INVALID = 3
 
 
 class Exclusions:

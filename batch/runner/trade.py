@@ -34,7 +34,9 @@ from batch.store import (
     queue,
     room,
     runners,
+    spending,
     stated,
+    states,
 )
 from batch.store.engine import Database, Of
 from batch.store.evidence import Decision
@@ -149,9 +151,9 @@ class Trade:
         account_id = self.holder.account_id
 
         def look(connection: Connection) -> tuple[bool, bool]:
-            failed = history.newest_failed(connection, account_id, number)
+            failure = spending.failing(connection, account_id, number)
             newest = history.newest_answer(connection, account_id)
-            return failed, newest is not None
+            return failure is not None, newest is not None
 
         return await self._database.ask(look)
 
@@ -305,7 +307,7 @@ class Trade:
         if not found:
             # It was deleted meanwhile: no answer of it is left to judge.
             return "", None
-        return found[0].name, history.invalid_only(connection, found[0], most)
+        return found[0].name, states.invalid_only(connection, found[0], most)
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> bool:
         """Go on with what is still its own, where it was taken for dead meanwhile.

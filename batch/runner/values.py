@@ -13,6 +13,8 @@ from batch.core.standing import Standing
 #: only the user can put right (key, configuration, usage); what may pass by itself (a
 #: service that is down, a full disk); a job that was stopped; credits that come back.
 GRAVITY = (130, 143, 129, 77, 78, 2, 69, 74, 1, 75)
+#: A job is set aside when its first answers, so many over all runs, are all invalid.
+ALL_INVALID = 10
 #: Newest answers whose times are kept.
 REMEMBERED = 1000
 #: The end of a streaming text that is kept, characters.

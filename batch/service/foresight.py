@@ -14,7 +14,7 @@ from batch.core.quota import daily_cap as cap_of
 from batch.core.standing import Standing
 from batch.core.windows import window_at
 from batch.providers.profiles import Profile
-from batch.service import allowances
+from batch.service import allowances, readiness
 from batch.service.context import Service
 from batch.store import counting, jobs, spending, states, windows
 from batch.store.sql import AnyConnection
@@ -152,13 +152,17 @@ def foresee_queue(
     for job in jobs.listed(connection, active=True):
         if not _share(service, job.provider, provider):
             continue
-        calls = states.to_ask(connection, job, states.counts(connection, job))
+        counts = states.counts(connection, job)
+        if readiness.obstacle(service, connection, job, counts):
+            # Nothing is foreseen for it, and nothing waits for it.
+            continue
+        calls = states.to_ask(connection, job, counts)
         if more is not None and more.job_id == job.id:
             calls, more = calls + more.calls, None
         loads.append(
             Load(job.provider, job.model, calls, job.id, job.daily_cap, job.priority)
         )
-    # One that is there and not listed is paused: nothing is foreseen for it.
+    # One that is there and not listed cannot go on: nothing is foreseen for it.
     if more is not None and not more.job_id:
         behind = [one for one in loads if one.priority < more.priority]
         loads.insert(len(loads) - len(behind), more)
@@ -173,14 +177,18 @@ def foresee_queue(
 
 def foresee_all(
     service: Service, connection: AnyConnection, provider: str
-) -> Forecast | None:
-    """Foresee when all that waits for a provider will be done; None: nothing does."""
+) -> tuple[int, Forecast] | None:
+    """Foresee when all that waits for a provider will be done, and count its calls.
+
+    None where nothing waits that a run would ask.
+    """
     queued = foresee_queue(service, connection, provider=provider)
-    found = [one for load, one in queued if load.provider == provider]
+    mine = [(load, one) for load, one in queued if load.provider == provider]
+    found = [one for _, one in mine]
     if not found:
         return None
     worst = max(found, key=lambda one: one.finished_by or FOREVER)
-    return replace(
+    return sum(load.calls for load, _ in mine), replace(
         worst,
         now=sum(one.now for one in found),
         at_once=all(one.at_once for one in found),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from batch import presence
 from batch.address import Server
 from batch.config import FLAG
 from batch.core.hosts import shown
-from batch.core.model import Job
+from batch.core.model import Counts, Job
 from batch.errors import (
     ConfigError,
     KeyRefusedError,
@@ -18,9 +19,10 @@ from batch.errors import (
 )
 from batch.keys import ANY_PROVIDER, Key
 from batch.providers.profiles import Profile
-from batch.runner.values import Ending
+from batch.runner.pace import DEAD_FROM_THE_START
+from batch.runner.values import ALL_INVALID, Ending
 from batch.service.context import Service
-from batch.store import spending
+from batch.store import spending, states
 from batch.store.sql import AnyConnection
 
 #: Errors that concern one provider alone: the others can still be run.
@@ -135,28 +137,64 @@ def warning(service: Service, provider: str) -> str:
     return ""
 
 
-def obstacle(service: Service, connection: AnyConnection, job: Job) -> str:
+def obstacle(
+    service: Service, connection: AnyConnection, job: Job, counts: Counts
+) -> str:
     """Say why a run would leave this job's requests pending; empty where none is known.
 
-    On a server another machine may have the key and the settings for it.
+    Empty too while a run has some of them in flight.
     """
+    if not counts.pending or counts.running > interrupted(service, connection, job):
+        return ""
     if job.paused_at is not None:
         return f"paused; `quotabatch resume {job.id}` continues it"
+    if job.expected and states.invalid_only(connection, job, ALL_INVALID) == (
+        ALL_INVALID
+    ):
+        return (
+            f"stopped, as the first {ALL_INVALID} answers are all invalid; `quotabatch "
+            f"run {job.id} --allow-invalid` continues it"
+        )
     if isinstance(service.settings.database, Server):
+        # Another machine may have the key and the settings for it.
         return ""
     if why := warning(service, job.provider):
         return why
     if foreign := elsewhere(service, [job]).get(job.id):
         return foreign.message
-    profile = service.settings.profile(job.provider)
-    account_id = service.account_id(connection, profile)
-    refusal = spending.refusal_of(connection, account_id or 0, job.model)
-    if refusal is None:
-        return ""
-    return (
-        f"the last call for {job.model} was refused ({refusal}); the next run tries "
-        "one call"
-    )
+    return trouble(service, connection, job.provider, job.model)
+
+
+def trouble(
+    service: Service, connection: AnyConnection, provider: str, model: str
+) -> str:
+    """Say how the newest calls ended, where a run would stop again; else empty."""
+    profile = service.settings.profile(provider)
+    account_id = service.account_id(connection, profile) or 0
+    refusal = spending.refusal_of(connection, account_id, model)
+    if refusal is not None:
+        return (
+            f"the last call for {model} was refused ({refusal}); the next run tries "
+            "one call"
+        )
+    failure = spending.failing(connection, account_id, DEAD_FROM_THE_START)
+    if failure is not None:
+        return (
+            f"the last {DEAD_FROM_THE_START} calls all failed ({failure}); the next "
+            f"run stops after {DEAD_FROM_THE_START} more, unless one is answered"
+        )
+    return ""
+
+
+def interrupted(service: Service, connection: AnyConnection, job: Job) -> int:
+    """Count the job's requests whose run died on this machine, as its lock tells."""
+    is_shared = isinstance(service.settings.database, Server)
+    found = 0
+    for lock, number in states.running_by(connection, job).items():
+        lives = presence.lives(service.locks, lock)
+        if lives is False or (lives is None and not is_shared):
+            found += number
+    return found
 
 
 def check_way(service: Service, profile: Profile) -> Key | None:

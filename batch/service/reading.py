@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from batch import presence
-from batch.address import Server
 from batch.core.account import Account
 from batch.core.forecast import Forecast
 from batch.core.hosts import shown
@@ -177,8 +175,8 @@ def forecast(service: Service, load: Load) -> Forecast | None:
     return service.database.look(looked)
 
 
-def forecast_all(service: Service, provider: str) -> Forecast | None:
-    """Foresee when all that waits for a provider will be done."""
+def forecast_all(service: Service, provider: str) -> tuple[int, Forecast] | None:
+    """Foresee when all that waits for a provider will be done, and count its calls."""
     return service.database.look(
         lambda connection: foresight.foresee_all(service, connection, provider)
     )
@@ -203,10 +201,10 @@ def _report(
 ) -> JobReport:
     counts = states.counts(connection, job)
     to_ask = states.to_ask(connection, job, counts)
-    interrupted = _interrupted(service, connection, job) if counts.running else 0
-    forecast, obstacle = None, ""
-    if counts.pending and counts.running == interrupted:
-        obstacle = readiness.obstacle(service, connection, job)
+    running = counts.running
+    interrupted = readiness.interrupted(service, connection, job) if running else 0
+    obstacle = readiness.obstacle(service, connection, job, counts)
+    forecast = None
     if to_ask and not obstacle:
         load = Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
         forecast = foresight.foresee(service, connection, load, ahead)
@@ -222,17 +220,6 @@ def _report(
         failures=states.failures(connection, job) if counts.failed else [],
         invalid=states.invalid(connection, job) if job.expected else (0, ""),
     )
-
-
-def _interrupted(service: Service, connection: AnyConnection, job: Job) -> int:
-    """Count the job's requests whose run died on this machine, as its lock tells."""
-    is_shared = isinstance(service.settings.database, Server)
-    found = 0
-    for lock, number in states.running_by(connection, job).items():
-        lives = presence.lives(service.locks, lock)
-        if lives is False or (lives is None and not is_shared):
-            found += number
-    return found
 
 
 def _account(

@@ -8,36 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Select, select
 
 from batch.core.model import INVALID_CODE, EntryState, Failure, Job
-from batch.core.verdict import VerdictKind
-from batch.store.schema import INVALID, PENDING, entries, errors, requests, results
-
-#: Entries that are looked at: some tell nothing, such as calls that were not made.
-LOOKED_AT = 30
-_FAILED = frozenset({VerdictKind.RETRY, VerdictKind.FAIL})
-
-
-def newest_failed(connection: Connection, account_id: int, number: int) -> bool:
-    """Tell whether the account's newest calls, so many, all failed."""
-    rows = connection.execute(
-        select(entries.c.state, errors.c.code, errors.c.verdict)
-        .outerjoin(errors, errors.c.entry_id == entries.c.id)
-        .where(
-            entries.c.account_id == account_id,
-            entries.c.settled_at.is_not(None),
-            entries.c.request_id.is_not(None),
-        )
-        .order_by(entries.c.settled_at.desc(), entries.c.id.desc())
-        .limit(LOOKED_AT)
-    )
-    failed = 0
-    for row in rows:
-        if row.verdict in _FAILED and row.code != INVALID_CODE:
-            failed += 1
-            if failed == number:
-                return True
-        elif row.state == EntryState.SPENT and row.code in (None, INVALID_CODE):
-            return False
-    return False
+from batch.store.schema import PENDING, entries, errors, requests
 
 
 def has_answered(connection: Connection, account_id: int, since: datetime) -> bool:
@@ -99,19 +70,3 @@ def unfailed_wait(connection: Connection, jobs: Sequence[Job]) -> bool:
         connection.execute(waiting.where(requests.c.job_id == job.id).limit(1)).first()
         for job in jobs
     )
-
-
-def invalid_only(connection: Connection, job: Job, most: int) -> int | None:
-    """Count the job's invalid answers, up to so many; None where any is valid."""
-    answers = (
-        select(results.c.request_id)
-        .join(requests, requests.c.id == results.c.request_id)
-        .where(
-            results.c.request_id.between(job.first_id, job.last_id),
-            requests.c.job_id == job.id,
-        )
-    )
-    valid = answers.where(results.c.valid.is_(True)).limit(1)
-    if connection.execute(valid).first() is not None:
-        return None
-    return len(connection.execute(answers.where(INVALID).limit(most)).all())

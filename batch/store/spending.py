@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-from batch.core.model import EntryState
+from batch.core.model import INVALID_CODE, EntryState
 from batch.core.verdict import VerdictKind
 from batch.store import sql
 from batch.store.sql import AnyConnection, AnyLine
 
 #: Calls of an account that are looked through for the newest of a model.
 NEWEST = 200
+#: Entries that are looked at for failures in a row: some tell nothing, such as those of
+#: calls that were not made.
+LOOKED_AT = 30
+_FAILED = frozenset({VerdictKind.RETRY, VerdictKind.FAIL})
 #: Providers and fingerprints by which earlier versions knew an account.
 Former: TypeAlias = Sequence[tuple[str, str]]
 
@@ -184,3 +188,30 @@ def refusal_of(connection: AnyConnection, account_id: int, model: str) -> str | 
     if newest is None or newest.verdict != VerdictKind.STOP:
         return None
     return str(newest.message)
+
+
+def failing(connection: AnyConnection, account_id: int, number: int) -> str | None:
+    """Return the newest failure where the account's newest calls, so many, all failed.
+
+    None where one of them was answered, or there are fewer.
+    """
+    newest = sql.rows(
+        connection,
+        "SELECT entries.state AS state, errors.code AS code, "
+        "errors.verdict AS verdict, errors.message AS message "
+        "FROM entries LEFT JOIN errors ON errors.entry_id = entries.id "
+        "WHERE account_id = :account_id AND settled_at IS NOT NULL "
+        "AND request_id IS NOT NULL "
+        "ORDER BY settled_at DESC, entries.id DESC LIMIT :most",
+        account_id=account_id,
+        most=LOOKED_AT,
+    )
+    failed: list[str] = []
+    for row in newest:
+        if row.verdict in _FAILED and row.code != INVALID_CODE:
+            failed.append(str(row.message))
+            if len(failed) == number:
+                return failed[0]
+        elif row.state == EntryState.SPENT and row.code in (None, INVALID_CODE):
+            return None
+    return None

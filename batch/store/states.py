@@ -108,6 +108,22 @@ def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
     return _invalid(connection, job), example or ""
 
 
+def invalid_only(connection: AnyConnection, job: Job, most: int) -> int | None:
+    """Count the job's invalid answers, up to so many; None where any is valid."""
+    is_invalid = f"results.valid = {sql.false(connection)}"
+    of_this = (
+        "FROM results JOIN requests ON requests.id = results.request_id "
+        "WHERE results.request_id BETWEEN :first_id AND :last_id "
+        "AND requests.job_id + 0 = :job_id"
+    )
+    values = {"first_id": job.first_id, "last_id": job.last_id, "job_id": job.id}
+    valid = f"SELECT results.request_id {of_this} AND results.valid LIMIT 1"
+    if sql.row(connection, valid, **values) is not None:
+        return None
+    invalid = f"SELECT results.request_id {of_this} AND {is_invalid} LIMIT :most"
+    return len(sql.rows(connection, invalid, most=most, **values))
+
+
 def _answered(job: Job) -> str:
     # By id, or by the index of twins, never by the index of names.
     return f"{of_job(job, 'requests.job_id + 0')} AND requests.state = 'completed'"

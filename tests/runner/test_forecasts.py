@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 
+import pytest
 from world import MODEL, World, a_world
 
+from batch.core.expected import Expected
 from batch.core.forecast import Forecast
 from batch.core.model import Job
 from batch.service import reading, upkeep
@@ -85,7 +87,8 @@ async def test_all_that_tell_when_a_job_is_done_tell_the_same(tmp_path):
         last = max(of_status(world, job).finished_by or DAY for job in made)
         whole = reading.forecast_all(world.service, "espai")
         assert whole is not None
-        assert whole.finished_by == last
+        assert whole[0] == sum(sizes) * len(caps) * len(priorities)
+        assert whole[1].finished_by == last
 
 
 async def test_for_a_paused_job_nothing_is_foreseen(tmp_path):
@@ -117,4 +120,40 @@ async def test_calls_of_another_profile_of_the_account_come_first_too(tmp_path):
         # What is told of a provider is told of its own jobs.
         whole = reading.forecast_all(world.service, "twin")
         assert whole is not None
-        assert (whole.windows, whole.now) == (1, 10)
+        assert (whole[0], whole[1].windows, whole[1].now) == (10, 1, 10)
+
+
+async def test_a_job_whose_answers_are_all_invalid_has_a_reason_and_no_day(tmp_path):
+    async with a_world(tmp_path, limit=40) as world:
+        job = world.submit(60, expected=Expected())
+        assert (await world.run()).exit_code == 1
+        left = 40 - len(world.calls)
+        (report,) = reading.job_reports(world.service, str(job.id))
+        assert report.forecast is None
+        assert "the first 10 answers are all invalid" in report.obstacle
+        # It takes nothing from the next job.
+        other = world.submit([f"b{n}" for n in range(left)])
+        for found in (of_submit(world, other), of_status(world, other)):
+            assert (found.windows, found.now) == (1, left)
+        whole = reading.forecast_all(world.service, "espai")
+        assert whole is not None
+        assert whole[0] == left
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_of_a_service_that_answers_nothing_no_day_is_foreseen(tmp_path, is_there):
+    url = None if is_there else "http://127.0.0.1:9/v1"
+    async with a_world(tmp_path, base_url=url, always="http:500") as world:
+        job = world.submit(20)
+        assert (await world.run()).exit_code == 69
+        (report,) = reading.job_reports(world.service, str(job.id))
+        assert report.forecast is None
+        assert "the last 3 calls all failed" in report.obstacle
+        load = Load("espai", MODEL, 0, job.id)
+        assert reading.forecast(world.service, load) is None
+        assert reading.forecast_all(world.service, "espai") is None
+        # The next run tries it: once it answers, all is as before.
+        world.standin.always = ""
+        if is_there:
+            await world.run(max_calls=1)
+            assert of_status(world, job).at_once
