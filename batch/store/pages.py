@@ -72,7 +72,8 @@ def page(
         query += " AND state = :state"
         more["state"] = only
     if invalid:
-        query += f" AND valid = {sql.false(connection)}"
+        # Not of those that are asked anew: they count as pending in every report.
+        query += f" AND state = 'completed' AND valid = {sql.false(connection)}"
     query += " ORDER BY requests.id LIMIT :size"
     found = sql.each(
         connection,

@@ -11,7 +11,7 @@ import pytest
 from scene import COMPLETED, FAILED, PENDING, RUNNING, Scene, answered, failed
 
 from batch.core.model import Job, RequestState
-from batch.store import pages
+from batch.store import pages, states, wishes
 
 Line = namedtuple("Line", pages.COLUMNS)  # type: ignore[misc]
 
@@ -79,6 +79,11 @@ def test_pages_may_hold_what_the_job_did_not_expect_only(scene: Scene):
         scene.settle(replace(settlement, completion=done))
     (row,) = found(scene, job, invalid=True)
     assert (row.custom_id, row.valid, row.invalid) == ("row-2", False, "no")
+    assert states.invalid(scene.connection, job) == (1, "no")
+    # One that is asked anew is pending, for every report: it is flagged no more.
+    assert wishes.retry_answered(scene.connection, job, invalid=True) == 1
+    assert found(scene, job, invalid=True) == []
+    assert states.invalid(scene.connection, job) == (0, "")
 
 
 def test_a_failure_is_told_by_the_last_of_its_attempts(scene: Scene):
