@@ -196,8 +196,16 @@ class Service:
         # What writes takes longer to load than looking may take.
         from batch.store import appending
 
-        while not database.write(appending.bring_in, submitted, PIECE):
-            pass
+        left_out, job_id = 0, 0
+        while moved := database.write(appending.bring_in, submitted, PIECE):
+            left_out, job_id = left_out + moved.left_out, moved.job_id
+        if left_out:
+            rows = "1 appended row" if left_out == 1 else f"{left_out:,} appended rows"
+            self.tell(
+                f"Job {job_id}: {rows} left out, as the job got rows of the same names "
+                f"from another append; `quotabatch append {job_id} SOURCE` with the "
+                "same file says where they differ."
+            )
 
     def _tell_of_spooled(self, database: Database) -> None:
         """Say that there are answers which no report counts yet."""

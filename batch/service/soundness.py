@@ -54,8 +54,7 @@ def database(service: Service) -> Iterator[Finding]:
             "database",
             State.WRONG,
             f"{file} holds answers that are not recorded in this database: no command "
-            "has written to it since, or its requests are another database's, or the "
-            "lines are damaged",
+            "has written to it since, or its requests are another database's",
             "`quotabatch run` records what it can; if the file is still there, put the "
             "database back that it belongs to, or delete it",
         )

@@ -20,27 +20,34 @@ _STAYS = frozenset({Fate.UNKNOWN, Fate.UNWRITABLE})
 
 
 def take_in(service: Service, database: Database, path: Path) -> None:
-    """Record a file's answers; what cannot be recorded stays in it, and is named.
+    """Record a file's answers; what cannot be recorded stays in it.
 
-    OSError where the file cannot be read or replaced.
+    Damaged lines are moved to a file beside it, so that they are told of once. OSError
+    where the file cannot be read or replaced.
     """
     lines = kept.lines(path)
     answers = [kept.parsed(line) for line in lines]
     whole = [one for one in answers if one is not None]
     fates = iter(_taken(service, database, whole))
-    left, counted, damaged = [], Counter[Fate](), 0
+    left, damaged, counted = [], [], Counter[Fate]()
     for line, answer in zip(lines, answers, strict=True):
         if answer is None:
-            damaged += 1
-            left.append(line)
+            damaged.append(line)
             continue
         fate = next(fates)
         counted[fate] += 1
         if fate in _STAYS:
             left.append(line)
+    aside = kept.set_aside(path, damaged) if damaged else None
     if len(left) < len(lines) or not lines:
         kept.replace(path, left)
-    _tell(service, path, counted, damaged)
+    _tell(service, path, counted)
+    if aside is not None:
+        one = len(damaged) == 1
+        service.tell(
+            f"{path.name}: {len(damaged)} damaged {'line' if one else 'lines'} cannot "
+            f"be read, moved to {aside}."
+        )
 
 
 def _taken(
@@ -76,7 +83,7 @@ def _holder(service: Service, provider: str, runner_id: int, account_id: int) ->
     )
 
 
-def _tell(service: Service, path: Path, counted: Counter[Fate], damaged: int) -> None:
+def _tell(service: Service, path: Path, counted: Counter[Fate]) -> None:
     if stored := counted[Fate.STORED]:
         service.tell(f"{path.name}: recorded {_answers(stored)} already paid for.")
     if superseded := counted[Fate.SUPERSEDED]:
@@ -93,9 +100,6 @@ def _tell(service: Service, path: Path, counted: Counter[Fate], damaged: int) ->
         service.tell(
             f"{path} holds {_answers(unwritable)} that the database does not take."
         )
-    if damaged:
-        lines = "line" if damaged == 1 else "lines"
-        service.tell(f"{path} holds {damaged} damaged {lines}, which cannot be read.")
 
 
 def _answers(number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import (
@@ -130,20 +130,28 @@ def publish(
     )
 
 
-def bring_in(connection: Connection, submitted: int, most: int) -> bool:
+class Moved(NamedTuple):
+    """The result of a step that moved appended rows to their job."""
+
+    job_id: int
+    #: Removed instead, as the job has rows of their names.
+    left_out: int
+
+
+def bring_in(connection: Connection, submitted: int, most: int) -> Moved | None:
     """Move up to so many rows to the job that they were appended to.
 
-    A row whose name the job has meanwhile is removed instead. True when nothing is left
+    A row whose name the job has meanwhile is removed instead. None when nothing is left
     to move.
     """
     this = jobs.c.id == submitted
     row = connection.execute(select(jobs).where(this)).first()
     if row is None or not (row.submission or "").startswith(INTO):
         # Somebody else has moved the last of them.
-        return True
+        return None
     job_id = int(row.submission.removeprefix(INTO))
     if connection.execute(_published(job_id)).first() is None:
-        return discard(connection, submitted, most)
+        return None if discard(connection, submitted, most) else Moved(job_id, 0)
     query = (
         select(requests.c.id, _name_is_in(job_id).label("is_taken"))
         .where(
@@ -157,7 +165,8 @@ def bring_in(connection: Connection, submitted: int, most: int) -> bool:
     rows = connection.execute(query).all()
     if rows:
         # It would keep every command from opening the database.
-        if taken := [one.id for one in rows if one.is_taken]:
+        taken = [one.id for one in rows if one.is_taken]
+        if taken:
             _leave_out(connection, job_id, taken)
         ids = [one.id for one in rows if not one.is_taken]
         these = among(requests.c.id)
@@ -167,10 +176,10 @@ def bring_in(connection: Connection, submitted: int, most: int) -> bool:
         # What was cancelled or retried since `share` was the job's alone.
         earlier.follow(connection, ids)
         connection.execute(update(jobs).where(this).values(first_id=rows[-1].id + 1))
-        return False
+        return Moved(job_id, len(taken))
     connection.execute(delete(jobs).where(this))
     take_back_number(connection, submitted)
-    return True
+    return None
 
 
 def _published(job_id: int) -> Select[tuple[Any, ...]]:

@@ -94,6 +94,19 @@ def replace(path: Path, left: Iterable[bytes]) -> None:
         path.unlink(missing_ok=True)
 
 
+def set_aside(path: Path, damaged: Sequence[bytes]) -> Path:
+    """Add these lines to a file beside, which no command takes in; return its path.
+
+    OSError where it cannot be written.
+    """
+    aside = path.with_suffix(".damaged")
+    there = lines(aside) if aside.exists() else []
+    # A kill before they were removed from their own file leaves them in both.
+    new = [line for line in damaged if line not in there]
+    atomicfiles.replace(aside, b"".join(line + b"\n" for line in [*there, *new]))
+    return aside
+
+
 def digest(messages: Sequence[Any]) -> str:
     """What an answer was asked with, in short."""
     return hashlib.sha256(orjson.dumps(messages)).hexdigest()

@@ -302,7 +302,9 @@ async def test_no_call_over_a_refill_s_limit_is_made_after_answers_are_taken_in(
         assert "already paid for" in told[0]
 
 
-async def test_what_cannot_be_taken_in_stays_in_the_file_and_is_named(tmp_path: Path):
+async def test_damaged_lines_are_moved_to_a_file_of_their_own_and_told_once(
+    tmp_path: Path,
+):
     async with a_world(tmp_path) as world:
         world.submit(3)
         path = database(world)
@@ -327,5 +329,15 @@ async def test_what_cannot_be_taken_in_stays_in_the_file_and_is_named(tmp_path: 
         world.service.tell = told.append
         with world.service:
             assert world.statuses()["completed"] == len(whole.splitlines())
-        assert file.read_bytes() == damaged + b"\n"
-        assert f"{file} holds 1 damaged line, which cannot be read." in told
+        assert kept.files(path) == []
+        aside = file.with_suffix(".damaged")
+        assert aside.read_bytes() == damaged + b"\n"
+        assert told[-1] == (
+            f"{file.name}: 1 damaged line cannot be read, moved to {aside}."
+        )
+        told.clear()
+        world.service = reopened(world)
+        world.service.tell = told.append
+        with world.service:
+            assert world.statuses()["completed"] == len(whole.splitlines())
+        assert told == []

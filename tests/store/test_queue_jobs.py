@@ -85,8 +85,11 @@ def test_an_appended_row_of_a_name_that_the_job_has_is_left_out(scene: Scene, mo
         "UPDATE jobs SET total = 7, duplicates = 3, "
         f"last_id = {into.last_id} WHERE id = {job.id}"
     )
-    while not appending.bring_in(scene.connection, into.id, most):
-        pass
+    left_out = 0
+    while step := appending.bring_in(scene.connection, into.id, most):
+        assert step.job_id == job.id
+        left_out += step.left_out
+    assert left_out == 2
     assert jobs.unfinished(scene.connection) == []
     moved = scene.again(job.id)
     assert (moved.total, moved.duplicates) == (5, 1)
