@@ -1,7 +1,8 @@
 """Failures since the last answer, by model: against a request, or about the service.
 
 A failure counts against its request once the model has answered others after it. While
-nothing is answered it may be the service that fails: what was counted is taken back.
+nothing is answered it may be the service that fails: what was counted is taken back,
+unless the ledger shows that the requests failed before while the model answered others.
 """
 
 from __future__ import annotations
@@ -20,9 +21,6 @@ class _Failing:
     row: int = 0
     #: By request, those that were counted against it.
     counted: Counter[int] = field(default_factory=Counter)
-    #: True if a request is among them that had never failed before. Where all had,
-    #: while others were answered, it is the requests that fail.
-    may_be_service: bool = False
 
 
 class Evidence:
@@ -54,35 +52,26 @@ class Evidence:
         self.failing_jobs[claim.job_id] += 1
         found = self._failing.setdefault(claim.model, _Failing())
         found.row += 1
-        self.has_replied |= failure.status is not None and failure.status < 300
+        is_up = failure.status is not None and failure.status < 300
+        self.has_replied |= is_up
         if verdict.kind is VerdictKind.FAIL:
             # Whatever failed before: this request will never be answered.
             found.counted.pop(claim.request_id, None)
+        elif is_up and not verdict.is_unconfirmed:
+            # Without a doubt the request's.
+            pass
         elif failure.sent and not verdict.is_busy:
-            before = claim.failures - found.counted[claim.request_id]
-            found.may_be_service |= before <= 0
             found.counted[claim.request_id] += 1
         return found.row
 
-    def taken_back(self, *, is_open_end: bool) -> list[int]:
-        """Return the requests to take failures back from, once for each failure.
+    def unexplained(self, *, is_open_end: bool) -> dict[str, list[int]]:
+        """Return the failures that may be the service's: requests, by model.
 
-        `is_open_end`: the run ended before the requests could be told from the service.
+        A request is listed once for each failure. `is_open_end`: the run ended before
+        the requests could be told from the service.
         """
-        return self._counted(is_open_end=is_open_end, may_be_service=True)
-
-    def kept_alone(self, *, is_open_end: bool) -> list[int]:
-        """The same, where only requests were asked that had failed before.
-
-        Theirs are taken back as well if others could have been asked.
-        """
-        return self._counted(is_open_end=is_open_end, may_be_service=False)
-
-    def _counted(self, *, is_open_end: bool, may_be_service: bool) -> list[int]:
-        return [
-            request_id
+        return {
+            model: list(found.counted.elements())
             for model, found in self._failing.items()
-            if found.may_be_service == may_be_service
-            and (is_open_end or model in self.out_of_service)
-            for request_id in found.counted.elements()
-        ]
+            if found.counted and (is_open_end or model in self.out_of_service)
+        }

@@ -113,7 +113,7 @@ class Runner:
         self._fresh: set[int] = set()
         #: True if it is known how the account's last calls went.
         self._has_looked_back = False
-        #: True if the queue ran dry, and no call of any runner was answered.
+        #: True if the run ended of itself, and no call of it was answered.
         self._was_unanswered = False
         self._ending: Ending | None = None
         self._ends = asyncio.Event()
@@ -448,6 +448,7 @@ class Runner:
             return self._ending
         if self._budget.left == 0:
             if self._budget.is_spent:
+                self._was_unanswered = not self._evidence.answered
                 return Ending(exit_code=75, message="Stopped at --max-calls")
             # Another account's transaction may give some back.
             await self._nap(HEARTBEAT)
@@ -470,6 +471,7 @@ class Runner:
             pause = (chance - now).total_seconds()
             waits = self._options.wait and chance < FOREVER
             if pause > self._options.max_pause and not waits:
+                self._was_unanswered = not self._evidence.answered
                 return Ending(exit_code=75, resets_at=chance)
             # What the reset brings is taken on trust by one call first.
             self._pace.restart()
@@ -485,8 +487,10 @@ class Runner:
         failure = self.progress.failure
         if self._evidence.has_replied:
             return Ending(exit_code=0)
-        unanswered = self._evidence.taken_back(is_open_end=True)
+        unanswered = self._evidence.unexplained(is_open_end=True)
         if failure is None or not unanswered or self._evidence.answered:
+            return Ending(exit_code=0)
+        if not await self._trade.may_be_service(unanswered):
             return Ending(exit_code=0)
         if await self._trade.has_answered(self._began_at):
             return Ending(exit_code=0)
@@ -559,17 +563,17 @@ class Runner:
             await asyncio.wait(self._tasks)
         # They may have failed only because everything did.
         is_open_end = self._ending is not None or self._was_unanswered
-        given_up = self._evidence.taken_back(is_open_end=is_open_end)
-        alone = self._evidence.kept_alone(is_open_end=is_open_end)
-        if self._refusals.are_confirmed:
-            # Where no other request is left to ask, theirs count: else each run would
-            # ask them anew, and none would ever fail.
-            given_up, alone = [], [*given_up, *alone]
+        failed = self._evidence.unexplained(is_open_end=is_open_end)
+        # Requests that were refused alike count where no other is left to ask: else
+        # each run would ask them anew, and none would ever fail.
+        refused = self._refusals.are_confirmed
         batch = self._tray.take()
         tries = self._outage.last_tries
         while True:
             try:
-                left = await self._trade.leave(batch, given_up, alone, self._calling)
+                left = await self._trade.leave(
+                    batch, failed, self._calling, refused=refused
+                )
                 break
             except StoreError as error:
                 tries -= 1
@@ -584,7 +588,7 @@ class Runner:
                     batch, where = Batch([], [], [], []), None
                     self._tell_unwritable(done, error)
                     left = await self._trade.leave(
-                        batch, given_up, alone, self._calling
+                        batch, failed, self._calling, refused=refused
                     )
                     break
                 except Exception:

@@ -200,17 +200,27 @@ class Trade:
     async def leave(
         self,
         batch: Batch,
-        given_up: Sequence[int],
-        alone: Sequence[int],
+        failed: Mapping[str, Sequence[int]],
         calling: Collection[int],
+        *,
+        refused: bool = False,
     ) -> Left:
         """Record the last outcomes, and let go of everything else.
 
-        `given_up`: the requests to take failures back from; `alone`: those to take them
-        back from only if requests without a failure wait. `calling`: the requests whose
-        calls were given up; no other was made.
+        `failed`: the failures that may be the service's, by model; they are taken back
+        where the ledger does not show that they are the requests'. `refused`: all were
+        refused alike; theirs are taken back only if requests without a failure wait.
+        `calling`: the requests whose calls were given up; no other was made.
         """
-        return await self._database.run(self._leave, batch, given_up, alone, calling)
+        return await self._database.run(self._leave, batch, failed, calling, refused)
+
+    async def may_be_service(self, failed: Mapping[str, Sequence[int]]) -> bool:
+        """Tell whether any of these failures, by model, may be the service's."""
+
+        def look(connection: Connection) -> bool:
+            return bool(self._unexplained(connection, failed))
+
+        return await self._database.ask(look)
 
     async def settle_apart(
         self, settlements: Sequence[Settlement], claims: Sequence[Claim]
@@ -364,20 +374,33 @@ class Trade:
         self,
         connection: Connection,
         batch: Batch,
-        given_up: Sequence[int],
-        alone: Sequence[int],
+        failed: Mapping[str, Sequence[int]],
         calling: Collection[int],
+        refused: bool,
     ) -> Left:
         # Nothing was heard of the calls that were given up.
         runner_id = None if calling else self.holder.runner_id
         now = self._time.read(connection, leaving=True, runner_id=runner_id)
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
-        reopened = outcomes.put_back(connection, given_up)
-        if alone and history.unfailed_wait(connection, self._ready(connection)):
-            reopened += outcomes.put_back(connection, alone)
+        reopened = 0
+        if not refused or history.unfailed_wait(connection, self._ready(connection)):
+            forgiven = self._unexplained(connection, failed)
+            reopened = outcomes.put_back(connection, forgiven)
         orphans = self._reap(connection, self.holder.runner_id, now)
         return Left(orphans, settled, reopened)
+
+    def _unexplained(
+        self, connection: Connection, failed: Mapping[str, Sequence[int]]
+    ) -> list[int]:
+        """Leave out the requests that failed before while others were answered."""
+        holder = self.holder
+        found: list[int] = []
+        for model, ids in failed.items():
+            past = history.Past(holder.account_id, model, holder.runner_id)
+            known = history.known_to_fail(connection, past, ids)
+            found += [one for one in ids if one not in known]
+        return found
 
     def _settle(
         self, connection: Connection, settlements: Sequence[Settlement]

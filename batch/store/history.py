@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from http import HTTPStatus
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Row, Select, select
 
 from batch.core.model import INVALID_CODE, EntryState, Failure, Job
+from batch.core.verdict import VerdictKind
 from batch.store.schema import PENDING, entries, errors, requests
 
 
@@ -19,10 +22,66 @@ def has_answered(connection: Connection, account_id: int, since: datetime) -> bo
 
 def newest_answer(connection: Connection, account_id: int) -> int | None:
     """Find the ledger's entry of the call that was answered last."""
+    return connection.execute(_newest(_answered(account_id))).scalar()
+
+
+class Past(NamedTuple):
+    """The calls that an account made of a model before they are looked at in a run."""
+
+    account_id: int
+    model: str
+    runner_id: int
+
+
+def known_to_fail(
+    connection: Connection, past: Past, request_ids: Collection[int]
+) -> set[int]:
+    """Select the requests that failed before while the model answered others.
+
+    They failed before a call that was answered, or in an earlier run that had answers.
+    """
+    known: set[int] = set()
+    answer = _answer_of(connection, past)
+    if answer is None:
+        return known
+    ids = sorted(set(request_ids))
+    for start in range(0, len(ids), 500):
+        some = entries.c.request_id.in_(ids[start : start + 500])
+        known.update(connection.scalars(_failures_beside(past, answer).where(some)))
+    return known
+
+
+def _answer_of(connection: Connection, past: Past) -> Row[int, int | None] | None:
+    """Find the model's newest answer: its entry, and its runner."""
+    query = _newest(_answered(past.account_id).where(entries.c.model == past.model))
+    return connection.execute(query.add_columns(entries.c.runner_id)).first()
+
+
+def _failures_beside(past: Past, answer: Row[int, int | None]) -> Select[int | None]:
+    """Select the requests' failures that this answer shows to be their own."""
+    entry_id, runner_id = answer
+    same_run = entries.c.runner_id == runner_id
+    return (
+        select(entries.c.request_id)
+        .join(errors, errors.c.entry_id == entries.c.id)
+        .where(
+            entries.c.account_id == past.account_id,
+            entries.c.model == past.model,
+            entries.c.state == EntryState.SPENT,
+            errors.c.verdict.in_([VerdictKind.RETRY, VerdictKind.FAIL]),
+            errors.c.code != INVALID_CODE,
+            # Sent too fast: that is no failure of the request.
+            errors.c.status.is_distinct_from(HTTPStatus.TOO_MANY_REQUESTS),
+            (entries.c.id < entry_id)
+            | (same_run & (entries.c.runner_id != past.runner_id)),
+        )
+    )
+
+
+def _newest(answered: Select[int]) -> Select[int]:
     # In the order of an index: of a long ledger not all is to be read and sorted.
     newest = entries.c.settled_at.desc(), entries.c.id.desc()
-    query = _answered(account_id).order_by(*newest).limit(1)
-    return connection.execute(query).scalar()
+    return answered.order_by(*newest).limit(1)
 
 
 def refused_alone(

@@ -31,8 +31,11 @@ class Account:
     #: Calls that the laws allow beside those for each row.
     allowed: int = 0
     dead_runs: int = 0
-    #: By row, calls that failed for a service that was away for a part of a run.
+    #: By row, calls that failed for a service that was away for a part of a run; for
+    #: the whole run, where the row had failed beside answers of its model before.
     hurt: Counter[str] = field(default_factory=Counter)
+    #: Rows that failed before an answer of their model, or in a run that had one.
+    beside: set[str] = field(default_factory=set)
 
     def see(
         self, calls: list[Asked], trouble: tuple[int, int], states: Mapping[str, str]
@@ -52,8 +55,17 @@ class Account:
         self._untried_come_first(calls)
         self._invalid_jobs_stop(calls)
         self.log += calls
-        if trouble != DEAD:
-            self.hurt.update(call.row.name for call in down)
+        self.hurt.update(
+            call.row.name
+            for call in down
+            if trouble != DEAD or call.row.name in self.beside
+        )
+        answered = {call.row.model for call in calls if self._has_answer(call)}
+        self.beside |= {
+            call.row.name
+            for call in self.log
+            if call.row.model in answered and not self._has_answer(call)
+        }
         if trouble == UP and not any(
             one.fault(row) or row.is_invalid for row in one.rows_of(self.name)
         ):
@@ -98,10 +110,11 @@ class Account:
             most = max(AGAIN, ALL - before) + one.concurrency - 1
             assert now <= most, (one.seed, self.name, job)
 
+    def _has_answer(self, call: Asked) -> bool:
+        return not (call.was_down or self.mixture.fault(call.row))
+
     def _is_answer(self, call: Asked, job: int) -> bool:
-        return not (call.was_down or self.mixture.fault(call.row)) and (
-            call.row.job == job
-        )
+        return self._has_answer(call) and call.row.job == job
 
     def _good(self) -> list[Row]:
         """The rows that must be answered."""
@@ -113,7 +126,24 @@ class Account:
         ]
 
     def waits_for(self, states: Mapping[str, str]) -> list[Row]:
-        return [row for row in self._good() if states[row.name] != "completed"]
+        """The rows that must be answered, or fail, and have not yet."""
+        rows = self.mixture.rows_of(self.name)
+        pending = [row for row in rows if states[row.name] == "pending"]
+        invalid = {
+            job
+            for job in {row.job for row in rows}
+            if any(row.is_invalid for row in rows if row.job == job)
+        }
+        never = [
+            row
+            for row in pending
+            if self.mixture.fault(row)
+            and row.name in self.beside
+            # The job may have been stopped.
+            and row.job not in invalid
+        ]
+        good = [row for row in self._good() if states[row.name] != "completed"]
+        return [*good, *never]
 
     def check_costs(self, states: Mapping[str, str]) -> None:
         """Hold all runs together to what they may cost."""

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from world import World, a_world
+from world import MODEL, World, a_world
 
 from batch.core.model import Claim
 from batch.runner.evidence import Evidence
 from batch.standin.service import Standin
+from batch.store import history
 
 ALL = 10
 AGAIN = 3
@@ -117,10 +118,11 @@ async def test_failures_that_are_always_taken_back_are_seen(tmp_path, monkeypatc
         failed.append(claim.request_id)
         return failure(self, claim, *facts)
 
-    def every(_: Evidence, *, is_open_end: bool) -> list[int]:
-        return failed.copy()
+    def every(_: Evidence, *, is_open_end: bool) -> dict[str, list[int]]:
+        return {MODEL: failed.copy()}
 
     monkeypatch.setattr(Evidence, "failure", noting)
-    monkeypatch.setattr(Evidence, "taken_back", every)
+    monkeypatch.setattr(Evidence, "unexplained", every)
+    monkeypatch.setattr(history, "known_to_fail", lambda *_: set[int]())
     with pytest.raises(AssertionError):
         await test_rows_that_can_never_be_answered_do_not_block_those_behind(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,3 +44,26 @@ def test_the_newest_answer_is_found_without_sorting_the_ledger(scene: Scene):
     (plan,) = found
     assert "ix_entries_account_id_settled_at" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_a_request_is_known_to_fail_once_the_model_answered_others(scene: Scene):
+    scene.job(5)
+    one, two, three, four, _ = scene.claimed(5)
+    runner_id = scene.holder.runner_id
+
+    def known(runner_id: int = runner_id, model: str = "qwen2.5:7b") -> set[int]:
+        past = history.Past(scene.account_id, model, runner_id)
+        return history.known_to_fail(scene.connection, past, [one, two, three, four])
+
+    scene.settle(failed(one, PENDING), now=NOON + SECOND)
+    # Nothing was answered: it may be the service.
+    assert known() == set()
+    scene.settle(answered(two), now=NOON + 2 * SECOND)
+    scene.settle(failed(three, PENDING), now=NOON + 3 * SECOND)
+    too_fast = failed(four, PENDING)
+    too_fast = replace(too_fast, failure=replace(too_fast.failure, status=429))
+    scene.settle(too_fast, now=NOON + 4 * SECOND)
+    assert known() == {one}
+    # Looked at from a later run, also what failed after the last answer.
+    assert known(runner_id + 1) == {one, three}
+    assert known(model="another") == set()
