@@ -215,9 +215,11 @@ def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
     console.note(
         f"{what} {requests} for {_models(receipt)} on {receipt.provider}{saved}."
     )
-    if why := readiness.warning(service, receipt.provider):
+    if why := receipt.obstacle:
         # Whoever wants to know when it is done is told what it waits for.
-        console.note(f"Warning: {why}; until then `run` skips the job.")
+        is_skipped = why == readiness.warning(service, receipt.provider)
+        fate = "; until then `run` skips the job" if is_skipped else ""
+        console.note(f"Warning: {why}{fate}.")
         return
     forecast = receipt.forecast
     if forecast is None:
@@ -268,4 +270,5 @@ def as_json(receipt: "Receipt") -> dict[str, Any]:
             "windows": forecast.windows,
             "finished_by": words.iso(forecast.finished_by),
         },
+        "obstacle": receipt.obstacle or None,
     }

@@ -78,6 +78,8 @@ class Receipt:
     #: The first requests as they are sent.
     preview: list[Rendered] = field(default_factory=list)
     forecast: Forecast | None = None
+    #: Why a run would leave the job pending; empty where none is known.
+    obstacle: str = ""
 
     @property
     def calls(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from batch.address import Server
 from batch.core.account import Account
 from batch.core.forecast import Forecast
 from batch.core.hosts import shown
@@ -158,6 +159,25 @@ def _day(
         spent=spending.spent_between(connection, account_id, after, until),
         refused=spending.refused_between(connection, account_id, after, until),
     )
+
+
+def prospect(service: Service, load: Load) -> tuple[str, Forecast | None]:
+    """Say why a run would leave this job pending; else foresee when it will be done.
+
+    Its calls are added to those that it has; without a number it is a new one.
+    """
+
+    def looked(connection: AnyConnection) -> str:
+        for job in jobs.listed(connection, ids=[load.job_id]):
+            counts = states.counts(connection, job)
+            return readiness.obstacle(service, connection, job, counts)
+        if isinstance(service.settings.database, Server):
+            return ""
+        return readiness.trouble(service, connection, load.provider, load.model)
+
+    obstacle = readiness.warning(service, load.provider)
+    obstacle = obstacle or service.database.look(looked)
+    return obstacle, None if obstacle else forecast(service, load)
 
 
 def forecast(service: Service, load: Load) -> Forecast | None:

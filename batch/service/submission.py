@@ -76,7 +76,10 @@ def receipt_of(order: Order) -> Receipt:
 def foresee(
     service: Service, order: Order, receipt: Receipt, job_id: int | None = None
 ) -> None:
-    """Note when the job will be done; `job_id`: one that is there already."""
+    """Note when the job will be done, or what keeps a run from working on it.
+
+    `job_id`: one that is there already.
+    """
     load = Load(
         order.provider,
         receipt.model,
@@ -87,7 +90,7 @@ def foresee(
     )
     # It is queued, whether the database's server can tell this or not.
     with suppress(StoreAwayError):
-        receipt.forecast = reading.forecast(service, load)
+        receipt.obstacle, receipt.forecast = reading.prospect(service, load)
 
 
 def queue(

@@ -117,6 +117,10 @@ def test_submit_warns_where_a_provider_cannot_be_run_yet(stage: Stage, provider,
     assert "Warning" not in queue(stage, "fast", 2)
     # Nothing is queued, but it would be so.
     assert f"Warning: {why}" in queue(stage, provider, 2, "--dry-run")
+    words = ("--provider", provider, "--model", MODEL, "--dry-run", "--json")
+    rows = stage.write("more.txt", "eins\nzwei\n")
+    told = stage.quick("submit", rows, *words, env={"ESPAI_API_KEY": None}).json()
+    assert (told["obstacle"], told["forecast"]) == (why, None)
 
 
 def test_status_says_why_a_job_cannot_be_run_and_by_which_host_it_is_answered(
