@@ -50,6 +50,13 @@ def tell_jobs(standings: "Sequence[tuple[Job, Counts]]") -> None:
     """Say where these jobs stand, in a line each."""
     for job, counts in standings:
         console.note(_standing(job, counts))
+        if counts.cut:
+            answers = words.number(counts.cut, "answer")
+            verb = "was" if counts.cut == 1 else "were"
+            console.note(
+                f"{answers} of job {job.id} {verb} cut at max tokens: `quotabatch "
+                f"status {job.id}` says how to ask again."
+            )
 
 
 def _tell_reset(

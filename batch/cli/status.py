@@ -91,6 +91,9 @@ def status_lines(
     if invalid:
         lines.append(f"   {invalid:,} × invalid: {why}")
         lines.append(f"   `quotabatch retry {job.id} --invalid` asks them again")
+    for reason, number in report.cut:
+        lines.append(f"   {number:,} × cut at max tokens ({reason})")
+        lines.append(f"   {words.asks_cut_again(job, reason)}")
     return lines
 
 

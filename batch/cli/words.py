@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batch.core.forecast import Forecast
+    from batch.core.model import Job
     from batch.core.price import Price
     from batch.core.quota import Quota
     from batch.core.standing import Standing
@@ -131,6 +132,14 @@ def late(late: Late, now: datetime) -> str:
         f"{job} is due {due(late.due_at, now)}, but will be done {when}: it needs "
         f"{number(late.a_day, 'call')} a day, and gets {late.now:,} now. "
         f"`quotabatch change {late.job.id}` gives it a higher priority or cap."
+    )
+
+
+def asks_cut_again(job: Job, reason: str) -> str:
+    """Say how answers of this finish reason, which were cut, are asked again."""
+    return (
+        f"`quotabatch retry {job.id} --finish-reason {reason} --param max_tokens=N` "
+        "asks them again with room for N tokens"
     )
 
 

@@ -226,6 +226,8 @@ class Counts:
     cancelled: int = 0
     #: Of those completed: answers that are not what the job expects.
     invalid: int = 0
+    #: Of those completed: answers that the limit of tokens cut.
+    cut: int = 0
 
     @property
     def left(self) -> int:

@@ -44,6 +44,8 @@ class JobReport:
     failures: list[tuple[str, str, int]]
     #: Answers that are not what the job expects, and an example of why.
     invalid: tuple[int, str]
+    #: Answers that the limit of tokens cut: by finish reason, how many.
+    cut: list[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +241,7 @@ def _report(
         host=shown(job.host or ""),
         failures=states.failures(connection, job) if counts.failed else [],
         invalid=states.invalid(connection, job) if job.expected else (0, ""),
+        cut=states.cut(connection, job) if counts.cut else [],
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 #: The revision that this code reads and writes.
-REVISION = "0016"
+REVISION = "0017"
 
 
 def of(connection: AnyConnection) -> str | None:

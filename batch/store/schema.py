@@ -225,6 +225,13 @@ Index(
     results.c.request_id,
     sqlite_where=INVALID,
 )
+# Nearly all answers end with "stop": those that were cut are among the others.
+Index(
+    "ix_results_finish_reason",
+    results.c.request_id,
+    results.c.finish_reason,
+    sqlite_where=results.c.finish_reason != "stop",
+)
 
 runners = Table(
     "runners",

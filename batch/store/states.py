@@ -6,6 +6,9 @@ it finds the index's own.
 
 from __future__ import annotations
 
+from collections import Counter
+
+from batch.core.endings import Ending, ending
 from batch.core.model import Counts, Job, RequestState
 from batch.store import sql
 from batch.store.jobs import of_job
@@ -37,6 +40,7 @@ def counts(connection: AnyConnection, job: Job) -> Counts:
         failed=failed,
         cancelled=cancelled,
         invalid=_invalid(connection, job) if job.expected else 0,
+        cut=sum(number for _, number in cut(connection, job)),
     )
 
 
@@ -106,6 +110,21 @@ def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
         job_id=job.id,
     )
     return _invalid(connection, job), example or ""
+
+
+def cut(connection: AnyConnection, job: Job) -> list[tuple[str, int]]:
+    """Count the requests whose answer the limit of tokens cut, by finish reason."""
+    found = Counter[str]()
+    for answer_of in ("id", "same_as"):
+        # In this order: by the index of those few answers, whatever is known of them.
+        query = (
+            "SELECT finish_reason, count(*) FROM results CROSS JOIN requests "
+            f"WHERE requests.{answer_of} = results.request_id "
+            f"AND finish_reason != 'stop' AND {_answered(job)} GROUP BY finish_reason"
+        )
+        for reason, number in sql.rows(connection, query, job_id=job.id):
+            found[reason] += number
+    return [one for one in sorted(found.items()) if ending(one[0]) is Ending.LENGTH]
 
 
 def invalid_only(connection: AnyConnection, job: Job, most: int) -> int | None:

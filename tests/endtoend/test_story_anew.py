@@ -45,7 +45,13 @@ def test_an_answer_that_was_cut_short_is_asked_anew_with_more_room(
     stage: Stage, served: Served, answers: Answers
 ):
     job = submit(stage, "long", "short", "long", flags=("--param", "max_tokens=9"))
-    assert stage.run("run", "--concurrency", 1).code == 0
+    done = stage.run("run", "--concurrency", 1)
+    assert done.code == 0
+    # One shares the answer of the other, and is counted with it.
+    assert f"2 answers of job {job} were cut at max tokens: `quotab" in done.err
+    lines = stage.quick("status", job).out
+    assert "2 × cut at max tokens (length)" in lines
+    assert f"`quotabatch retry {job} --finish-reason length --param max_tok" in lines
     before = [
         ("completed", "answer 1", 1),
         ("completed", "answer 2", 1),

@@ -57,6 +57,7 @@ def test_status_as_json_has_the_documented_fields(stage: Stage):
         "failed": 1,
         "cancelled": 0,
         "invalid": 0,
+        "cut": 0,
     }
     assert (one["attempts"], one["credits"]) == (2, 2)
     # Three are left: two tomorrow, one the day after.

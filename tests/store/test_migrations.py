@@ -27,7 +27,7 @@ from sqlalchemy import Connection, create_engine, event, text
 
 from batch.core.model import Completion
 from batch.core.quota import WindowKind, default_guard
-from batch.store import migrate, revisions, schema, spending, states
+from batch.store import migrate, revisions, schema, spending, states, wishes
 from batch.store.engine import Database
 
 
@@ -218,6 +218,25 @@ def test_the_few_answers_that_are_flagged_are_found_among_many(
     for sql, plan in plans.items():
         assert "SCAN requests" not in plan, sql
         assert not re.search(r"SCAN results(?! USING INDEX ix_results_inv)", plan), sql
+
+
+def test_the_few_answers_that_were_cut_are_found_among_many(database: Database):
+    with undone(database) as connection:
+        scene = Scene(connection, daily(9))
+        job = scene.job(5, same_as={3: 0, 4: 1})
+        ids = scene.claimed_in_turn(3)
+        for id, reason in zip(ids[1:], ("MAX_TOKENS", "length"), strict=True):
+            done = Completion(text="to be", finish_reason=reason)
+            scene.settle(replace(answered(id), completion=done))
+        with plans_of(connection) as plans:
+            assert states.cut(connection, job) == [("MAX_TOKENS", 2), ("length", 1)]
+        assert states.counts(connection, job).cut == 3
+        # One that is asked anew is pending in every report.
+        wishes.retry_answered(connection, job, finish_reasons=["length"])
+        assert states.counts(connection, job).cut == 2
+    for sql, plan in plans.items():
+        assert "SCAN requests" not in plan, sql
+        assert "SCAN results USING COVERING INDEX ix_results_finish" in plan, sql
 
 
 @pytest.mark.fault(14)
