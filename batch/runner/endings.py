@@ -84,8 +84,10 @@ def all_invalid(job_id: int, name: str, reason: str) -> str:
     """The first answers of a job are all invalid."""
     return (
         f"job {job_id} ({name}): the first answers are all invalid, the last one: "
-        f"{reason}. The job was stopped to keep the credits that are left: correct "
-        "its prompt or schema, or continue with `run --allow-invalid`"
+        f"{reason}. The job was stopped to keep the credits that are left: `quotabatch "
+        f"retry {job_id} --invalid` asks again with another --model or --param, a new "
+        "`submit` with another prompt or schema; `quotabatch run "
+        f"{job_id} --allow-invalid` continues as it is"
     )
 
 

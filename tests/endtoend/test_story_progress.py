@@ -94,7 +94,8 @@ def test_a_job_whose_answers_are_all_invalid_stops_and_another_goes_on(stage: St
 
     assert done.code == 1
     assert f"job {invalid} (reviews): the first answers are all invalid" in done.err
-    assert "--allow-invalid" in done.err
+    assert f"`quotabatch retry {invalid} --invalid` asks again with" in done.err
+    assert f"`quotabatch run {invalid} --allow-invalid` continues" in done.err
     assert 10 <= (first := calls()) <= 11
     assert stage.counts(other) == {"total": 5, "completed": 5}
     counts = stage.counts(invalid)
@@ -108,9 +109,14 @@ def test_a_job_whose_answers_are_all_invalid_stops_and_another_goes_on(stage: St
     assert "the first answers are all invalid" in done.err
     assert 3 <= calls() - first <= 4
 
-    done = stage.quick("run", "--allow-invalid")
+    # What was said then can be done.
+    done = stage.quick("retry", invalid, "--invalid", "--param", "temperature=0")
+    assert (done.code, stage.counts(invalid).get("invalid")) == (0, None)
+    first = calls()
+
+    done = stage.quick("run", invalid, "--allow-invalid")
     assert done.code == 1
-    assert calls() == 30
+    assert calls() - first == 30
     assert stage.counts(invalid)["invalid"] == 30
 
 
