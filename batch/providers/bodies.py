@@ -98,13 +98,15 @@ def error_in(body: Any) -> tuple[str | None, str] | None:
     if not isinstance(body, dict):
         return None
     error = body.get("error")
+    failed = body.get("success") is False or body.get("object") == "error"
+    if not (error or failed):
+        return None
     if isinstance(error, dict) and error.keys() & {"message", "code", "type"}:
         return _code(error), _message(error)
     if isinstance(error, str) and error and body.keys() <= _OF_ERRORS:
         return _code(body), error
     if body.get("success") is False and (first := _first_of_errors(body)):
         return _code(first), _message(first)
-    failed = body.get("success") is False or body.get("object") == "error"
     if failed and (
         body.keys() & {"message", "msg", "code"} or body.keys() <= _OF_ERRORS
     ):

@@ -13,7 +13,6 @@ from batch.core.endings import Ending, ending
 from batch.core.plain import redact
 from batch.providers import bodies
 from batch.providers.bodies import Beside
-from batch.providers.mould import Usual
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
@@ -86,24 +85,12 @@ class Chat:
         text = self._add(self._part(choice))
         found = choice.get("finish_reason")
         reason = found.strip() if isinstance(found, str) else ""
-        meaning = ending(reason)
+        meaning = ending(reason) if reason else Ending.OPEN
         if meaning is not Ending.OPEN:
             self.finish_reason, self.ending = writable(reason), meaning
             if meaning is Ending.BROKEN:
                 self.fail(Error(f"it broke off ({reason})", reason))
         return text
-
-    def add(self, said: Usual) -> str:
-        """Take what a chunk of the usual kind says; the text that it adds."""
-        model, piece, ends = said
-        if not self.model:
-            self.model = writable(model)
-        self.begun = True
-        if piece:
-            self._text.append(piece)
-        if ends:
-            self.finish_reason, self.ending = "stop", Ending.WHOLE
-        return piece
 
     def fail(self, error: Error) -> None:
         """It went wrong; what is said first is what counts."""
@@ -113,13 +100,15 @@ class Chat:
         model = body.get("model")
         if isinstance(model, str) and not self.model:
             self.model = writable(model)
-        # Groq and Moonshot have places of their own for it.
-        groq = body.get("x_groq")
-        for holder in (body, groq if isinstance(groq, dict) else {}, choice):
-            usage = holder.get("usage")
-            if isinstance(usage, dict) and usage:
-                self.usage = usage
-                return
+        usage = body.get("usage")
+        if not isinstance(usage, dict) or not usage:
+            # Groq and Moonshot have places of their own for it.
+            groq = body.get("x_groq")
+            usage = groq.get("usage") if isinstance(groq, dict) else None
+            if not isinstance(usage, dict) or not usage:
+                usage = choice.get("usage")
+        if isinstance(usage, dict) and usage:
+            self.usage = usage
 
     def _part(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
         delta, message = choice.get("delta"), choice.get("message")
@@ -136,12 +125,15 @@ class Chat:
             if isinstance(told, str) and told:
                 thoughts += told
                 break
-        self._text += [text] if text else []
-        self._reasoning += [thoughts] if thoughts else []
+        if text:
+            self._text.append(text)
+        if thoughts:
+            self._reasoning.append(thoughts)
         refusal = part.get("refusal")
-        self._refusal += [refusal] if isinstance(refusal, str) else []
+        if isinstance(refusal, str):
+            self._refusal.append(refusal)
         calls = part.get("tool_calls")
-        for fragment in calls if isinstance(calls, list) else []:
+        for fragment in calls if isinstance(calls, list) else ():
             if isinstance(fragment, dict):
                 self._add_call(fragment)
         function = part.get("function_call")
@@ -225,7 +217,7 @@ def _whole(text: str) -> str:
 
 def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = body.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
+    for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict) and choice.get("index") in (0, None):
             return choice
     return {}

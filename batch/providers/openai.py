@@ -7,7 +7,6 @@ matter then.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -23,7 +22,6 @@ from batch.providers import bodies
 from batch.providers.base import NONE, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.chat import Chat, Error, clean, error_of, writable
-from batch.providers.mould import TRIES, Moulds, Usual, own_of, usual
 from batch.providers.profiles import Profile
 from batch.providers.way import Way
 
@@ -42,15 +40,12 @@ class OpenaiEndpoint(Way):
             bounds = replace(bounds, first_byte=bounds.total)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         super().__init__(profile, key, bounds, PATH, headers)
-        #: What each model's chunks look like.
-        self._moulds: defaultdict[str, Moulds] = defaultdict(Moulds)
 
     async def call(self, claim: Claim, on_text: OnText | None) -> Reply:
         decoder = OpenaiDecoder(
             claim.model,
             self.key,
             fail_on_length=self.profile.on_length == "fail",
-            moulds=self._moulds[claim.model],
         )
         return await self.post(self._body(claim), decoder, on_text)
 
@@ -87,18 +82,12 @@ class OpenaiDecoder:
         key: str | None = None,
         *,
         fail_on_length: bool = False,
-        moulds: Moulds | None = None,
     ) -> None:
         self._model = model
         self._key = key
         self._fail_on_length = fail_on_length
         self._sse = SseDecoder()
         self._chat = Chat()
-        self._moulds = Moulds() if moulds is None else moulds
-        #: Chunks that are learned from, yet.
-        self._tries = TRIES
-        #: What the chunks of this reply begin with.
-        self._own = ""
         self._head = bytearray()
         #: None until the first byte that is no blank.
         self._is_stream: bool | None = None
@@ -121,7 +110,7 @@ class OpenaiDecoder:
             return ""
         whole = self._sse.whole(data) if data[-2:] == b"\n\n" else None
         if whole is not None:
-            return self._take_usual(whole)
+            return "".join(map(self._take, whole))
         pieces = []
         for event in self._sse.feed(data):
             if event.understood:
@@ -162,19 +151,6 @@ class OpenaiDecoder:
                 return self._failure("not_text", f"the answer is not text ({error})")
         return self._outcome(framed=framed)
 
-    def _take_usual(self, events: list[str]) -> str:
-        """Take events of one line each, most of which are chunks of the usual kind."""
-        own, pieces = self._own, []
-        for data in events:
-            if self._done or data == "[DONE]":
-                self._done = True
-                break
-            if not own or not data.startswith(own):
-                own = self._own = own_of(data)
-            said = self._moulds.read(data[len(own) :])
-            pieces.append(self._take(data) if said is None else self._chat.add(said))
-        return "".join(pieces)
-
     def _take(self, data: str, kind: str = "", *, last: bool = False) -> str:
         data = data.strip()
         if self._done or not data:
@@ -187,21 +163,11 @@ class OpenaiDecoder:
             error = error_of(body, surely=True) if isinstance(body, dict) else None
             self._chat.fail(error or Error(writable(data)))
         elif isinstance(body, dict):
-            said = usual(body)
-            if said is None:
-                return self._chat.take(body)
-            self._learn(data, said)
-            return self._chat.add(said)
+            return self._chat.take(body)
         elif not last:
             # It may have been a part of the answer.
             self._garbled = True
         return ""
-
-    def _learn(self, data: str, said: Usual) -> None:
-        if self._tries:
-            self._tries -= 1
-            own = own_of(data)
-            self._moulds.learn(own, data[len(own) :], said)
 
     def _read_whole(self, framed: bool, content_type: str) -> Failure | None:
         """Take the reply as one object; a Failure if it is none."""

@@ -9,7 +9,6 @@ from asking import KEY, claim
 
 from batch.core.model import Completion, Failure, Reply
 from batch.providers.bounds import Bounds
-from batch.providers.mould import Moulds
 from batch.providers.openai import OpenaiDecoder, OpenaiEndpoint
 from batch.providers.profiles import Profile, merged
 
@@ -69,16 +68,10 @@ def decoded(
     key: str = KEY,
     fail_on_length: bool = False,
     heard: list[str] | None = None,
-    moulds: Moulds | None = None,
 ) -> Reply:
-    """The reply to these bytes, as they come in when cut at these places.
-
-    `moulds`: what the replies before it have taught.
-    """
+    """The reply to these bytes, as they come in when cut at these places."""
     whole = data.encode() if isinstance(data, str) else data
-    decoder = OpenaiDecoder(
-        "asked-for", key, fail_on_length=fail_on_length, moulds=moulds
-    )
+    decoder = OpenaiDecoder("asked-for", key, fail_on_length=fail_on_length)
     places = sorted({min(place, len(whole)) for place in at or []})
     for start, end in zip([0, *places], [*places, len(whole)], strict=True):
         text = decoder.feed(whole[start:end])
