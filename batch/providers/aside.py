@@ -14,7 +14,7 @@ import aiohttp
 
 from batch.providers.faults import named
 from batch.providers.proxies import on_the_way
-from batch.providers.wire import Incoming, without_login
+from batch.providers.transport import Incoming, without_login
 
 #: What is read of a reply, bytes.
 READ = 64 * 1024

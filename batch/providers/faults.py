@@ -6,7 +6,6 @@ import os
 import ssl
 
 import aiohttp
-from aiohttp.http import HttpProcessingError
 
 from batch.core.plain import plain
 
@@ -39,7 +38,7 @@ def named(error: Exception, *, sent: bool) -> tuple[str, str]:
             return "cut", "the answer was cut off before its end"
         case aiohttp.ServerDisconnectedError():
             return "dropped", "the endpoint closed the connection without a reply"
-        case aiohttp.ClientResponseError() | HttpProcessingError():
+        case aiohttp.ClientResponseError():
             return "garbled", "what came back is not HTTP"
         case aiohttp.ClientOSError() | OSError():
             reason = error.strerror or "connection lost"

@@ -22,15 +22,14 @@ QUIET = 0.25
 #: Maximum idle time, seconds: later the server may have closed it, and a call on it
 #: costs a credit.
 STALE = 15.0
-#: The most connections kept.
-MOST = 256
 
 
 class Idle:
     """The connections to one URL that wait for a call; the oldest comes first."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         self._loop = loop
+        self._most = most
         self._waiting: deque[tuple[float, Connection, _Guard]] = deque()
         self._closed = False
 
@@ -41,7 +40,7 @@ class Idle:
         if handler is None or transport is None or handler.should_close:
             connection.close()
             return
-        if self._closed or len(self._waiting) >= MOST:
+        if self._closed or len(self._waiting) >= self._most:
             connection.close()
             return
         guard = _Guard(handler)

@@ -20,9 +20,8 @@ from batch.providers.aside import Aside, read_at_most
 from batch.providers.base import CancelledUnsentError, Decoder, OnText
 from batch.providers.bounds import Bounds
 from batch.providers.faults import named
-from batch.providers.patience import FOREVER, Patience, Watch
 from batch.providers.refusals import denied, refused
-from batch.providers.wire import Incoming, Sending, Wire
+from batch.providers.transport import Incoming, Sending, chosen
 
 _RANGE = re.compile(r"bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
@@ -53,7 +52,6 @@ class Line:
         """
         # To ask for it at each call is a system call each time, up to Python 3.11.
         self._loop = asyncio.get_running_loop()
-        self._watch = Watch(self._loop)
         self._bounds = bounds
         self._key = key
         #: Those of an answer's headers that are kept, lower case.
@@ -64,15 +62,18 @@ class Line:
         # connector's own pool does not look whether bytes have come in.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         connect = min(bounds.connect, bounds.first_byte, bounds.total)
-        self._wire = Wire(
-            connector, {**own, **headers}, connect, pooled=pooled, proxy=proxy
+        self._transport = chosen(
+            connector,
+            {**own, **headers},
+            connect,
+            idle=bounds.idle if pooled else 0,
+            proxy=proxy,
         )
         #: For what is asked beside the calls.
         self.aside = Aside(connector, bounds.connect, own, proxy)
 
     async def close(self) -> None:
-        self._watch.close()
-        self._wire.close()
+        await self._transport.close()
         await self.aside.close()
 
     async def post(
@@ -95,7 +96,7 @@ class Line:
         """The Failure of a proxy that makes no tunnel without a login."""
         if not isinstance(error, aiohttp.ClientHttpProxyError) or error.status != 407:
             return None
-        return denied(self._wire.proxy(url) or "", error.message, sent=False)
+        return denied(self._transport.proxy(url) or "", error.message, sent=False)
 
     def _broken(self, error: Exception, decoder: Decoder, sending: Sending) -> Reply:
         code, message = named(error, sent=sending.begun)
@@ -115,26 +116,19 @@ class Line:
         sending: Sending,
     ) -> Reply:
         began_at = sending.ends_at - self._bounds.total
-        line = await self._wire.connect(url)
-        patience = Patience(
-            self._watch,
-            line.protocol,
-            min(began_at + self._bounds.first_byte, sending.ends_at),
-        )
-        try:
-            line.send(body, sending)
-            incoming = await line.receive()
-            patience.read(incoming)
-            return await self._read(incoming, patience, decoder, on_text, sending)
-        finally:
-            patience.end()
-            # A reply that was read to its end has let go of it.
-            line.close()
+        first_byte_at = min(began_at + self._bounds.first_byte, sending.ends_at)
+        async with asyncio.timeout_at(first_byte_at) as deadline:
+            incoming = await self._transport.post(url, body, sending)
+            try:
+                return await self._read(incoming, deadline, decoder, on_text, sending)
+            finally:
+                # A reply that was read to its end has let go of its connection.
+                incoming.close()
 
     async def _read(
         self,
         incoming: Incoming,
-        patience: Patience,
+        deadline: asyncio.Timeout,
         decoder: Decoder,
         on_text: OnText | None,
         sending: Sending,
@@ -142,12 +136,12 @@ class Line:
         loop, bounds = self._loop, self._bounds
         if not _is_plain_answer(incoming):
             # What a refusal says has bounds of its own.
-            until = patience.until
-            patience.move(FOREVER)
+            until = deadline.when()
+            deadline.reschedule(None)
             refusal = await self._refused(incoming)
             if refusal is not None:
                 return refusal
-            patience.move(until)
+            deadline.reschedule(until)
         sending.incoming = incoming
         ends_at = sending.ends_at
         size = 0
@@ -169,7 +163,7 @@ class Line:
                 break
             if decoder.is_complete():
                 ends_at = min(ends_at, loop.time() + AFTER_END)
-            patience.move(min(loop.time() + bounds.silence, ends_at))
+            deadline.reschedule(min(loop.time() + bounds.silence, ends_at))
         return self._finished(decoder, incoming, framed=_is_framed(incoming))
 
     def _finished(self, decoder: Decoder, response: Incoming, *, framed: bool) -> Reply:

@@ -1,4 +1,4 @@
-"""A POST over a connection of aiohttp's connector, its head and its body in one write.
+"""The fast transport: a POST over a connection of aiohttp's connector, in one write.
 
 aiohttp's session takes more time for a call than all that is done with its reply: it
 makes a task and a hundred fields of it. Connections, names, TLS and the reading of
@@ -23,23 +23,10 @@ from yarl import URL
 from batch.core.urls import masked
 from batch.providers.idle import Idle
 from batch.providers.proxies import on_the_way
+from batch.providers.transport import Sending, without_login
 
 #: What would end a header, and let another one begin.
 _LINE_ENDS = frozenset("\r\n\0")
-
-
-class Sending:
-    """How far a call has come, for those who have to tell what its end means."""
-
-    __slots__ = ("begun", "ends_at", "incoming")
-
-    def __init__(self, ends_at: float) -> None:
-        #: Whether a byte may have reached the endpoint.
-        self.begun = False
-        #: When it must have its end, by the loop's clock.
-        self.ends_at = ends_at
-        #: Its reply, once that has begun and is read as an answer.
-        self.incoming: Incoming | None = None
 
 
 class Incoming:
@@ -72,11 +59,6 @@ class Incoming:
         """Nothing more is read: a body that has not ended takes its line with it."""
         self._line.close()
 
-    def give_up(self, error: Exception) -> None:
-        """Whoever reads is told this."""
-        if self._line.is_open:
-            self.content.set_exception(error)
-
 
 class Wire:
     """The calls' way through a connector; each is sent once, whatever happens."""
@@ -87,26 +69,35 @@ class Wire:
         headers: Mapping[str, str],
         connect: float,
         *,
-        pooled: bool,
+        idle: int,
         proxy: str = "",
     ) -> None:
-        """`pooled`: connections are kept for the next call to the same URL.
+        """`idle`: connections kept for the next call to the same URL, at most.
 
         `proxy`: the setting; see providers.proxies.
         """
         self._proxy = proxy
-        self._pooled = pooled
+        self._idle = idle
         self._connector = connector
         self._headers = headers
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect)
         self._targets: dict[str, _Target] = {}
 
-    async def connect(self, url: str) -> Line:
+    async def post(self, url: str, body: bytes, sending: Sending) -> Incoming:
+        line = await self._connect(url)
+        try:
+            line.send(body, sending)
+            return await line.receive()
+        except BaseException:
+            line.close()
+            raise
+
+    async def _connect(self, url: str) -> Line:
         """A connection to say something on: one that is kept, or a new one."""
         target = self._targets.get(url)
         if target is None:
             proxy = on_the_way(url, self._proxy)
-            target = _Target(url, self._headers, proxy, closes=not self._pooled)
+            target = _Target(url, self._headers, proxy, self._idle)
             self._targets[url] = target
         if self._connector.closed:
             raise RuntimeError("the endpoint was closed")
@@ -126,8 +117,7 @@ class Wire:
         proxy = on_the_way(url, self._proxy)
         return None if proxy is None else masked(proxy)
 
-    def close(self) -> None:
-        """Close the connections that wait for a call."""
+    async def close(self) -> None:
         for target in self._targets.values():
             target.idle.close()
 
@@ -196,7 +186,7 @@ class _Target:
     """Where calls go, and what stands at the head of each."""
 
     def __init__(
-        self, url: str, headers: Mapping[str, str], proxy: str | None, *, closes: bool
+        self, url: str, headers: Mapping[str, str], proxy: str | None, idle: int
     ) -> None:
         try:
             parsed = URL(url)
@@ -209,8 +199,8 @@ class _Target:
         if parsed.raw_user and "Authorization" in headers:
             raise ValueError("two ways to say who calls")
         loop = asyncio.get_running_loop()
-        self.closes = closes
-        self.idle = Idle(loop)
+        self.closes = not idle
+        self.idle = Idle(loop, idle)
         # The connector asks it for the way, and it knows the headers of every call.
         by, login = (None, None) if proxy is None else without_login(proxy)
         self.request = _Request(
@@ -218,7 +208,7 @@ class _Target:
         )
         sent = self.request.headers
         sent.pop("Content-Length", None)
-        if closes:
+        if self.closes:
             sent["Connection"] = "close"
         for name, value in sent.items():
             if not _LINE_ENDS.isdisjoint(f"{name}{value}"):
@@ -234,11 +224,3 @@ class _Target:
             lines += [f"Proxy-Authorization: {login.encode()}"] if login else []
         lines.insert(0, f"POST {path} HTTP/1.1")
         self.head = "\r\n".join([*lines, "Content-Length: "]).encode()
-
-
-def without_login(proxy: str) -> tuple[URL, aiohttp.BasicAuth | None]:
-    url = URL(proxy)
-    if url.user is None and url.password is None:
-        return url, None
-    login = aiohttp.BasicAuth(url.user or "", url.password or "", "utf-8")
-    return url.with_user(None), login

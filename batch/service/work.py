@@ -20,7 +20,7 @@ from batch.runner.budget import CallBudget
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options
-from batch.service import allowances, living, readiness
+from batch.service import allowances, limits, living, readiness
 from batch.service.context import Service
 from batch.service.runs import Outcome, Run, exit_code, settled
 from batch.store import (
@@ -228,7 +228,9 @@ async def _runner(
         whereabouts.claim(home.ledgers, account.name, address, account.former_names)
     lock = stack.enter_context(service.new_lock("runner"))
     made = service.connect or endpoints.connect
-    endpoint = made(profile, key.secret if key else None, service.settings.bounds())
+    idle = limits.idle_connections(service.settings["concurrency"])
+    bounds = replace(service.settings.bounds(), idle=idle)
+    endpoint = made(profile, key.secret if key else None, bounds)
     stack.push_async_callback(endpoint.close)
     holder = service.database.write(_begin, service, profile, lock.name, keep)
     if not separate_ledger:

@@ -104,10 +104,11 @@ async def asked(
     prompts: int,
     between: Callable[[], object] = lambda: None,
     at_once: int = 1,
+    idle: int = 256,
 ) -> list[str | None]:
     """Ask so many prompts, some at a time; the answers, None for a failure."""
     async with server.served() as url:
-        endpoint = OpenaiEndpoint(ollama(url), None, Bounds())
+        endpoint = OpenaiEndpoint(ollama(url), None, Bounds(idle=idle))
         found: list[str | None] = []
         try:
             for start in range(0, prompts, at_once):
@@ -164,10 +165,11 @@ async def test_a_connection_on_which_bytes_wait_is_not_used(after):
 
 
 @pytest.mark.usefixtures("eager")
-async def test_a_silent_connection_is_used_again():
+async def test_a_silent_connection_is_used_again(over):
     server = Keeping()
     assert await asked(server, 10) == own(10)
-    assert server.connections == 1
+    # A session keeps none.
+    assert server.connections == {"wire": 1, "session": 10}[over]
 
 
 async def test_a_connection_is_used_again_only_once_it_was_silent_for_a_while():
@@ -184,11 +186,10 @@ async def test_a_connection_that_was_closed_meanwhile_costs_no_call():
 
 
 @pytest.mark.usefixtures("eager")
-async def test_no_more_connections_are_kept_than_are_allowed(monkeypatch):
-    monkeypatch.setattr(idle, "MOST", 2)
+async def test_no_more_connections_are_kept_than_are_allowed(over):
     server = Keeping()
-    await asked(server, 16, at_once=8)
-    assert server.connections == 14
+    await asked(server, 16, at_once=8, idle=2)
+    assert server.connections == {"wire": 14, "session": 16}[over]
 
 
 @pytest.mark.usefixtures("eager")
