@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from batch.core.model import Claim, Failure
 from batch.core.verdict import Verdict, VerdictKind
@@ -16,11 +17,21 @@ from batch.core.verdict import Verdict, VerdictKind
 
 @dataclass(slots=True)
 class _Failing:
-    """A model's failures since its last answer."""
+    """A model's calls that have failed since its last answer."""
 
-    row: int = 0
-    #: By request, those that were counted against it.
-    counted: Counter[int] = field(default_factory=Counter)
+    #: When each was reserved, and the request that it was counted against.
+    calls: list[tuple[datetime, int | None]] = field(default_factory=list)
+
+    def forget(self, request_id: int) -> None:
+        """Count nothing more against this request."""
+        self.calls = [(at, None if of == request_id else of) for at, of in self.calls]
+
+    def keep_after(self, moment: datetime) -> None:
+        self.calls = [(at, of) for at, of in self.calls if at > moment]
+
+    @property
+    def counted(self) -> list[int]:
+        return [of for _, of in self.calls if of is not None]
 
 
 class Evidence:
@@ -40,29 +51,34 @@ class Evidence:
         self._failing: dict[str, _Failing] = {}
 
     def answer(self, claim: Claim) -> None:
-        """Record an answer."""
+        """Record an answer.
+
+        It tells nothing of calls that were reserved after its own and have failed.
+        """
         self.answered.add(claim.model)
         self.failing_models.clear()
         self.failing_jobs.clear()
-        self._failing.pop(claim.model, None)
+        if claim.model in self._failing:
+            self._failing[claim.model].keep_after(claim.reserved_at)
 
     def failure(self, claim: Claim, failure: Failure, verdict: Verdict) -> int:
         """Record a failure; return the model's failures in a row."""
         self.failing_models[claim.model] += 1
         self.failing_jobs[claim.job_id] += 1
         found = self._failing.setdefault(claim.model, _Failing())
-        found.row += 1
+        counted: int | None = None
         is_up = failure.status is not None and failure.status < 300
         self.has_replied |= is_up
         if verdict.kind is VerdictKind.FAIL:
             # Whatever failed before: this request will never be answered.
-            found.counted.pop(claim.request_id, None)
+            found.forget(claim.request_id)
         elif is_up and not verdict.is_unconfirmed:
             # Without a doubt the request's.
             pass
         elif failure.sent and not verdict.is_busy:
-            found.counted[claim.request_id] += 1
-        return found.row
+            counted = claim.request_id
+        found.calls.append((claim.reserved_at, counted))
+        return len(found.calls)
 
     def unexplained(self, *, is_open_end: bool) -> dict[str, list[int]]:
         """Return the failures that may be the service's: requests, by model.
@@ -71,7 +87,7 @@ class Evidence:
         the requests could be told from the service.
         """
         return {
-            model: list(found.counted.elements())
+            model: found.counted
             for model, found in self._failing.items()
             if found.counted and (is_open_end or model in self.out_of_service)
         }

@@ -31,8 +31,8 @@ class Pace:
         self.patience = options.max_failures
         self._ramp = Ramp(options.concurrency)
         self._ever_succeeded = False
-        #: Failures since the last success.
-        self.row = 0
+        #: The calls that have failed since the last success, by their reservation.
+        self._failed: list[datetime | None] = []
         #: Until when there are no credits.
         self.denied_until: datetime | None = None
         #: Until when the endpoint asked to be left alone.
@@ -42,6 +42,11 @@ class Pace:
         #: Time of the last counted request for a short wait; refusals of calls reserved
         #: before it do not count.
         self._busy_at: datetime | None = None
+
+    @property
+    def row(self) -> int:
+        """The number of failures since the last success."""
+        return len(self._failed)
 
     @property
     def is_probing(self) -> bool:
@@ -55,12 +60,19 @@ class Pace:
         """
         self.patience = min(self.patience, DEAD_FROM_THE_START)
 
-    def succeeded(self) -> None:
-        self.row = 0
-        self.patience = self._options.max_failures
-        self._probe_at = None
+    def succeeded(self, *, reserved_at: datetime | None = None) -> None:
+        """Take note of an answer.
+
+        It tells nothing of calls that were reserved after its own and have failed.
+        """
+        self._failed = [
+            at for at in self._failed if reserved_at and at and at > reserved_at
+        ]
         self._ever_succeeded = True
         self._ramp.succeeded()
+        if not self._failed:
+            self.patience = self._options.max_failures
+            self._probe_at = None
 
     def failed(
         self,
@@ -73,7 +85,7 @@ class Pace:
         """Take note of a failure; whether it counts in the row of failures."""
         counts = self._counts(verdict, now, reserved_at)
         if counts:
-            self.row += 1
+            self._failed.append(reserved_at)
         if verdict.overload:
             self._ramp.overloaded()
         if verdict.wait or verdict.is_busy:

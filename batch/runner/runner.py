@@ -160,11 +160,11 @@ class Runner:
         self.progress.streamed(claim.custom_id)
         self._tray.state(self._outlook.heard(claim, reply))
         if isinstance(reply, Completion):
-            self._pace.succeeded()
+            self._pace.succeeded(reserved_at=claim.reserved_at)
             self._evidence.answer(claim)
             self._refusals.answer()
             self._validity.see(claim, reply)
-            self.progress.row = 0
+            self.progress.row = self._pace.row
             return None
         now = self._clock.now()
         verdict = judge(reply, self._rules, now)

@@ -45,10 +45,8 @@ class Account:
         down = [call for call in calls if call.was_down]
         if trouble == DEAD:
             assert len(calls) <= (AGAIN if self.dead_runs else ALL), place
-        # Each answer that was under way when it died begins a new row of failures.
-        slow = sum(call.row.latency > 0 and not call.was_down for call in calls)
-        rows = 1 + min(slow, one.concurrency)
-        assert len(down) <= ALL * rows + one.concurrency - 1, place
+        # Those in flight when it died may fail beside the row that ends the run.
+        assert len(down) <= ALL + one.concurrency - 1, place
         self.dead_runs = self.dead_runs + 1 if trouble == DEAD and calls else 0
         asked = Counter(call.row.name for call in calls)
         assert max(asked.values(), default=0) <= one.max_attempts, place
@@ -77,7 +75,9 @@ class Account:
         """Add what the run's trips of the breaker may cost."""
         assert progress.ending is not None
         codes = [one.exit_code for one in progress.set_aside]
-        codes.append(progress.ending.exit_code)
+        # What was set aside may have the graver code.
+        tripped = "run again once the service answers" in progress.ending.message
+        codes.append(69 if tripped else progress.ending.exit_code)
         self.allowed += ALL * codes.count(69) + 2 * codes.count(77) + codes.count(78)
 
     def _untried_come_first(self, calls: list[Asked]) -> None:
