@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from typing import Any
@@ -118,10 +118,38 @@ def shipped() -> dict[str, dict[str, Any]]:
     return tomllib.loads(text)
 
 
-def merged(
-    overrides: Mapping[str, Mapping[str, Any]], where: str
-) -> dict[str, Profile]:
-    """The shipped profiles, the user's over them key by key, and the user's own."""
+class Profiles(Mapping[str, Profile]):
+    """Profiles by name, each built when it is first asked for."""
+
+    def __init__(
+        self, tables: Mapping[str, Mapping[str, Any]], origins: Mapping[str, str]
+    ) -> None:
+        """`origins`: where each table stands, for what is wrong with it."""
+        self._tables = tables
+        self._origins = origins
+        self._built: dict[str, Profile] = {}
+
+    def __getitem__(self, name: str) -> Profile:
+        if name not in self._built:
+            table = self._tables[name]
+            self._built[name] = _profile(name, table, self._origins[name])
+        return self._built[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tables
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tables)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+
+def merged(overrides: Mapping[str, Mapping[str, Any]], where: str) -> Profiles:
+    """The shipped profiles, the user's over them key by key, and the user's own.
+
+    ConfigError for a mistake in what is the user's.
+    """
     tables = shipped()
     origins = dict.fromkeys(tables, SHIPPED)
     # The codes of an error are the protocol's: its own profile lists them.
@@ -133,7 +161,11 @@ def merged(
         origins[name] = f"{where}: profiles"
     for table in tables.values():
         table.setdefault("errors", codes.get(str(table.get("protocol")), {}))
-    return {name: _profile(name, t, origins[name]) for name, t in tables.items()}
+    profiles = Profiles(tables, origins)
+    for name in overrides:
+        # A mistake is told by every command, not only by those that use the profile.
+        profiles[name]
+    return profiles
 
 
 def with_base_url(profile: Profile, base_url: str) -> Profile:

@@ -67,6 +67,14 @@ def test_the_shipped_profiles_load():
             assert profile.knows(profile.model_id(model.name))
 
 
+def test_a_profile_is_built_when_it_is_asked_for_and_then_stays():
+    profiles = merged({}, WHERE)
+    assert "groq" in profiles
+    assert "nobody" not in profiles
+    assert profiles["groq"] is profiles["groq"]
+    assert len(profiles) == len(list(profiles.values()))
+
+
 def test_the_shipped_espai_is_the_platforms_page():
     profile = merged({}, WHERE)["espai"]
     assert profile.base_url == "https://espai.natapp4.cc/v1"
