@@ -68,10 +68,10 @@ class Timekeeper:
         return self.at(self.booted_at)
 
     def at(self, booted_at: datetime) -> datetime:
-        """The time, for a machine that started then."""
+        """The time, for a machine that started then; in whole milliseconds."""
         if not self.has_boot_clock:
-            return self._clock.now()
-        return booted_at + timedelta(seconds=self._clock.boot())
+            return _floored(self._clock.now())
+        return _floored(booted_at + timedelta(seconds=self._clock.boot()))
 
     @property
     def start(self) -> datetime | None:
@@ -192,5 +192,13 @@ class Timekeeper:
 
     def _start_by(self, now: datetime) -> datetime:
         start = now - timedelta(seconds=self._clock.boot())
-        # The database has milliseconds.
-        return start.replace(microsecond=start.microsecond // 1000 * 1000)
+        return _floored(start)
+
+
+def _floored(moment: datetime) -> datetime:
+    """Cut a time to the milliseconds that the database keeps.
+
+    A finer one would be rounded there, and so lie on one side of a reset in a query and
+    on the other side here.
+    """
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -6,10 +6,24 @@ from datetime import timedelta
 
 import pytest
 from books import TODAY, TOMORROW
-from scene import GUARD, HOUR, MIDNIGHT, MINUTE, SECOND, Scene, answered, failed, unsent
+from clockwork import ManualClock
+from scene import (
+    GUARD,
+    HOUR,
+    MIDNIGHT,
+    MINUTE,
+    SECOND,
+    Scene,
+    answered,
+    by_minute,
+    failed,
+    unsent,
+)
 
 from batch import config, worker
 from batch.store.counting import LONGEST_CALL
+from batch.store.servertime import ServerClock
+from batch.timekeeper import Timekeeper
 
 
 def test_a_call_in_flight_at_the_reset_counts_in_both_windows(scene: Scene):
@@ -21,6 +35,21 @@ def test_a_call_in_flight_at_the_reset_counts_in_both_windows(scene: Scene):
     # That they end later changes nothing.
     scene.settle(*map(answered, ids), now=MIDNIGHT + 6 * MINUTE)
     assert scene.claimed(9, MIDNIGHT + 7 * MINUTE) == []
+
+
+def test_at_the_last_microsecond_of_the_guard_a_window_is_the_one_that_is_there(
+    scene: Scene,
+):
+    """A server tells microseconds, of which the database keeps milliseconds."""
+    quota = by_minute(5)
+    runner = scene.runner(quotas=(quota,))
+    scene.job(2)
+    scene.claim(1, MIDNIGHT + 30 * SECOND, holder=runner)
+    clock = ServerClock(ManualClock(MIDNIGHT))
+    clock.hear(MIDNIGHT + MINUTE + quota.guard - timedelta(microseconds=1))
+    scene.claim(1, Timekeeper(clock).now(), holder=runner)
+    # The first call is still in flight, and may be counted in both.
+    assert list(scene.windows(quota.name).values()) == [2, 2]
 
 
 @pytest.mark.parametrize(
