@@ -22,12 +22,16 @@ FILE, SERVER = "file", "server"
 
 
 def serve(
-    patch: pytest.MonkeyPatch, clock: Clock, time: Callable[[], datetime]
+    patch: pytest.MonkeyPatch,
+    clock: Clock,
+    time: Callable[[], datetime],
+    lease: timedelta = postgres.LEASE,
 ) -> None:
     """Open every database as a server's would be: `time` is the server's clock."""
+    duration = lease
 
     class Served(sqlite.File):
-        lease = postgres.LEASE
+        lease = duration
 
         def __init__(self, path: Path) -> None:
             super().__init__(path)

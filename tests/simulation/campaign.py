@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parent.parent.parent))
+sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 from drama import Family
 from ground import a_ground

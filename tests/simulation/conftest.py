@@ -26,7 +26,7 @@ def tell(ground: Ground) -> Tell:
     @contextmanager
     def told(**plot: Any) -> Iterator[Realm]:
         made = Plot(**plot)
-        with ground.fresh(nap=made.nap, beat=made.beat, soon=made.soon):
+        with ground.fresh(**made.pauses):
             realm = Realm(ground, made)
             try:
                 yield realm

@@ -15,8 +15,9 @@ import laws
 from ground import Ground
 from mortal import Mortal
 from plots import HOUR, MINUTE, Event, Plot, a_plot
-from realm import Realm
+from realm import OTHER, Realm
 from remote import CONNECT, BrokenLaw
+from served import SERVER
 from writer import LOCKED
 
 from batch.errors import UsageError
@@ -63,6 +64,9 @@ class Drama:
     def _play(self) -> None:
         realm, plot = self.realm, self.plot
         realm.submit(plot.jobs[0], max_attempts=plot.max_attempts)
+        if plot.others:
+            attempts = plot.max_attempts
+            realm.submit(plot.others, max_attempts=attempts, provider=OTHER)
         for place, (begins, _) in enumerate(plot.processes):
             realm.loop.outside(begins, self._start, place)
         for event in plot.events:
@@ -105,7 +109,8 @@ class Drama:
         if event.what in ("kill", "signal", "signal twice", "freeze") and living:
             self._befall(living[event.whom % len(living)], event)
         elif event.what == "suspend":
-            realm.remote.suspend(event.amount)
+            for remote in realm.remotes.values():
+                remote.suspend(event.amount)
             realm.machine.suspend(event.amount)
         elif event.what == "clock":
             realm.machine.off = timedelta(seconds=event.amount)
@@ -148,6 +153,7 @@ class Drama:
             case "kill":
                 process.kill()
             case "freeze":
+                process.was_frozen = True
                 loop.freeze(process)
                 loop.outside(event.amount, loop.thaw, process)
             case _:
@@ -174,8 +180,12 @@ class Drama:
                 realm.act(upkeep.retry, job, max_attempts=most)
             case "delete":
                 self._delete(job)
-            case "append" if realm.submitted == 1 < len(self.plot.jobs):
+            case "append" if self._may_append():
                 realm.submit(self.plot.jobs[1], max_attempts=self.plot.max_attempts)
+
+    def _may_append(self) -> bool:
+        begun = 1 + bool(self.plot.others)
+        return self.realm.submitted == begun and len(self.plot.jobs) > 1
 
     def _delete(self, job: str) -> None:
         """Delete the job, and submit another in its place."""
@@ -262,6 +272,9 @@ class Drama:
         calls = self._left(*UNFINISHED) + bad * (plot.max_attempts + TRIP)
         windows = -(-calls // least) + 1
         bound = windows * (plot.window + HOUR)
+        if plot.database == SERVER:
+            # What the dead hold comes back when their leases are over.
+            bound += 3 * plot.lease
         # An endpoint that says "nothing is left" is believed: for as long as it asks,
         # or until the reset, or until a probe brings an answer.
         lies = any("quota" in part for part in (plot.troubles, *plot.storms))
@@ -276,7 +289,7 @@ def play(
 ) -> Realm:
     """Play this seed; BrokenLaw where it breaks one. `look` is shown it beforehand."""
     plot = a_plot(seed, family)
-    with ground.fresh(nap=plot.nap, beat=plot.beat, soon=plot.soon):
+    with ground.fresh(**plot.pauses):
         drama = Drama(ground, plot)
         realm = drama.realm
         look(realm)

@@ -59,7 +59,9 @@ class Ground:
         Database.open(self._template).close()
 
     @contextmanager
-    def fresh(self, *, nap: float, beat: float, soon: float) -> Iterator[None]:
+    def fresh(
+        self, *, nap: float, beat: float, soon: float, look: float
+    ) -> Iterator[None]:
         """As on the first day, for one story, with pauses of these lengths."""
         self.close()
         for name in ("-wal", "-shm"):
@@ -81,6 +83,7 @@ class Ground:
             patch.setattr(runner, "NAP", nap)
             patch.setattr(runner, "HEARTBEAT", beat)
             patch.setattr(trade, "HEARTBEAT", beat)
+            patch.setattr(runner, "LOOK_AGAIN", look)
             patch.setattr(standing, "SOON", timedelta(seconds=soon))
             # The names of locks and of spooled files, which are taken in by name.
             names = Random("names")

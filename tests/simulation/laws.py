@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from remote import BrokenLaw, Visit
+from served import SERVER
 
 from batch.core.model import Completion, Failure
 
@@ -46,12 +47,13 @@ class Entry:
 def check(realm: Realm) -> None:
     """BrokenLaw for the first that is."""
     entries = _entries(realm)
-    visits = _by_entry(realm.remote.visits, entries)
+    visits = _by_entry(realm.visits, entries)
     _check_ledger(entries, visits)
     _check_attempts(realm, entries)
     _check_repetitions(entries, visits)
     _check_export(realm)
     _check_windows(realm)
+    _check_most_calls(realm)
 
 
 def _demand(law: int, holds: bool, otherwise: str) -> None:
@@ -77,7 +79,7 @@ def _by_entry(visits: list[Visit], entries: list[Entry]) -> dict[int, Visit]:
         entry = known.get(visit.entry_id)
         mine = (
             entry is not None
-            and entry.lock == visit.process.lock
+            and entry.lock in visit.process.locks
             # Of a job that was deleted the credits are left.
             and entry.request_id in (None, visit.request_id)
         )
@@ -115,7 +117,7 @@ def _check_ledger(entries: list[Entry], visits: dict[int, Visit]) -> None:
 def _check_attempts(realm: Realm, entries: list[Entry]) -> None:
     """Law 4: as many attempts are written down as were made, or more."""
     rows = dict(realm.rows("SELECT id, attempts FROM requests"))
-    made = Counter(visit.request_id for visit in realm.remote.arrived)
+    made = Counter(visit.request_id for visit in realm.arrived)
     booked = Counter(one.request_id for one in entries if one.state != "released")
     for request_id, attempts in rows.items():
         calls = made[request_id]
@@ -144,7 +146,7 @@ def _check_repetitions(entries: list[Entry], visits: dict[int, Visit]) -> None:
 
 def _check_export(realm: Realm) -> None:
     """Law 3: what is completed has the endpoint's own words, and each line is there."""
-    words = {v.answer: v.prompt for v in realm.remote.arrived if v.answer is not None}
+    words = {v.answer: v.prompt for v in realm.arrived if v.answer is not None}
     for job_id, prompts in realm.prompts.items():
         lines = realm.export(job_id)
         names = [line["custom_id"].partition(".")[2] for line in lines]
@@ -162,7 +164,8 @@ def _check_export(realm: Realm) -> None:
 
 def _check_windows(realm: Realm) -> None:
     """Law 2, window by window, where these are known from the calendar."""
-    if any(event.what in ("clock", "reboot") for event in realm.plot.events):
+    set_clocks = any(event.what in ("clock", "reboot") for event in realm.plot.events)
+    if set_clocks and realm.plot.database != SERVER:
         return
     if realm.rows("SELECT * FROM resets"):
         # An endpoint that lied of its reset is believed: windows lie elsewhere.
@@ -170,18 +173,32 @@ def _check_windows(realm: Realm) -> None:
     for rule in realm.plot.rules:
         for model in set(realm.plot.models):
             if rule["kind"] in ("day", "month", "minute"):
-                _check_calendar(realm, rule, model)
+                for provider, remote in realm.remotes.items():
+                    counter = remote.ours.counter(rule, model)
+                    _check_calendar(realm, provider, rule, model, counter)
 
 
-def _check_calendar(realm: Realm, rule: Rule, model: str) -> None:
-    counter = realm.remote.ours.counter(rule, model)
+def _check_calendar(
+    realm: Realm, provider: str, rule: Rule, model: str, counter: Any
+) -> None:
     counted = Counter(counter.page(at) for at, _ in counter.arrivals)
     scope = f"model:{model}" if rule.get("per") == "model" else ""
     rows = realm.rows(
         f"SELECT starts_at, used FROM windows WHERE quota = '{rule['name']}' "
-        f"AND scope = '{scope}'"
+        f"AND scope = '{scope}' AND account_id IN "
+        f"(SELECT id FROM accounts WHERE host LIKE '%{provider}.invalid%')"
     )
     used = {counter.page(at): used for at, used in rows}
     for page, calls in counted.items():
         # Nobody looked at one that is not there.
         _demand(2, calls <= used.get(page, calls), f"{calls} on {page}, {used}")
+
+
+def _check_most_calls(realm: Realm) -> None:
+    """Law 5: no run makes more calls than it may, at all endpoints together."""
+    made = Counter(visit.process for visit in realm.arrived)
+    for process, calls in made.items():
+        most = process.options.max_calls
+        _demand(
+            5, most is None or calls <= most, f"{calls} calls of {process.name}, {most}"
+        )

@@ -13,7 +13,11 @@ from loop import VirtualLoop
 class Machine:
     """A Clock. `true` is what time it really is, which nobody in the story knows."""
 
-    def __init__(self, loop: VirtualLoop, start: datetime) -> None:
+    def __init__(
+        self, loop: VirtualLoop, start: datetime, *, has_boot_names: bool = True
+    ) -> None:
+        """`has_boot_names`: False where all boots have one name, as in containers."""
+        self._has_boot_names = has_boot_names
         self._loop = loop
         self._start = start
         #: Seconds for which it was suspended: timers stand still then, time does not.
@@ -45,7 +49,7 @@ class Machine:
         return self._loop.elapsed + self.suspended - self._booted_at
 
     def boot_id(self) -> str:
-        return f"boot-{self._boots}"
+        return f"boot-{self._boots}" if self._has_boot_names else "boot"
 
     async def sleep(self, seconds: float) -> None:
         woken = self._loop.create_future()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from contextvars import copy_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loop import OWNER
 from remote import Way
+from served import SERVER
 from writer import Gone, Writer
 
 from batch.errors import QuotabatchError
 from batch.presence import Presence
+from batch.providers.profiles import Profile
 from batch.runner.values import Options
 from batch.service import runs, work
 from batch.service.context import Service
@@ -23,6 +26,14 @@ if TYPE_CHECKING:
 
 class House(Service):
     """A service that knows the locks it holds."""
+
+    #: The machine that its locks are on.
+    host = ""
+
+    @property
+    def locks(self) -> Path:
+        found = super().locks
+        return found / self.host if self.host else found
 
     def new_lock(self, what: str) -> Presence:
         lock = super().new_lock(what)
@@ -45,12 +56,14 @@ class Mortal:
         #: What can be known to have gone wrong with it from outside.
         self.signals = 0
         self.faults = 0
+        #: True if it stood still, for which others may have taken it for dead.
+        self.was_frozen = False
         self.outcome: runs.Outcome | None = None
         self.error: QuotabatchError | None = None
         self.notes: list[str] = []
         self._realm = realm
         self._keep = realm.plot.keep
-        self._options = Options(**options)
+        self.options = Options(**options)
         self._run = runs.Run()
         self._service: House | None = None
         context = copy_context()
@@ -64,13 +77,15 @@ class Mortal:
     @property
     def is_sound(self) -> bool:
         """Whether nothing has happened to it for which a call might be in doubt."""
-        return not self.is_dead and self.signals < 2 and not self.faults
+        stood_still = self.was_frozen and self._realm.plot.database == SERVER
+        disturbed = self.signals >= 2 or self.faults or stood_still
+        return not self.is_dead and not disturbed
 
     @property
-    def lock(self) -> str:
-        """The name under which its runner is known."""
+    def locks(self) -> frozenset[str]:
+        """The names under which its runners are known."""
         assert self._service is not None
-        return self._service.held[-1].name
+        return frozenset(lock.name for lock in self._service.held)
 
     def tell(self, what: str) -> None:
         self._realm.tell(f"{self.name} {what}")
@@ -111,7 +126,9 @@ class Mortal:
     async def _live(self) -> None:
         try:
             self.tell("begins")
-            with self._realm.a_service(self._writer, self._connect) as service:
+            with self._realm.a_service(
+                self._writer, self._connect, self.name
+            ) as service:
                 self._service = service
                 await self._work(service)
         except (asyncio.CancelledError, Gone, Exception) as error:
@@ -131,7 +148,7 @@ class Mortal:
             self.outcome = await work.run(
                 service,
                 chosen,
-                self._options,
+                self.options,
                 keep=self._keep,
                 handle=self._run,
                 notify=self._note,
@@ -153,5 +170,6 @@ class Mortal:
     def _writer(self) -> Writer:
         return Writer(self, self._realm.disk)
 
-    def _connect(self, *_: object) -> Way:
-        return Way(self._realm.remote, self._realm.machine, self)
+    def _connect(self, profile: Profile, *_: object) -> Way:
+        remote = self._realm.remotes[profile.name]
+        return Way(remote, self._realm.machine, self)

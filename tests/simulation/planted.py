@@ -1,4 +1,4 @@
-"""Eight bugs that a product of this kind is likely to have, planted on purpose.
+"""Bugs that a product of this kind is likely to have, planted on purpose.
 
 Each is made by exchanging one piece of the product for as long as it is entered.
 """
@@ -18,9 +18,21 @@ from batch.core.model import Claim, Completion, EntryState, Failure, Settlement
 from batch.providers import allowance
 from batch.runner import runner
 from batch.runner.trade import Trade
-from batch.store import answers, kept, ledger, outcomes, queue, queueing, runners
+from batch.store import (
+    answers,
+    clocks,
+    counting,
+    kept,
+    leases,
+    ledger,
+    outcomes,
+    queue,
+    queueing,
+    runners,
+)
 from batch.store.purse import Purpose, Purse
 from batch.store.schema import entries, results
+from batch.timekeeper import Timekeeper
 
 Patch = pytest.MonkeyPatch
 Planted = Callable[[Patch], None]
@@ -173,6 +185,58 @@ def loses_what_is_in_hand(patch: Patch) -> None:
 def gives_ids_again(patch: Patch) -> None:
     """The highest request id that is there is the highest that was given."""
     patch.setattr(queueing, "never_again", lambda *_: None)
+
+
+def takes_a_servers_time_for_a_clock_that_steps(patch: Patch) -> None:
+    """A server's clock has a start too, which moves as time goes by."""
+    patch.setattr(
+        Timekeeper,
+        "start",
+        property(lambda self: self.now() - timedelta(seconds=self._clock.boot())),
+    )
+
+
+def judges_without_being_heard(patch: Patch) -> None:
+    """Whoever is silent is dead, also where nobody could be heard."""
+    lapsed = leases.lapsed
+    patch.setattr(
+        leases,
+        "lapsed",
+        lambda connection, lease, now, _=None: lapsed(connection, lease, now),
+    )
+
+
+def counts_the_calls_of_each_provider_alone(patch: Patch) -> None:
+    """`--max-calls` is the most calls that each provider gets."""
+    init = runner.Runner.__init__
+    patch.setattr(
+        runner.Runner,
+        "__init__",
+        lambda self, *args, budget=None, **more: init(self, *args, **more),
+    )
+
+
+def forgets_calls_that_were_slept_through(patch: Patch) -> None:
+    """No call lasts longer than an hour, also while its machine sleeps."""
+    sum_of = counting._sum
+
+    def recent(
+        connection: Any, account_id: int, quota: Any, condition: str, **values: Any
+    ) -> int:
+        if "after" in values:
+            condition += " AND reserved_at >= :recently"
+            values["recently"] = values["after"] - counting.LONGEST_CALL
+        return sum_of(connection, account_id, quota, condition, **values)
+
+    patch.setattr(counting, "_sum", recent)
+
+
+def takes_a_restart_for_a_clock_that_stepped(patch: Patch) -> None:
+    """The same name is the same boot, however short the machine has been up."""
+    seen = clocks.seen
+    patch.setattr(
+        clocks, "seen", lambda connection, boot, uptime: seen(connection, boot, 1e9)
+    )
 
 
 BUGS: dict[str, Planted] = {

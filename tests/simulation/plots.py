@@ -11,7 +11,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from ground import DiskFault
+from served import FILE, SERVER
 from weather import NEVER_ANSWERED, PASSING, TROUBLES, Weather
+
+from batch.runner import runner
 
 SECOND = 1000
 MINUTE = 60.0
@@ -62,6 +65,13 @@ class Plot:
     #: How long the trouble lasts, seconds.
     span: float = DAY
     jobs: list[list[str]] = field(default_factory=list)
+    #: What another provider is asked beside them.
+    others: list[str] = field(default_factory=list)
+    #: The kind of the database: of a FILE, the machine's clock; a SERVER has its own,
+    #: and each process is on another machine.
+    database: str = FILE
+    #: False where every boot of the machine has the same name.
+    has_boot_names: bool = True
     #: Whom prompts are for, one after the other.
     models: Sequence[str] = ("m0",)
     max_attempts: int = 3
@@ -103,19 +113,32 @@ class Plot:
             hesitant=self.hesitant,
         )
 
-    def profile(self, name: str) -> str:
-        """The rules, as a user writes them into config.toml."""
+    def profiles(self, *names: str) -> str:
+        """The rules, as a user writes them into config.toml, of each provider."""
         quotas = ", ".join(map(_as_toml, self.rules))
-        return (
-            f'provider = "{name}"\n[profiles.{name}]\nprotocol = "openai"\n'
-            f'base_url = "http://sim.invalid/v1"\nquotas = [{quotas}]\n'
+        return f'provider = "{names[0]}"\n' + "".join(
+            f'[profiles.{name}]\nprotocol = "openai"\n'
+            f'base_url = "http://{name}.invalid/v1"\nquotas = [{quotas}]\n'
+            for name in names
         )
+
+    @property
+    def lease(self) -> float:
+        """The time without a heartbeat for which a runner counts as alive, seconds."""
+        return 6 * self.beat
 
     @property
     def soon(self) -> float:
         """Seconds between questions for what only another call's end decides."""
         short = min(length_of(rule) for rule in self.rules) < HOUR
         return max(5.0 if short else 60.0, self.longest / 3)
+
+    @property
+    def pauses(self) -> dict[str, float]:
+        """The pauses that runners make, seconds."""
+        # For as long as another's lease lasts.
+        look = self.beat / 5 if self.database == SERVER else runner.LOOK_AGAIN
+        return {"nap": self.nap, "beat": self.beat, "soon": self.soon, "look": look}
 
     @property
     def window(self) -> float:
@@ -163,6 +186,7 @@ def a_plot(seed: int, family: str) -> Plot:
     _set_dangers(plot, chance)
     _set_events(plot, chance)
     _set_bad(plot)
+    _set_place(plot)
     return plot
 
 
@@ -263,6 +287,19 @@ def _set_bad(plot: Plot) -> None:
             chance.shuffle(prompts)
         for prompt in prompts[: chance.choice([1, 2, 4, 6])]:
             plot.bad[prompt] = chance.choice(NEVER_ANSWERED)
+
+
+def _set_place(plot: Plot) -> None:
+    """Draw the database, the boots' names and a second provider, and no more."""
+    chance = plot.chance("place")
+    plot.has_boot_names = chance.random() < 0.7
+    if chance.random() < 0.25:
+        plot.database = SERVER
+        # In proportion as they are in earnest.
+        plot.beat = max(10 * MINUTE, plot.window / 144)
+        plot.nap = 3 * plot.beat
+    if chance.random() < 0.2:
+        plot.others = [f"o{number}" for number in range(chance.randint(1, 6))]
 
 
 def _set_dangers(plot: Plot, chance: Random) -> None:

@@ -6,14 +6,17 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
+import pytest
 from ground import Ground
 from loop import VirtualLoop
 from machine import Machine
 from mortal import House, Mortal
 from plots import Plot
-from remote import BrokenLaw, Remote
+from remote import BrokenLaw, Remote, Visit
+from served import SERVER, serve
 from writer import Disk
 
 from batch import config
@@ -21,7 +24,7 @@ from batch.core.template import Template
 from batch.service import exporting, submission
 from batch.service.order import Order
 
-PROVIDER = "sim"
+PROVIDER, OTHER = "sim", "other"
 
 
 class Peril:
@@ -42,7 +45,9 @@ class Realm:
     def __init__(self, ground: Ground, plot: Plot) -> None:
         self.ground, self.plot = ground, plot
         self.loop = VirtualLoop(plot.chance("order"), scrambled=plot.scrambled)
-        self.machine = Machine(self.loop, plot.start)
+        self.machine = Machine(
+            self.loop, plot.start, has_boot_names=plot.has_boot_names
+        )
         self.chance = plot.chance("life")
         self.peril = Peril(plot.dooms)
         self.disk = Disk(
@@ -51,17 +56,32 @@ class Realm:
             slowest=plot.slowest_disk,
             faults=dict(plot.disk_faults),
         )
-        self.remote = Remote(
-            self.loop,
-            self.machine,
-            plot.weather(),
-            plot.chance("remote"),
-            rules=plot.rules,
-            ahead=plot.ahead,
-            keep=plot.keep,
-            late=plot.late,
-            silent=plot.silent,
-        )
+        weather = plot.weather()
+        #: By provider, its endpoint.
+        self.remotes = {
+            name: Remote(
+                self.loop,
+                self.machine,
+                weather,
+                plot.chance(chance),
+                rules=plot.rules,
+                ahead=plot.ahead,
+                keep=plot.keep,
+                late=plot.late,
+                silent=plot.silent,
+                first=first,
+            )
+            for name, chance, first in (
+                (PROVIDER, "remote", 1),
+                (OTHER, "other remote", 10_001),
+            )
+            if name == PROVIDER or plot.others
+        }
+        self.remote = self.remotes[PROVIDER]
+        self._patch = pytest.MonkeyPatch()
+        if plot.database == SERVER:
+            lease = timedelta(seconds=plot.lease)
+            serve(self._patch, self.machine, self.machine.true, lease)
         self.processes: list[Mortal] = []
         #: By job, what it asks.
         self.prompts: dict[int, list[str]] = {}
@@ -74,7 +94,7 @@ class Realm:
         self.on_point: Callable[[str], None] = lambda _: None
         #: Called with every process that is over.
         self.on_over: Callable[[Mortal], None] = lambda _: None
-        (ground.home / "config.toml").write_text(plot.profile(PROVIDER), "utf-8")
+        (ground.home / "config.toml").write_text(plot.profiles(*self.remotes), "utf-8")
         environ = {"QUOTABATCH_HOME": str(ground.home)}
         self._settings = config.load(environ)
 
@@ -84,12 +104,22 @@ class Realm:
         for process in self.processes:
             process.kill()
         self.loop.unwind()
+        self._patch.undo()
 
     def tell(self, what: str) -> None:
         # The folder has another name each time.
         what = what.replace(str(self.ground.home), "HOME")
         elapsed, moment = self.loop.elapsed, self.machine.true()
         self.trace.append(f"{elapsed:12.3f} {moment:%d %T} {what}")
+
+    @property
+    def visits(self) -> list[Visit]:
+        """The calls at all endpoints."""
+        return [visit for remote in self.remotes.values() for visit in remote.visits]
+
+    @property
+    def arrived(self) -> list[Visit]:
+        return [visit for visit in self.visits if visit.arrived_at is not None]
 
     # Processes.
 
@@ -114,18 +144,25 @@ class Realm:
 
     # The user.
 
-    def a_service(self, writer: Any = None, connect: Any = None) -> House:
+    def a_service(
+        self, writer: Any = None, connect: Any = None, host: str = ""
+    ) -> House:
+        """Open the house; `host`: on this machine, of those that share a server."""
         service = House(
             settings=self._settings,
             clock=self.machine,
             random=self.chance.random,
             connect=connect,
         )
+        if self.plot.database == SERVER:
+            service.host = host
         if writer is not None:
             service.writer = writer
         return service
 
-    def submit(self, prompts: Sequence[str], *, max_attempts: int = 3) -> int:
+    def submit(
+        self, prompts: Sequence[str], *, max_attempts: int = 3, provider: str = PROVIDER
+    ) -> int:
         """Queue these; their names are made of their job and their place."""
         self.submitted += 1
         job = self.submitted
@@ -148,7 +185,7 @@ class Realm:
         order = Order(
             sources=("-",),
             template=Template(),
-            provider=PROVIDER,
+            provider=provider,
             model="m0",
             name=f"job {job}",
             max_attempts=max_attempts,

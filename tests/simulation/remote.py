@@ -89,7 +89,10 @@ class Remote:
         keep: int = 0,
         late: float = 0.0,
         silent: float = 0.0,
+        first: int = 1,
     ) -> None:
+        """`first`: the number of its first call."""
+        self._first = first
         self.visits: list[Visit] = []
         self.weather = weather
         #: Its clock: off by these milliseconds.
@@ -102,6 +105,8 @@ class Remote:
         #: How often it does not tell the time, though never three times in a row.
         self._silent = silent
         self.never_tells = False
+        #: How often a line breaks while the machine is suspended.
+        self.chance_of_breaking = 0.5
         #: Calls beyond a limit that are not held against anybody.
         self.mercy = 0
         self._loop, self._machine, self._chance = loop, machine, chance
@@ -127,7 +132,7 @@ class Remote:
     def expect(self, process: Mortal, claim: Claim) -> Visit:
         elapsed, prompt = self._loop.elapsed, claim.messages[-1]["content"]
         visit = Visit(
-            number=len(self.visits) + 1,
+            number=self._first + len(self.visits),
             process=process,
             request_id=claim.request_id,
             custom_id=claim.custom_id,
@@ -157,7 +162,7 @@ class Remote:
     def suspend(self, seconds: float) -> None:
         """The machine will be: what is on its way arrives meanwhile."""
         for visit in self.visits:
-            visit.broken = self._chance.random() < 0.5
+            visit.broken = self._chance.random() < self.chance_of_breaking
             if visit.due is None:
                 continue
             left = visit.due - self._loop.elapsed

@@ -15,13 +15,8 @@ import pytest
 from drama import Family
 from ground import DiskFault, Ground
 from plots import KINDS, POINTS, a_plot
-from seeds import (
-    LIVENESS,
-    SAFETY,
-    play_all,
-    shared,
-    traced,
-)
+from seeds import LIVENESS, SAFETY, play_all, shared, traced
+from served import FILE, SERVER
 from weather import NEVER_ANSWERED, TROUBLES
 
 
@@ -83,4 +78,9 @@ def test_the_seeds_of_every_run_contain_whatever_can_go_wrong():
     assert {"kill", "signal", "signal twice", "freeze", "suspend", "clock"} <= events
     assert {"reboot", "cancel", "pause", "resume", "append", "attempts"} <= events
     assert {"delete", "disk"} <= events
+    assert {plot.database for plot in plots} == {FILE, SERVER}
+    assert {plot.has_boot_names for plot in plots} == {True, False}
+    unnamed = [plot for plot in plots if not plot.has_boot_names]
+    assert any(one.what == "reboot" for plot in unnamed for one in plot.events)
+    assert any(plot.others for plot in plots)
     assert {name for plot in plots for name in plot.bad.values()} == set(NEVER_ANSWERED)
