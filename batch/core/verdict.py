@@ -191,7 +191,9 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
             because = "it states a limit of 0"
             return _stop(StopCause.PLAN, because, Scope.MODEL)
         named = limits.named(failure)
-        if named is not None and not named.is_short:
+        # Of a 402 only words for a period tell that something comes back.
+        is_limit = named is not None and (status != 402 or named.kind is not None)
+        if named is not None and is_limit and not named.is_short:
             because = f"it names the limit: {named.words!r}"
             return _exhausted(failure, rules, named, now, because)
     by_status = f"its status is {status}"
@@ -200,7 +202,9 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
     if status in (401, 403):
         return _stop(StopCause.KEY, by_status)
     if status == 402:
-        return _exhausted(failure, rules, named, now, by_status)
+        owed = _exhausted(failure, rules, named, now, by_status)
+        # A wait that it states is a quota's; else nothing comes back by itself.
+        return owed if owed.resets_at else _stop(StopCause.PLAN, by_status)
     if status in _CONFIGURATION:
         return _stop(StopCause.CONFIGURATION, by_status)
     if status in _REJECTED and status not in _TRANSIENT:

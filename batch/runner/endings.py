@@ -157,6 +157,13 @@ def _stretch(step: timedelta) -> str:
     return " ".join([f"{n:,} {unit}" for n, unit in parts if n][:2])
 
 
+def asked_to_wait(provider: str, seconds: float) -> str:
+    """The endpoint is to be left alone for longer than the run may sleep."""
+    return (
+        f"{provider} is not to be called for {seconds:,.0f} s, longer than --max-pause"
+    )
+
+
 def hopeless(
     provider: str, row: int, failure: Failure, *, is_answered: bool = False
 ) -> Ending:

@@ -475,6 +475,13 @@ class Runner:
                 return Ending(exit_code=75, resets_at=chance)
             # What the reset brings is taken on trust by one call first.
             self._pace.restart()
+        elif self._pace.held_until == chance and not self._options.wait:
+            pause = (chance - now).total_seconds()
+            # The moment that is added to a stated wait is ours.
+            if pause - 1.0 > self._options.max_pause:
+                self._was_unanswered = not self._evidence.answered
+                text = endings.asked_to_wait(self._provider, pause)
+                return Ending(exit_code=75, message=text)
         await self._sleep_until(chance)
         return None
 

@@ -71,6 +71,7 @@ CONFIGURATION = Verdict(
     kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION, scope=Scope.ACCOUNT
 )
 MODEL = replace(CONFIGURATION, scope=Scope.MODEL)
+PLAN = Verdict(kind=VerdictKind.STOP, cause=StopCause.PLAN, scope=Scope.ACCOUNT)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ MODEL = replace(CONFIGURATION, scope=Scope.MODEL)
         # Then its status.
         (failure(401), KEY),
         (failure(403, "forbidden"), KEY),
-        (failure(402, "payment required"), exhausted()),
+        (failure(402, "payment required"), PLAN),
         (failure(404, "no such model"), MODEL),
         (failure(404), MODEL),
         # A refusal that speaks of the model is none of the key.

@@ -55,7 +55,7 @@ async def test_a_redirect_that_repeats_the_key_is_told_without_it():
             VerdictKind.FAIL,
         ),
         ("401 No", b"bad key", None, "HTTP 401 No: bad key", VerdictKind.STOP),
-        ("402 Pay", b"", None, "HTTP 402 Pay", VerdictKind.EXHAUSTED),
+        ("402 Pay", b"", None, "HTTP 402 Pay", VerdictKind.STOP),
         ("403 No", b"", None, "HTTP 403 No", VerdictKind.STOP),
         (
             "404 Not Found",

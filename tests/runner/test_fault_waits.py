@@ -175,3 +175,18 @@ async def test_a_time_that_is_a_quotas_closes_the_window_until_then(
         assert all(call.at - refused.at >= wait for call in world.calls[calls:])
         assert world.entries() == {"spent": 6}
         assert world.statuses() == {"completed": 5}
+
+
+async def test_no_wait_that_is_asked_for_is_longer_than_a_run_may_sleep(tmp_path):
+    headers = [text("7"), text("40")]
+    async with refusing(tmp_path, 429, headers) as world:
+        says(world, headers)
+        world.submit(3)
+        outcome = await world.run(concurrency=1, max_pause=30.0)
+        assert outcome.exit_code == 75
+        assert "41 s, longer than --max-pause" in outcome.endings["espai"].message
+        # It slept through the first.
+        assert len(world.calls) == 4
+        assert world.times[-1] < 40
+        assert (await world.run(concurrency=1, max_pause=41.0)).exit_code == 0
+        world.check()
