@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import signal
 import sys
 
 from batch.interpreter import SELDOM
@@ -20,12 +21,24 @@ def main() -> None:
         from batch.cli.app import call
 
         code = call()
+        _ignore_interrupts()
+    except KeyboardInterrupt:
+        # A second one while the first was reported, or one before there was a command.
+        _ignore_interrupts()
+        code = 130
     except MemoryError:
         # Written as it is: to show it nicely takes memory too.
         with contextlib.suppress(OSError):
             os.write(2, b"Error: out of memory: free some and run again\n")
         code = 1
     sys.exit(code)
+
+
+def _ignore_interrupts() -> None:
+    """Let the interpreter end: an interruption of that would print a traceback."""
+    # Only the main thread can, as it is but in tests.
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _fill_gaps() -> None:
