@@ -217,6 +217,10 @@ def away(error: StoreError, calls: int, patience: float) -> str:
 
 
 BACK = "The database is back."
+ELSEWHERE = (
+    "Waiting for another run, which has the last requests in flight; Ctrl-C ends this "
+    "run and not the other."
+)
 
 
 def in_doubt(whose: str, orphans: Sequence[Orphan], *, hold: bool) -> str:

@@ -55,6 +55,8 @@ AT_ONCE = 200
 MOST_UNWRITABLE = 3
 #: Seconds between looks at what other runners still hold.
 LOOK_AGAIN = 2.0
+#: After how many looks a run says that it waits for another.
+TELL_AFTER = 30
 
 
 class Runner:
@@ -115,6 +117,8 @@ class Runner:
         self._has_looked_back = False
         #: True if the run ended of itself, and no call of it was answered.
         self._was_unanswered = False
+        #: How often it has looked again whether another run is done.
+        self._looked_again = 0
         self._ending: Ending | None = None
         self._ends = asyncio.Event()
         #: True if the last claim found that nothing waits.
@@ -459,12 +463,15 @@ class Runner:
             if not self._found_nothing:
                 # What stood in the way has passed: ask once more.
                 return None
-            # A runner that died beside this one leaves work behind.
+            # A runner that died beside this one may leave work behind.
             if await self._take_over():
                 return None
             if not await self._trade.others_hold():
                 return await self._conclude()
             # Elsewhere: either it is done there, or it falls to us.
+            self._looked_again += 1
+            if self._looked_again == TELL_AFTER:
+                self._notify(endings.ELSEWHERE)
             await self._nap(LOOK_AGAIN)
             return None
         if self._pace.denied_until == chance:
@@ -536,12 +543,12 @@ class Runner:
     # Beginning and end.
 
     async def _take_over(self) -> bool:
-        """Take over from runners that died; whether that leaves something to ask."""
+        """Take over from runners that died; tell whether there were any."""
         orphans = await self._trade.take_over()
         if orphans:
             hold = self._options.hold
             self._notify(endings.in_doubt("An earlier run", orphans, hold=hold))
-        return any(one.state is RequestState.PENDING for one in orphans)
+        return orphans is not None
 
     async def _finish_calls(self, error: Exception) -> None:
         """Something broke on our side: calls in flight are paid for, so wait for them.

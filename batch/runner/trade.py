@@ -173,8 +173,8 @@ class Trade:
         """The job's name, and its invalid answers up to so many; None: any is valid."""
         return await self._database.ask(self._invalid_only, job_id, most)
 
-    async def take_over(self) -> list[Orphan]:
-        """Put back what runners held that died."""
+    async def take_over(self) -> list[Orphan] | None:
+        """Put back what runners held that died; None: no runner has died."""
         if self._database.lease is not None:
             if len(self._heard) < 2:
                 # A runner judges others only after two heartbeats of its own, see
@@ -183,12 +183,12 @@ class Trade:
                 self._heard += (await self._database.run(beat),)
             # Few ever die: the turn of the whole database is taken only for those.
             if not await self._database.ask(self._dead_runners, self._heard):
-                return []
+                return None
         orphans, dead = await self._database.run(self._take_over)
         self._time.apply()
         for forget in dead:
             forget()
-        return orphans
+        return orphans if dead else None
 
     async def others_hold(self) -> bool:
         """Tell whether another runner has requests of ours in flight, and may die."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from world import World, a_world
 
+from batch.core.model import EntryState, Failure, RequestState, Settlement
+from batch.runner import endings
 from batch.service import living, work
-from batch.store import jobs, queue, runners
+from batch.store import jobs, outcomes, queue, runners
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -80,3 +84,40 @@ async def test_a_prompt_that_kills_every_run_fails_in_the_end(tmp_path):
         assert lost["error"]["code"] == "in_doubt"
         assert {line["status"] for line in answered} == {"completed"}
         assert world.errors() == {"in_doubt": runners.MOST_DOUBTS}
+
+
+async def test_what_waited_for_its_next_attempt_is_asked_by_the_run_beside(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(2)
+
+        def another_fails_and_dies() -> None:
+            service, now = world.service, world.clock.now()
+            profile = service.settings.profile()
+            with service.database.transaction() as connection:
+                holder = work._begin(connection, service, profile, "killed", 0)
+                (claim,) = queue.claim(
+                    connection, holder, jobs.listed(connection), 1, now
+                ).claims
+                between_attempts = Settlement(
+                    entry_id=claim.entry_id,
+                    request_id=claim.request_id,
+                    state=RequestState.RUNNING,
+                    credit=EntryState.SPENT,
+                    failure=Failure(code="http_500", message="no luck", sent=True),
+                    verdict="retry",
+                    counts=True,
+                )
+                outcomes.settle(connection, holder, [between_attempts], now)
+
+        world.on_call[1] = another_fails_and_dies
+        outcome = await world.run(concurrency=1)
+        world.check()
+        assert outcome.exit_code == 0
+        assert world.asked == ["p1", "p2"]
+
+
+async def test_a_run_says_when_it_waits_long_for_another(tmp_path):
+    async with a_world(tmp_path, latency=200.0) as world:
+        world.submit(1)
+        await asyncio.gather(world.run(), world.run())
+        assert world.notes == [endings.ELSEWHERE]
