@@ -53,12 +53,13 @@ def test_three_runners_spend_exactly_the_limit(stage: Stage):
     assert (len(found.answered), found.spent, found.unknown) == (20, 20, 0)
     assert max(Counter(served.prompts).values()) == 1
     said = done.err.splitlines()
-    assert said[0] == "Placing 3 runners on a Ray cluster on this machine …"
-    assert said[1].startswith("espai: 20 answers, 20 calls, in ")
-    assert said[2] == "The credits are used up: 20 of 20."
-    assert said[3].startswith("They are back ")
-    assert said[5] == "Job 1 (prompts): 20 of 60 answered, 40 waiting."
-    assert len(said) == 6
+    assert "QUOTABATCH_BASE_URL" in said[0]
+    assert said[1] == "Placing 3 runners on a Ray cluster on this machine …"
+    assert said[2].startswith("espai: 20 answers, 20 calls, in ")
+    assert said[3] == "The credits are used up: 20 of 20."
+    assert said[4].startswith("They are back ")
+    assert said[6] == "Job 1 (prompts): 20 of 60 answered, 40 waiting."
+    assert len(said) == 7
 
 
 def test_a_wrong_key_costs_one_call(stage: Stage, nodes: Nodes):
