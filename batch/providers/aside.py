@@ -14,7 +14,7 @@ import aiohttp
 
 from batch.providers.faults import named
 from batch.providers.proxies import on_the_way
-from batch.providers.transport import Incoming, without_login
+from batch.providers.transport import Incoming, by_proxy
 
 #: What is read of a reply, bytes.
 READ = 64 * 1024
@@ -49,12 +49,8 @@ class Aside:
         """Let go of the connections, the line's too."""
         await self._session.close()
 
-    def _way(self, url: str) -> dict[str, Any]:
-        proxy = on_the_way(url, self._proxy)
-        if proxy is None:
-            return {}
-        by, login = without_login(proxy)
-        return {"proxy": by, "proxy_auth": login}
+    def _way(self, url: str) -> tuple[dict[str, Any], dict[str, str]]:
+        return by_proxy(url, on_the_way(url, self._proxy))
 
     async def get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Read a resource: its status and its beginning. OSError: no reply.
@@ -62,13 +58,14 @@ class Aside:
         Unlike a call, it may be repeated by the HTTP client.
         """
         try:
+            way, login = self._way(url)
             async with (
                 asyncio.timeout(ASIDE_WAIT),
                 self._session.get(
                     url,
-                    headers=headers,
+                    headers={**headers, **login},
                     allow_redirects=False,
-                    **self._way(url),
+                    **way,
                 ) as response,
             ):
                 data = await read_at_most(response, READ, ASIDE_WAIT)
@@ -88,12 +85,14 @@ class Aside:
         """Like `time`; OSError, in a sentence, where no reply comes."""
         root = urlsplit(url)._replace(path="/", query="", fragment="").geturl()
         try:
+            way, login = self._way(root)
             async with (
                 asyncio.timeout(ASIDE_WAIT),
                 self._session.head(
                     root,
+                    headers=login,
                     allow_redirects=False,
-                    **self._way(root),
+                    **way,
                 ) as response,
             ):
                 # A cache says what time it was.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
 
 import aiohttp
 
 from batch.core.urls import masked
 from batch.providers.proxies import on_the_way
-from batch.providers.transport import Sending, without_login
+from batch.providers.transport import Sending, by_proxy
 
 
 class Response:
@@ -59,6 +58,8 @@ class SessionTransport:
         proxy: str = "",
     ) -> None:
         """`idle`: asks for kept connections, of which this transport has none."""
+        # The session's own headers would be told to proxies too, the key with them.
+        self._headers = headers
         self._proxy = proxy
         tracing = aiohttp.TraceConfig()
         # The request is written as soon as there is a connection.
@@ -71,23 +72,19 @@ class SessionTransport:
             timeout=aiohttp.ClientTimeout(total=None, connect=connect),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            headers=headers,
             trace_configs=[tracing],
         )
 
     async def post(self, url: str, body: bytes, sending: Sending) -> Response:
         proxy = on_the_way(url, self._proxy)
-        way: dict[str, Any] = {}
-        relay = None
-        if proxy is not None:
-            by, login = without_login(proxy)
-            way = {"proxy": by, "proxy_auth": login}
-            if url.lower().startswith("http:"):
-                # With TLS, the proxy makes a tunnel and passes bytes on.
-                relay = masked(proxy)
+        way, login = by_proxy(url, proxy)
+        # With TLS, the proxy makes a tunnel and passes bytes on.
+        passes_on = proxy is not None and "proxy_headers" not in way
+        relay = masked(proxy) if proxy is not None and passes_on else None
         response = await self._session.post(
             url,
             data=body,
+            headers={**self._headers, **login},
             allow_redirects=False,
             trace_request_ctx=sending,
             **way,

@@ -7,8 +7,9 @@ parts of aiohttp that may change with any minor version.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 from yarl import URL
@@ -95,10 +96,25 @@ def chosen(
     return made(connector, headers, connect, idle=idle, proxy=proxy)
 
 
-def without_login(proxy: str) -> tuple[URL, aiohttp.BasicAuth | None]:
-    """The proxy's URL, and the user and password that it named."""
+def without_login(proxy: str) -> tuple[URL, dict[str, str]]:
+    """The proxy's URL, and the header with the user and password that it named.
+
+    The header goes to the proxy: with CONNECT where the endpoint speaks TLS, else with
+    the request.
+    """
     url = URL(proxy)
     if url.user is None and url.password is None:
-        return url, None
-    login = aiohttp.BasicAuth(url.user or "", url.password or "", "utf-8")
-    return url.with_user(None), login
+        return url, {}
+    login = f"{url.user or ''}:{url.password or ''}".encode()
+    header = {"Proxy-Authorization": f"Basic {b64encode(login).decode()}"}
+    return url.with_user(None), header
+
+
+def by_proxy(url: str, proxy: str | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a session's request needs to go by a proxy: arguments, and headers."""
+    if proxy is None:
+        return {}, {}
+    by, login = without_login(proxy)
+    if url.lower().startswith("https:"):
+        return {"proxy": by, "proxy_headers": login}, {}
+    return {"proxy": by}, login

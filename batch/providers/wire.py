@@ -202,9 +202,14 @@ class _Target:
         self.closes = not idle
         self.idle = Idle(loop, idle)
         # The connector asks it for the way, and it knows the headers of every call.
-        by, login = (None, None) if proxy is None else without_login(proxy)
+        by, login = (None, {}) if proxy is None else without_login(proxy)
         self.request = _Request(
-            "POST", parsed, headers=headers, loop=loop, proxy=by, proxy_auth=login
+            "POST",
+            parsed,
+            headers=headers,
+            loop=loop,
+            proxy=by,
+            proxy_headers=login if parsed.scheme == "https" else None,
         )
         sent = self.request.headers
         sent.pop("Content-Length", None)
@@ -221,6 +226,6 @@ class _Target:
             # With TLS, the connector has the proxy make a tunnel.
             self.relay = masked(proxy)
             path = str(parsed.with_user(None).with_fragment(None))
-            lines += [f"Proxy-Authorization: {login.encode()}"] if login else []
+            lines += [f"{name}: {value}" for name, value in login.items()]
         lines.insert(0, f"POST {path} HTTP/1.1")
         self.head = "\r\n".join([*lines, "Content-Length: "]).encode()
