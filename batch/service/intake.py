@@ -43,6 +43,8 @@ class Drafted(NamedTuple):
     digest: bytes
     #: Where answers are to be used again: the digest of all that is asked with.
     asked: bytes = b""
+    #: The messages, where they may be previewed.
+    rendered: Rendered | None = None
 
 
 #: Answers that earlier jobs have, by what was asked.
@@ -99,10 +101,13 @@ class Intake:
         """Whether answers of earlier jobs are to be used."""
         return self._order.reuse
 
+    @property
+    def _previews(self) -> bool:
+        return self._order.dry_run and len(self._receipt.preview) < PREVIEWED
+
     def in_bulk(self, piece: Piece) -> Bulk | None:
         """The requests of these rows, where all of them can be queued as they are."""
-        full = len(self._receipt.preview) == PREVIEWED
-        if not (full and self._order.model and self.is_whole):
+        if not (self._order.model and self.is_whole):
             return None
         if self.reuses or self.remembers_names:
             return None
@@ -190,7 +195,10 @@ class Intake:
             self._twins.note(zip(digests, ids, strict=True))
 
     def rehearse(self, drafted: Sequence[Drafted], answers: Earlier) -> None:
-        """Count these as if they were queued."""
+        """Count these as if they were queued; preview the first."""
+        preview = self._receipt.preview
+        found = (one.rendered for one in drafted if one.rendered is not None)
+        preview.extend(islice(found, PREVIEWED - len(preview)))
         self.count(max(self._last_id + 1, BEYOND), drafted, answers)
 
     def twins(self) -> Iterator[list[tuple[int, int]]]:
@@ -284,8 +292,6 @@ class Intake:
         elif not self._order.model:
             self._lacks_model = True
             raise RowError(f"the row names no model; {self._advice()}")
-        if len(self._receipt.preview) < PREVIEWED:
-            self._receipt.preview.append(rendered)
         self._note_columns(row.values)
         messages = orjson.dumps(rendered.messages)
         params = orjson.dumps(rendered.params) if rendered.params else b""
@@ -297,18 +303,18 @@ class Intake:
             model,
             params.decode() or None,
         )
-        digest = asked.within_a_job(messages, model, params)
-        if not self._order.reuse:
-            return Drafted(draft, source, row.line, digest)
         sent = {**self._order.params, **rendered.params}
         return Drafted(
             draft,
             source,
             row.line,
-            digest,
+            asked.within_a_job(messages, model, params),
             asked.anywhere(
                 self._profile.name, model or self._order.model, messages, sent
-            ),
+            )
+            if self._order.reuse
+            else b"",
+            rendered if self._previews else None,
         )
 
     def _note_columns(self, columns: Collection[str]) -> None:

@@ -75,7 +75,7 @@ class Receipt:
     #: Bad lines that were left out, the first of them, and how many.
     problems: list[Problem] = field(default_factory=list)
     bad: int = 0
-    #: The first requests as they are sent.
+    #: Of a dry run: the first requests as they would be sent.
     preview: list[Rendered] = field(default_factory=list)
     forecast: Forecast | None = None
     #: Why a run would leave the job pending; empty where none is known.

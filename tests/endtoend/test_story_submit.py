@@ -239,6 +239,21 @@ def test_a_dry_run_shows_what_it_would_be_and_queues_nothing(stage: Stage):
     assert served.prompts == ["Sag: eins", "Sag: zwei"]
 
 
+def test_a_dry_run_shows_no_row_that_it_leaves_out(stage: Stage):
+    stage.serve()
+    rows = [("a", "eins"), ("a", "zwei"), ("b", "drei"), ("c", "vier"), ("d", "fünf")]
+    lines = [json.dumps({"id": id, "q": text}) for id, text in rows]
+    stage.write("rows.jsonl", "\n".join(lines))
+    flags = ("--prompt-column", "q", "--id-column", "id", "--model", MODEL)
+
+    done = stage.quick("submit", "rows.jsonl", *flags, "--skip-bad-rows", "--dry-run")
+
+    assert done.code == 0
+    assert "rows.jsonl:2: custom_id 'a' is row 1's too" in done.err
+    shown = [line for line in done.err.splitlines() if line.startswith("user: ")]
+    assert shown == ["user: eins", "user: drei", "user: vier"]
+
+
 def half_submitted(stage: Stage) -> Process:
     """A submission from a pipe, of which more than a piece is queued."""
     submitting = stage.start(
