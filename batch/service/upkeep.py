@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
+from batch.config import DEFAULT
+from batch.core.account import Account
 from batch.core.model import Job
 from batch.errors import HalfwayError, UsageError
 from batch.runner import endings
@@ -20,11 +24,13 @@ from batch.store import (
     estimates,
     jobs,
     ledger,
+    spending,
     states,
     submitting,
     wishes,
 )
 from batch.store.runners import Orphan
+from batch.store.sql import AnyLine
 from batch.store.wishes import Cancelled
 
 
@@ -215,15 +221,45 @@ def _tell_in_doubt(service: Service, job: Job, orphans: Sequence[Orphan]) -> Non
 
 
 def forget(service: Service) -> str:
-    """Forget what the endpoint of the key in use taught; the account."""
+    """Forget what the endpoint of an account taught; return the account.
+
+    That of the key in use, else the only one there is: of the provider, where the user
+    named one. UsageError where there is none, or more than one: no account is made.
+    """
     one = service.account(service.settings.profile())
     with service.database.transaction() as connection:
-        account_id = accounts.account(
-            connection, one.provider, one.fingerprint, one.host, one.former
-        )
+        if service.account_id(connection, service.settings.profile()) is not None:
+            account_id, label = _account_id(connection, one), one.label
+        else:
+            row = _only_account(service, connection)
+            account_id, label = row.id, allowances.account_of(row).label
         closures.forget(connection, account_id)
         estimates.forget(connection, account_id)
-    return one.label
+    return label
+
+
+def _account_id(connection: Connection, one: Account) -> int:
+    return accounts.account(
+        connection, one.provider, one.fingerprint, one.host, one.former
+    )
+
+
+def _only_account(service: Service, connection: Connection) -> AnyLine:
+    """Return the only account: of the provider that the user named, or of all."""
+    settings = service.settings
+    provider = settings.profile().name
+    rows = spending.accounts_of(connection)
+    is_named = settings.origins["provider"] != DEFAULT
+    found = [row for row in rows if not is_named or row.provider == provider]
+    if len(found) == 1:
+        return found[0]
+    if not rows:
+        raise UsageError("nothing has been used yet, so there is nothing to forget")
+    known = ", ".join(allowances.account_of(row).label for row in rows)
+    raise UsageError(
+        f"{provider} has no account with the key in use; there are: {known}. "
+        "Say which with --provider, and with its key set"
+    )
 
 
 def record(service: Service, credits: int, note: str | None) -> str:
@@ -234,9 +270,7 @@ def record(service: Service, credits: int, note: str | None) -> str:
     shared = SharedTime(service.time)
     with service.database.transaction() as connection:
         now = shared.read(connection)
-        account_id = accounts.account(
-            connection, one.provider, one.fingerprint, one.host, one.former
-        )
+        account_id = _account_id(connection, one)
         quotas = allowances.quotas(service, connection, one)
         ledger.record(connection, account_id, quotas, credits, note, now)
     shared.apply()

@@ -151,3 +151,33 @@ def test_status_says_why_a_job_cannot_be_run_and_by_which_host_it_is_answered(
     env = {"SLOW_KEY": f"{KEY}-slow", "QUOTABATCH_BASE_URL": "http://127.0.0.1:9/v1"}
     assert stage.quick("retry", "slow", "--finish-reason", "stop").code == 0
     assert "a run would now call" in stage.quick("status", "slow", env=env).out
+
+
+def accounts(stage: Stage) -> list[tuple[str, bool]]:
+    """The provider of each account in the ledger, and whether it is closed."""
+    rows = stage.quick("quota", "--json", "--provider", "fast").json()
+    return [(row["provider"], row["closed"]) for row in rows]
+
+
+def test_quota_forget_finds_the_only_account_and_makes_none(stage: Stage):
+    served = several(stage, "fast", "tiny")
+    served.standin.limit = 1
+    queue(stage, "fast", 3)
+    nothing = stage.quick("quota", "forget")
+    assert nothing.code == 2
+    assert "nothing has been used yet" in nothing.err
+    stage.run("run")
+    assert accounts(stage) == [("fast", True)]
+
+    done = stage.quick("quota", "forget")
+
+    assert done.code == 0, done.err
+    assert done.err.startswith("fast:")
+    assert accounts(stage) == [("fast", False)]
+    assert stage.quick("quota", "forget", "--provider", "tiny").code == 2
+    queue(stage, "tiny", 1)
+    stage.run("run")
+    which = stage.quick("quota", "forget")
+    assert which.code == 2
+    assert "there are: fast:" in which.err
+    assert [provider for provider, _ in accounts(stage)] == ["fast", "tiny"]
