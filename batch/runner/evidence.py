@@ -67,7 +67,12 @@ class Evidence:
         self.failing_jobs[claim.job_id] += 1
         found = self._failing.setdefault(claim.model, _Failing())
         counted: int | None = None
-        is_up = failure.status is not None and failure.status < 300
+        is_up = (
+            failure.status is not None
+            and failure.status < 300
+            # A page for maintenance, or an error that every request gets alike.
+            and failure.code not in ("html", "endpoint_error")
+        )
         self.has_replied |= is_up
         if verdict.kind is VerdictKind.FAIL:
             # Whatever failed before: this request will never be answered.

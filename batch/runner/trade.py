@@ -218,7 +218,7 @@ class Trade:
         """Tell whether any of these failures, by model, may be the service's."""
 
         def look(connection: Connection) -> bool:
-            return bool(self._unexplained(connection, failed))
+            return bool(self._unexplained(connection, failed, self._clock.now()))
 
         return await self._database.ask(look)
 
@@ -385,19 +385,23 @@ class Trade:
         self._let_go(connection, calling, now)
         reopened = 0
         if not refused or history.unfailed_wait(connection, self._ready(connection)):
-            forgiven = self._unexplained(connection, failed)
+            forgiven = self._unexplained(connection, failed, now)
             reopened = outcomes.put_back(connection, forgiven)
         orphans = self._reap(connection, self.holder.runner_id, now)
         return Left(orphans, settled, reopened)
 
     def _unexplained(
-        self, connection: Connection, failed: Mapping[str, Sequence[int]]
+        self,
+        connection: Connection,
+        failed: Mapping[str, Sequence[int]],
+        now: datetime,
     ) -> list[int]:
         """Leave out the requests that failed before while others were answered."""
         holder = self.holder
         found: list[int] = []
         for model, ids in failed.items():
-            past = history.Past(holder.account_id, model, holder.runner_id)
+            most = self._options.max_failures
+            past = history.Past(holder.account_id, model, holder.runner_id, most, now)
             known = history.known_to_fail(connection, past, ids)
             found += [one for one in ids if one not in known]
         return found

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, func, select
 
 from batch.core.model import INVALID_CODE, EntryState, Failure, Job
 from batch.core.verdict import VerdictKind
-from batch.store.schema import PENDING, entries, errors, requests
+from batch.store.schema import PENDING, entries, errors, jobs, requests
 
 
 def has_answered(connection: Connection, account_id: int, since: datetime) -> bool:
@@ -25,12 +25,21 @@ def newest_answer(connection: Connection, account_id: int) -> int | None:
     return connection.execute(_newest(_answered(account_id))).scalar()
 
 
+#: A request that failed for so many times its attempts, over so long a time, is at
+#: fault itself, whether others were answered or not: else it would be asked for ever.
+GIVEN_UP_TIMES = 3
+GIVEN_UP_AFTER = timedelta(days=1)
+
+
 class Past(NamedTuple):
     """The calls that an account made of a model before they are looked at in a run."""
 
     account_id: int
     model: str
     runner_id: int
+    #: Failures in a row that stop a run.
+    most_failures: int
+    now: datetime
 
 
 def known_to_fail(
@@ -38,17 +47,34 @@ def known_to_fail(
 ) -> set[int]:
     """Select the requests that failed before while the model answered others.
 
-    They failed before a call that was answered, or in an earlier run that had answers.
+    They failed before a call that was answered; or in an earlier run that had answers
+    and was not stopped by failures; or too often for longer than a day.
     """
     known: set[int] = set()
     answer = _answer_of(connection, past)
-    if answer is None:
-        return known
+    queries = [_given_up(past)]
+    if answer is not None:
+        queries.append(_failures_beside(connection, past, answer))
     ids = sorted(set(request_ids))
     for start in range(0, len(ids), 500):
         some = entries.c.request_id.in_(ids[start : start + 500])
-        known.update(connection.scalars(_failures_beside(past, answer).where(some)))
+        for query in queries:
+            known.update(connection.scalars(query.where(some)))
     return known
+
+
+def _given_up(past: Past) -> Select[int | None]:
+    """Select the requests that failed too often for too long."""
+    return (
+        _failures(past)
+        .join(requests, requests.c.id == entries.c.request_id)
+        .join(jobs, jobs.c.id == requests.c.job_id)
+        .group_by(entries.c.request_id, jobs.c.max_attempts)
+        .having(
+            (func.count() >= GIVEN_UP_TIMES * jobs.c.max_attempts)
+            & (func.min(entries.c.settled_at) <= past.now - GIVEN_UP_AFTER)
+        )
+    )
 
 
 def _answer_of(connection: Connection, past: Past) -> Row[int, int | None] | None:
@@ -57,10 +83,29 @@ def _answer_of(connection: Connection, past: Past) -> Row[int, int | None] | Non
     return connection.execute(query.add_columns(entries.c.runner_id)).first()
 
 
-def _failures_beside(past: Past, answer: Row[int, int | None]) -> Select[int | None]:
+def _failures_beside(
+    connection: Connection, past: Past, answer: Row[int, int | None]
+) -> Select[int | None]:
     """Select the requests' failures that this answer shows to be their own."""
     entry_id, runner_id = answer
-    same_run = entries.c.runner_id == runner_id
+    failures = _failures(past)
+    same_run = (entries.c.runner_id == runner_id) & (
+        entries.c.runner_id != past.runner_id
+    )
+    after = (
+        failures.where(same_run, entries.c.id > entry_id)
+        .limit(past.most_failures)
+        .subquery()
+    )
+    stopped = connection.scalar(select(func.count()).select_from(after))
+    if stopped == past.most_failures:
+        # It was the service that died, or the requests that were left.
+        return failures.where(entries.c.id < entry_id)
+    return failures.where((entries.c.id < entry_id) | same_run)
+
+
+def _failures(past: Past) -> Select[int | None]:
+    """Select the requests of the model's calls that failed."""
     return (
         select(entries.c.request_id)
         .join(errors, errors.c.entry_id == entries.c.id)
@@ -72,8 +117,6 @@ def _failures_beside(past: Past, answer: Row[int, int | None]) -> Select[int | N
             errors.c.code != INVALID_CODE,
             # Sent too fast: that is no failure of the request.
             errors.c.status.is_distinct_from(HTTPStatus.TOO_MANY_REQUESTS),
-            (entries.c.id < entry_id)
-            | (same_run & (entries.c.runner_id != past.runner_id)),
         )
     )
 

@@ -5,6 +5,7 @@ A service that is away fails none that was not asked while it answered.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -44,12 +45,7 @@ async def test_a_failed_row_that_is_retried_fails_again(tmp_path, fault, place):
 
 @pytest.mark.parametrize(
     ("bad", "fault"),
-    [
-        (range(1, 11), "http:500"),
-        (range(1, 16), "http:500"),
-        (range(6, 16), "http:500"),
-        (range(6, 21), "empty"),
-    ],
+    [(range(1, 11), "http:500"), (range(1, 16), "http:500"), (range(6, 21), "empty")],
 )
 async def test_bad_rows_fail_whether_they_come_first_or_last(tmp_path, bad, fault):
     async with a_world(tmp_path, kind=Moody) as world:
@@ -61,6 +57,41 @@ async def test_bad_rows_fail_whether_they_come_first_or_last(tmp_path, bad, faul
         assert (set(codes[:-1]), codes[-1]) == ({69}, 1)
         # What the service may have failed is forgiven.
         assert len(world.calls) <= 5 + ATTEMPTS * len(bad) + 2 * ALL
+
+
+@pytest.mark.parametrize("html", [False, True])
+@pytest.mark.parametrize("bad", [2, 12])
+async def test_rows_that_fail_alone_are_given_up_after_a_day(tmp_path, bad, html):
+    async with a_world(tmp_path, kind=Moody) as world:
+        world.standin.fault = "html" if html else "http:500"
+        world.submit(5 + bad)
+        bad_rows(world, {f"p{n}" for n in range(6, 6 + bad)})
+        # The credits are used up before them.
+        await world.run(max_calls=5)
+        codes, began = [], world.clock.time
+        while states(world)["pending"] and len(codes) < 60:
+            world.clock.time += timedelta(hours=1)
+            codes.append((await world.run(concurrency=3)).exit_code)
+        world.check()
+        assert states(world) == {"completed": 5, "failed": bad}
+        assert (set(codes[:-1]), codes[-1]) == ({69}, 1)
+        assert world.clock.time - began > timedelta(days=1)
+        asked = Counter(world.asked[5:])
+        assert min(asked.values()) >= 3 * ATTEMPTS
+
+
+@pytest.mark.parametrize("left", [13, 40])
+async def test_a_service_that_dies_in_a_run_fails_no_row_within_a_day(tmp_path, left):
+    async with a_world(tmp_path, kind=Moody) as world:
+        world.submit(5 + left)
+        down(world, range(6, 1000))
+        assert (await world.run(concurrency=4)).exit_code == 69
+        for _ in range(20):
+            world.clock.time += timedelta(hours=1)
+            assert (await world.run(concurrency=4)).exit_code == 69
+        assert states(world) == {"completed": 5, "pending": left}
+        down(world, ())
+        assert (await world.run()).exit_code == 0
 
 
 @pytest.mark.parametrize("rows", [1, 3, 20])

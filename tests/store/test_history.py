@@ -52,7 +52,7 @@ def test_a_request_is_known_to_fail_once_the_model_answered_others(scene: Scene)
     runner_id = scene.holder.runner_id
 
     def known(runner_id: int = runner_id, model: str = "qwen2.5:7b") -> set[int]:
-        past = history.Past(scene.account_id, model, runner_id)
+        past = history.Past(scene.account_id, model, runner_id, 10, NOON)
         return history.known_to_fail(scene.connection, past, [one, two, three, four])
 
     scene.settle(failed(one, PENDING), now=NOON + SECOND)
