@@ -203,8 +203,11 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
         return _stop(StopCause.KEY, by_status)
     if status == 402:
         owed = _exhausted(failure, rules, named, now, by_status)
-        # A wait that it states is a quota's; else nothing comes back by itself.
-        return owed if owed.resets_at else _stop(StopCause.PLAN, by_status)
+        if owed.resets_at:
+            # A wait that it states is a quota's; else nothing comes back by itself.
+            return owed
+        # Others may cost nothing: money is asked for models, not for the key.
+        return _stop(StopCause.PLAN, by_status, Scope.MODEL)
     if status in _CONFIGURATION:
         return _stop(StopCause.CONFIGURATION, by_status)
     if status in _REJECTED and status not in _TRANSIENT:

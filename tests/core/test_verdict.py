@@ -71,7 +71,7 @@ CONFIGURATION = Verdict(
     kind=VerdictKind.STOP, cause=StopCause.CONFIGURATION, scope=Scope.ACCOUNT
 )
 MODEL = replace(CONFIGURATION, scope=Scope.MODEL)
-PLAN = Verdict(kind=VerdictKind.STOP, cause=StopCause.PLAN, scope=Scope.ACCOUNT)
+PLAN = Verdict(kind=VerdictKind.STOP, cause=StopCause.PLAN, scope=Scope.MODEL)
 
 
 @pytest.mark.parametrize(
