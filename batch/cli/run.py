@@ -141,7 +141,8 @@ def run(
             for away in readiness.away(service, chosen):
                 console.note(f"{away}.")
         # Without descriptors there would be no loop either.
-        limits.ensure_files(service.settings["concurrency"])
+        providers = len({job.provider for job in chosen})
+        limits.ensure_files(service.settings["concurrency"], providers)
         with placing.hands(
             service, chosen, place, any_host=any_host, quiet=quiet
         ) as hands:

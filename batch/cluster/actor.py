@@ -87,7 +87,8 @@ class Runner:
     async def _work(self, order: Order) -> None:
         with Service(_settled(order), makes=False) as service:
             chosen = service.database.read(jobs.listed, ids=order.job_ids)
-            limits.ensure_files(service.settings["concurrency"])
+            providers = len({job.provider for job in chosen})
+            limits.ensure_files(service.settings["concurrency"], providers)
             _check_keys(service, chosen, order)
             outcome = await work.run(
                 service,

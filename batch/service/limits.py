@@ -13,38 +13,47 @@ BESIDE_CALLS = 32
 IDLE_CONNECTIONS = 700
 
 
-def short_of_files(concurrency: int) -> str:
+def short_of_files(concurrency: int, providers: int = 1) -> str:
     """What to tell where too few files may be open at once; empty: enough."""
-    wanted = concurrency + BESIDE_CALLS
+    wanted = _wanted(concurrency, providers)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = max(soft, hard) if hard != resource.RLIM_INFINITY else wanted
     if most >= wanted:
         return ""
+    each = f" to each of {providers} providers" if providers > 1 else ""
     return (
-        f"only {most:,} files may be open at once, and {concurrency:,} calls at a time "
-        f"want {wanted:,}: `ulimit -n {wanted}` before it, or a smaller --concurrency"
+        f"only {most:,} files may be open at once, and {concurrency:,} calls at a time"
+        f"{each} want {wanted:,}: `ulimit -n {wanted}` before it, or a smaller "
+        "--concurrency"
     )
 
 
-def ensure_files(concurrency: int) -> None:
-    """Have enough files for this many calls; QuotabatchError where that cannot be."""
-    told = short_of_files(concurrency)
+def ensure_files(concurrency: int, providers: int = 1) -> None:
+    """Have enough files for this many calls; QuotabatchError where that cannot be.
+
+    `providers`: each has so many calls of its own.
+    """
+    told = short_of_files(concurrency, providers)
     if told:
         raise QuotabatchError(told)
-    wanted = concurrency + BESIDE_CALLS
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return
-    wished = wanted + IDLE_CONNECTIONS
+    wished = _wanted(concurrency, providers) + IDLE_CONNECTIONS
     if hard != resource.RLIM_INFINITY:
         wished = min(wished, hard)
     if soft < wished:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wished, hard))
 
 
-def idle_connections(concurrency: int) -> int:
-    """Count the idle connections that leave enough files for this many calls."""
+def idle_connections(concurrency: int, providers: int = 1) -> int:
+    """Count the idle connections to each provider that leave files for the calls."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return IDLE_CONNECTIONS
-    return max(0, min(IDLE_CONNECTIONS, soft - concurrency - BESIDE_CALLS))
+    idle = IDLE_CONNECTIONS
+    if soft != resource.RLIM_INFINITY:
+        idle = max(0, min(idle, soft - _wanted(concurrency, providers)))
+    return idle // max(1, providers)
+
+
+def _wanted(concurrency: int, providers: int) -> int:
+    return concurrency * max(1, providers) + BESIDE_CALLS

@@ -102,6 +102,7 @@ async def run(
                     notify=notify,
                     show_text=show_text,
                     budget=budget,
+                    providers=len(ready.profiles),
                 )
             except readiness.OF_ONE_PROVIDER as error:
                 skipped[profile.name] = readiness.skip(error)
@@ -218,6 +219,7 @@ async def _runner(
     notify: Callable[[str], None],
     show_text: bool,
     budget: CallBudget,
+    providers: int,
 ) -> Runner:
     key = readiness.check_way(service, profile)
     if warning := service.keyring.warning():
@@ -228,7 +230,7 @@ async def _runner(
         whereabouts.claim(home.ledgers, account.name, address, account.former_names)
     lock = stack.enter_context(service.new_lock("runner"))
     made = service.connect or endpoints.connect
-    idle = limits.idle_connections(service.settings["concurrency"])
+    idle = limits.idle_connections(service.settings["concurrency"], providers)
     bounds = replace(service.settings.bounds(), idle=idle)
     endpoint = made(profile, key.secret if key else None, bounds)
     stack.push_async_callback(endpoint.close)
