@@ -29,6 +29,8 @@ from jinja2.filters import (
     do_format,
     do_indent,
     do_replace,
+    do_round,
+    do_wordcount,
     make_attrgetter,
     sync_do_slice,
 )
@@ -54,6 +56,10 @@ ROW = "row"
 #: Steps that rendering a row may take: 1 for an iteration, CALL for a call.
 MAX_STEPS = 200_000
 CALL = 10
+#: Characters that are read in a step.
+READ = 1000
+#: The most digits behind the point, or before it, to which a number is rounded.
+MAX_PRECISION = 300
 #: The most characters and items that expressions may make for a row, together.
 MAX_MADE = 8 * MAX_TEXT
 
@@ -242,8 +248,9 @@ class _Environment(ImmutableSandboxedEnvironment):
     ) -> Any:
         """Count the call, and check what a method of a text would make."""
         meter = context.parent[_METER]
-        meter.step(CALL)
         text = getattr(function, "__self__", None)
+        # Most methods read their text from end to end.
+        meter.step(CALL + (len(text) // READ if isinstance(text, str) else 0))
         name = getattr(function, "__name__", "")
         if isinstance(text, str) and name in _WIDENING:
             _check_width(text, *args, *kwargs.values())
@@ -337,25 +344,40 @@ def _check_number(number: Any, what: str) -> None:
         raise OverflowError(f"more than {MAX_STEPS:,} {what}")
 
 
-def _check_depth(value: Any) -> None:
-    level = {0: value}
-    for _ in range(MAX_DEPTH):
-        inside = {
-            id(one): one
-            for each in level.values()
-            for one in (each.values() if isinstance(each, dict) else each)
-            if isinstance(one, list | dict | tuple)
-        }
-        if not inside:
-            return
-        level = inside
-    raise OverflowError(f"a list is nested more than {MAX_DEPTH} deep")
+def _check_nested(value: Any) -> None:
+    """Refuse to print what is nested too deeply, or would be too long a text."""
+    levels = [{id(value): value}]
+    while levels[-1]:
+        if len(levels) > MAX_DEPTH:
+            raise OverflowError(f"a list is nested more than {MAX_DEPTH} deep")
+        levels.append(
+            {
+                id(one): one
+                for each in levels[-1].values()
+                for one in _items(each)
+                if isinstance(one, list | dict | tuple)
+            }
+        )
+    # From the innermost outwards: one list may stand in another a thousand times.
+    sizes: dict[int, int] = {}
+    for level in reversed(levels):
+        for each in level.values():
+            sizes[id(each)] = 2 + sum(
+                len(one) if isinstance(one, str) else sizes.get(id(one), 1)
+                for one in _items(each)
+            )
+    if sizes[id(value)] > MAX_TEXT:
+        raise OverflowError(f"more than {MAX_TEXT:,} characters")
+
+
+def _items(value: Any) -> Collection[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _printable(value: Any) -> Any:
     """Keep Python's own words (None, <generator object at 0x7f…>) out of a prompt."""
     if isinstance(value, list | dict | tuple):
-        _check_depth(value)
+        _check_nested(value)
     if type(value) in _PRINTABLE:
         return value
     if isinstance(value, Undefined):
@@ -373,7 +395,7 @@ def _printable(value: Any) -> Any:
 
 def _tojson(value: Any, indent: int | None = None) -> str:
     if isinstance(value, list | dict | tuple):
-        _check_depth(value)
+        _check_nested(value)
     if isinstance(indent, int) and indent > MAX_INDENT:
         raise OverflowError(f"tojson indents by more than {MAX_INDENT} characters")
     # Jinja2's own escapes <, >, & and ' for HTML and all Chinese as \uXXXX.
@@ -462,6 +484,19 @@ def _sum(
     return kind(total)
 
 
+def _round(value: float, precision: int = 0, method: Any = "common") -> float:
+    if isinstance(precision, int) and abs(precision) > MAX_PRECISION:
+        raise OverflowError(f"round to more than {MAX_PRECISION} digits")
+    return do_round(value, precision, method)
+
+
+@pass_context
+def _wordcount(context: Context, s: str) -> int:
+    # It makes a list of the words.
+    context.parent[_METER].step(20 * len(s) // READ)
+    return do_wordcount(s)
+
+
 @pass_context
 def _made(context: Context, value: Any) -> Any:
     """The same value, whose size is counted."""
@@ -499,6 +534,13 @@ class _Metering(NodeTransformer):
         self.generic_visit(node)
         return _filtered(node, _MADE)
 
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.AssignBlock:
+        self.generic_visit(node)
+        # Without a filter of its own, the text of the block is the filter's input.
+        made = nodes.Filter(node.filter, _MADE, [], [], None, None, lineno=node.lineno)
+        node.filter = made
+        return node
+
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:
         self.generic_visit(node)
         return _filtered(node, _MADE) if isinstance(node.arg, nodes.Slice) else node
@@ -524,6 +566,8 @@ def _environment() -> _Environment:
     environment.filters["batch"] = _batch
     environment.filters["slice"] = _slice
     environment.filters["sum"] = _sum
+    environment.filters["round"] = _round
+    environment.filters["wordcount"] = _wordcount
     environment.filters[_COUNTED] = _counted
     environment.filters[_MADE] = _made
     environment.filters[_JOINED] = _joined

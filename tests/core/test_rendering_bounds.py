@@ -95,6 +95,47 @@ def test_ordinary_widths_do_what_they_did():
     assert Compiled("prompt", source).render({"x": "a"}) == "  a  |a  |007|a"
 
 
+NESTED = "{% set a = [x] * 999 %}{% set b = [a] * 999 %}{% set c = [b] * 999 %}"
+WORDS = "{% set a = 'x y ' * 1000000 %}{% for i in range(99999) %}"
+BLOCKS = (
+    "{% set ns = namespace(l=[]) %}{% for i in range(1000) %}"
+    "{% set y %}{{ 'a' * 7000000 }}{% endset %}{% set ns.l = ns.l + [y] %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (NESTED + "{{ c }}", "characters"),
+        (NESTED + "{{ c | tojson }}", "characters"),
+        ("{{ 1.5 | round(300000000, 'ceil') }}", "round to more than 300 digits"),
+        ("{{ 1 | round(-300000000) }}", "round to more than 300 digits"),
+        (WORDS + "{% set n = a | wordcount %}{% endfor %}", "steps"),
+        (WORDS + "{% set n = a.count('y x y x z') %}{% endfor %}", "steps"),
+        (BLOCKS, "characters"),
+    ],
+)
+def test_what_takes_long_or_grows_beside_the_text_is_bounded(source, reason):
+    tracemalloc.start()
+    try:
+        with pytest.raises(RowError, match=reason):
+            Compiled("prompt", source).render({"x": "a"})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * MAX_MADE
+
+
+def test_ordinary_numbers_blocks_and_lists_do_what_they_did():
+    source = (
+        "{{ 1.25 | round(1, 'floor') }}|{{ 'a b' | wordcount }}|{{ [x, [x]] }}|"
+        "{% set y %}{{ x }}b{% endset %}{{ y }}|{% set z | upper %}{{ x }}{% endset %}"
+        "{{ z }}"
+    )
+    text = Compiled("prompt", source).render({"x": "a"})
+    assert text == "1.2|2|['a', ['a']]|ab|A"
+
+
 LOOP = "{% for a in range(99999) %}"
 
 
