@@ -30,14 +30,17 @@ class Ending(Enum):
 _BY_NAME = (
     (
         Ending.OPEN,
-        "null none undefined nil unspecified in_progress pending queued running",
+        "null none undefined nil unspecified in_progress pending queued running "
+        "not_finished not_complete not_completed",
     ),
     (
         Ending.WHOLE,
         "stop stopped stop_sequence stop_token end_turn eos eos_token eot end_of_text "
         "complete completed done finished success tool_calls tool_call tool_use "
-        "function_call",
+        "function_call no_error eos_token_id end_token stop_token_id stop_token_ids "
+        "end_of_sequence",
     ),
+    (Ending.LENGTH, "limit limit_reached max_output cut_off"),
 )
 _NAMES = {name: one for one, names in _BY_NAME for name in names.split()}
 #: In this order: "error_toxic" is a filter's word, "error_limit" an error's.

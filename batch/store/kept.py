@@ -74,12 +74,16 @@ def parsed(line: bytes) -> Answer | None:
     """The answer on this line; None where the line is damaged."""
     try:
         found = orjson.loads(line)
-        Completion(**found["completion"])
+        completion = Completion(**found["completion"])
         bytes.fromhex(found.get("digest", ""))
         known = all(type(found[name]) is int for name in ("request", "job"))
         whole = known and all(
             type(found[name]) is str for name in ("custom_id", "asked")
         )
+        texts = completion.text, completion.finish_reason
+        whole = whole and all(type(one) is str for one in texts)
+        # An answer without text is none, unless the model calls functions.
+        whole = whole and bool(completion.text.strip() or completion.tool_calls)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
     return found if whole else None

@@ -236,6 +236,10 @@ def test_a_damaged_line_costs_only_itself(sqlite_database: Database, tmp_path: P
     for name in ("request", "job", "custom_id", "asked", "completion"):
         broken = {**orjson.loads(first), name: None}
         assert kept.parsed(orjson.dumps(broken)) is None
+    for name, value in (("text", {"a": 1}), ("text", " "), ("finish_reason", 5)):
+        broken = orjson.loads(first)
+        broken["completion"][name] = value
+        assert kept.parsed(orjson.dumps(broken)) is None
 
 
 def test_a_file_is_there_wholly_or_not_at_all(
