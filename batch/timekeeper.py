@@ -44,7 +44,7 @@ class Timekeeper:
         self._clock = clock
         #: True if nothing has confirmed the time yet since the machine's start.
         self.is_doubtful = is_doubtful
-        #: True if the endpoint told another time than the wall clock, and is believed.
+        #: True if the endpoint told another time than the wall clock: the time gone by.
         self.is_off = False
         #: True if a time is believed that the database has not been told of.
         self.has_news = False
@@ -149,6 +149,8 @@ class Timekeeper:
             return was_open
         if self.is_doubtful:
             self.believe(date)
+        elif abs(date - self.now()) <= AGREEMENT:
+            self.is_off = True
         return False
 
     def weigh(self, date: datetime | None, reserved_at: datetime) -> None:

@@ -122,31 +122,34 @@ def closed(provider: str, failure: Failure) -> Ending:
     )
 
 
-def clock_stepped(step: timedelta, now: datetime) -> str:
+def clock_stepped(step: timedelta) -> str:
     """The wall clock was set, and nothing says that it is right."""
     way = "ahead" if step > timedelta(0) else "back"
     return (
         f"This machine's clock jumped {way} by {_stretch(step)}, which "
-        "neither the time since its start nor the endpoint's clock confirms: quotas go "
-        f"by {now:%Y-%m-%d %H:%M} UTC. If the clock is right, say `run --trust-clock`."
+        "neither the time since its start nor the endpoint's clock confirms"
     )
 
 
-def clock_is_off(step: timedelta, now: datetime) -> str:
+def clock_is_off(step: timedelta) -> str:
     """The endpoint tells another time than the wall clock does."""
     way = "ahead of" if step > timedelta(0) else "behind"
-    return (
-        f"This machine's clock is {_stretch(step)} {way} the endpoint's: quotas go by "
-        f"{now:%Y-%m-%d %H:%M} UTC. If the clock is right, say `run --trust-clock`."
-    )
+    return f"This machine's clock is {_stretch(step)} {way} the endpoint's"
 
 
-def clock_is_behind(step: timedelta, now: datetime) -> str:
+def clock_is_behind(step: timedelta) -> str:
     """The ledger has newer times than the wall clock, and no endpoint tells one."""
     return (
         f"This machine's clock is {_stretch(step)} behind the newest call in the "
-        f"ledger, and the endpoint tells no time: quotas go by {now:%Y-%m-%d %H:%M} "
-        "UTC. If the clock is right, say `run --trust-clock`."
+        "ledger, and the endpoint tells no time"
+    )
+
+
+def not_by_the_clock(why: str, now: datetime) -> str:
+    """Quotas go by another time than the wall clock's."""
+    return (
+        f"{why}: quotas go by {now:%Y-%m-%d %H:%M} UTC. If the clock is right, say "
+        "`run --trust-clock`."
     )
 
 

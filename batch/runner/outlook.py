@@ -109,9 +109,9 @@ class Outlook:
                 tell = endings.clock_is_behind
             elif clock.is_off:
                 tell = endings.clock_is_off
-            text = tell(step, clock.now())
-            self._notify(text)
-            await self._trade.note(Decision.CLOCK, text)
+            why = tell(step)
+            self._notify(endings.not_by_the_clock(why, clock.now()))
+            await self._trade.note_news(Decision.CLOCK, why)
 
     async def _read_balance(self) -> None:
         try:

@@ -259,10 +259,10 @@ class Trade:
         take_over = Of(self.holder.account_id, self._take_over_statements)
         await self._database.run(take_over, [said], self._clock.now())
 
-    async def note(self, decision: Decision, text: str) -> None:
-        """Write down a decision and what it rests on."""
+    async def note_news(self, decision: Decision, text: str) -> None:
+        """Write down a decision and what it rests on, once for all runs."""
         now, account_id = self._clock.now(), self.holder.account_id
-        note = Of(account_id, evidence.note)
+        note = Of(account_id, evidence.note_news)
         await self._database.run(note, account_id, decision, text, now)
 
     def beat_is_due(self) -> bool:

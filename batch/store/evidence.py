@@ -42,6 +42,25 @@ def note(
     )
 
 
+def note_news(
+    connection: AnyConnection,
+    account_id: int,
+    decision: Decision,
+    text: str,
+    now: datetime,
+) -> None:
+    """Write down a decision, unless the account's newest of the kind is the same."""
+    row = sql.row(
+        connection,
+        "SELECT text FROM evidence WHERE account_id = :account_id AND what = :what "
+        "ORDER BY id DESC LIMIT 1",
+        account_id=account_id,
+        what=decision,
+    )
+    if row is None or row.text != text:
+        note(connection, account_id, decision, text, now)
+
+
 def newest(connection: AnyConnection, account_id: int, most: int) -> Sequence[AnyLine]:
     """The account's newest decisions, newest first."""
     return sql.rows(
