@@ -148,12 +148,13 @@ def obstacle(
         return ""
     if job.paused_at is not None:
         return f"paused; `quotabatch resume {job.id}` continues it"
-    if job.expected and states.invalid_only(connection, job, ALL_INVALID) == (
-        ALL_INVALID
+    # Those that are asked again keep their answers until there are others.
+    if counts.invalid and (
+        states.invalid_only(connection, job, ALL_INVALID) == ALL_INVALID
     ):
         return (
-            f"stopped, as the first {ALL_INVALID} answers are all invalid; `quotabatch "
-            f"run {job.id} --allow-invalid` continues it"
+            f"stopped, as no answer so far is valid ({counts.invalid:,} invalid); "
+            f"`quotabatch run {job.id} --allow-invalid` continues it"
         )
     if isinstance(service.settings.database, Server):
         # Another machine may have the key and the settings for it.

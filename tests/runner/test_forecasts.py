@@ -127,10 +127,18 @@ async def test_a_job_whose_answers_are_all_invalid_has_a_reason_and_no_day(tmp_p
     async with a_world(tmp_path, limit=40) as world:
         job = world.submit(60, expected=Expected())
         assert (await world.run()).exit_code == 1
-        left = 40 - len(world.calls)
         (report,) = reading.job_reports(world.service, str(job.id))
         assert report.forecast is None
-        assert "the first 10 answers are all invalid" in report.obstacle
+        invalid = len(world.calls)
+        assert f"no answer so far is valid ({invalid} invalid)" in report.obstacle
+        # Asked again, it is not stopped before an answer is invalid again.
+        upkeep.retry(world.service, str(job.id), invalid=True)
+        (report,) = reading.job_reports(world.service, str(job.id))
+        assert (report.counts.invalid, report.obstacle) == (0, "")
+        assert (await world.run(concurrency=1)).exit_code == 1
+        (report,) = reading.job_reports(world.service, str(job.id))
+        assert "no answer so far is valid (3 invalid)" in report.obstacle
+        left = 40 - len(world.calls)
         # It takes nothing from the next job.
         other = world.submit([f"b{n}" for n in range(left)])
         for found in (of_submit(world, other), of_status(world, other)):
