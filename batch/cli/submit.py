@@ -224,6 +224,10 @@ def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
     forecast = receipt.forecast
     if forecast is None:
         return
+    if forecast.windows == 0 and forecast.at_once:
+        how = f": `quotabatch export {receipt.job_id}` writes the answers out"
+        console.note(f"Nothing is left to ask{how if receipt.job_id else ''}.")
+        return
     quota = words.quota_of(forecast, service.settings.profile(receipt.provider).quotas)
     if forecast.finished_by is None:
         console.note(

@@ -53,6 +53,11 @@ def test_what_was_answered_before_costs_nothing(stage: Stage, served: Served):
     told = stage.quick("status", 2).out
     assert "2 answers of earlier jobs" in told
     assert "1.00 an answer" in told
+    # No window, no cap and no day where nothing waits.
+    last = submit(stage, "a", "b").splitlines()[-1]
+    assert last == (
+        "Nothing is left to ask: `quotabatch export 3` writes the answers out."
+    )
 
 
 def test_an_answer_is_reused_only_where_the_job_is_sent_to_its_host(
