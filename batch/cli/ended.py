@@ -70,9 +70,17 @@ def _tell_reset(
             console.note(f"{ending.message}; run again to go on.")
         return
     now = service.time.now()
+    in_time = words.stretch((ending.resets_at - now).total_seconds())
     progress = outcome.progress[provider]
+    if ending.exit_code == 75 and ending.message:
+        console.note(words.paused(ending.message, ending.resets_at))
+        return
     standing = _in_the_way(progress.standings, now, service.settings["keep"])
     quota = standing.quota
+    if standing.is_paused(now):
+        told = f"{provider} is not to be called for {in_time}: {standing.closed_reason}"
+        console.note(words.paused(told, ending.resets_at))
+        return
     if standing.is_closed(now):
         console.note(
             f"{provider} says that nothing is left ({standing.closed_reason}), while "
@@ -98,7 +106,6 @@ def _tell_reset(
     if standing.lies_ahead(now):
         console.note(words.CLOCK_WAS_AHEAD)
     there = words.moment(ending.resets_at, quota.zone)
-    in_time = words.stretch((ending.resets_at - now).total_seconds())
     console.note(
         f"{_what_is_back(standing, now)} {there}, in {in_time}: run again then "
         "(exit code 75)."

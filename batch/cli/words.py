@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +57,12 @@ def comes_back(one: Standing, now: datetime, grants_at: datetime) -> str:
 
 def _when(at: datetime, now: datetime, zone: tzinfo) -> str:
     return f"{moment(at, zone)}, in {stretch((at - now).total_seconds())}"
+
+
+def paused(why: str, until: datetime) -> str:
+    """Say when a short pause is over, to the second."""
+    over = (until + timedelta(seconds=1)).astimezone()
+    return f"{why}: run again after {over:%H:%M:%S} (exit code 75)."
 
 
 def number(value: int, one: str, many: str | None = None) -> str:

@@ -14,6 +14,8 @@ ANY_NUMBER = 1 << 60
 SOON = timedelta(seconds=1)
 #: What begins further ahead than this was opened by a clock that was wrong.
 AHEAD = timedelta(seconds=30)
+#: The beginning of the reason of a closure where nothing is used up.
+PAUSE = "it asks for a pause"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +80,10 @@ class Standing:
     def is_closed(self, now: datetime) -> bool:
         """Whether the endpoint said that nothing is left, and it is believed still."""
         return self.closed_until is not None and now < self.closed_until
+
+    def is_paused(self, now: datetime) -> bool:
+        """Tell whether it is closed for a pause alone, after which it is as it was."""
+        return self.is_closed(now) and (self.closed_reason or "").startswith(PAUSE)
 
     def is_quiet(self, now: datetime) -> bool:
         """Whether nobody can tell which window a call made now would count in."""

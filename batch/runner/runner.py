@@ -487,8 +487,10 @@ class Runner:
             # The moment that is added to a stated wait is ours.
             if pause - 1.0 > self._options.max_pause:
                 self._was_unanswered = not self._evidence.answered
+                failure = self.progress.failure
+                await self._trade.pause(chance, failure.message if failure else "")
                 text = endings.asked_to_wait(self._provider, pause)
-                return Ending(exit_code=75, message=text)
+                return Ending(exit_code=75, message=text, resets_at=chance)
         await self._sleep_until(chance)
         return None
 

@@ -214,6 +214,12 @@ class Trade:
         """
         return await self._database.run(self._leave, batch, failed, calling, refused)
 
+    async def pause(self, until: datetime, reason: str) -> None:
+        """Close the account until then: other runs are to wait too."""
+        pause = Of(self.holder.account_id, self._pause)
+        await self._database.run(pause, until, reason)
+        self._time.apply()
+
     async def may_be_service(self, failed: Mapping[str, Sequence[int]]) -> bool:
         """Tell whether any of these failures, by model, may be the service's."""
 
@@ -350,6 +356,10 @@ class Trade:
             )
         self._take_over_statements(connection, batch.statements, now)
         return settled
+
+    def _pause(self, connection: Connection, until: datetime, reason: str) -> None:
+        now = self._time.read(connection)
+        closures.pause(connection, self.holder.account_id, until, reason, now)
 
     def _take_over_statements(
         self, connection: Connection, statements: Sequence[Statement], now: datetime

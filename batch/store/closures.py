@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from batch.core.quota import FOREVER, HOUR, Quota, Unit, WindowKind
-from batch.core.standing import Standing
+from batch.core.standing import PAUSE, Standing
 from batch.store import counting, resets
 from batch.store.counting import LONGEST_CALL
 from batch.store.evidence import Decision, note
@@ -79,6 +79,30 @@ def close(
         )
         text = f"{reason} ({because})" if because else reason
         note(connection, account_id, Decision.CLOSED, text, now, quota.name)
+
+
+def pause(
+    connection: Connection,
+    account_id: int,
+    until: datetime,
+    reason: str,
+    now: datetime,
+) -> None:
+    """Close the account's windows for a pause that the endpoint asks for.
+
+    It is no evidence of a quota: nothing is to be found out afterwards.
+    """
+    ends = windows.c.closed_until
+    connection.execute(
+        update(windows)
+        .where(
+            windows.c.account_id == account_id,
+            windows.c.scope.not_like("job:%"),
+            windows.c.resets_at > now,
+            or_(ends.is_(None), ends < until),
+        )
+        .values(closed_until=until, closed_reason=f"{PAUSE} ({reason})")
+    )
 
 
 def prove(

@@ -185,3 +185,21 @@ def test_a_model_that_is_refused_is_set_aside_and_the_others_are_asked(
     assert re.search("model (than )?bad", done.err)
     assert asked_of_bad() == 2
     assert server.count == 5
+
+
+def test_a_wait_that_is_too_long_is_kept_by_the_runs_that_follow(stage: Stage):
+    body = {"error": {"message": "slow down"}}
+    refused = refusal("429 Too Many Requests\r\nRetry-After: 40", body)
+    server = served(stage, refused)
+    stage.submit(["eins", "zwei"])
+    for _ in range(2):
+        done = stage.quick("run", "--max-pause", 5)
+        assert done.code == 75
+        assert re.search(
+            r"espai is not to be called for \d\d s.*: run again after "
+            r"\d\d:\d\d:\d\d \(exit code 75\)\.\n",
+            done.err,
+        )
+        assert server.count == 1
+    assert "2 left, 0 now" in stage.quick("status").out
+    assert "it asks for a pause (HTTP 429" in stage.quick("quota").out

@@ -16,6 +16,8 @@ import pytest
 from telling import a_telling_world
 from world import KEY, World
 
+from batch.service import reading
+
 pytestmark = pytest.mark.usefixtures("database")
 
 HOUR = timedelta(hours=1)
@@ -188,5 +190,12 @@ async def test_no_wait_that_is_asked_for_is_longer_than_a_run_may_sleep(tmp_path
         # It slept through the first.
         assert len(world.calls) == 4
         assert world.times[-1] < 40
+        # Nor is the endpoint called by other runs meanwhile, each as its first.
+        for _ in range(2):
+            (report,) = reading.job_reports(world.service)
+            assert report.forecast is not None
+            assert (report.forecast.now, report.forecast.windows) == (0, 1)
+            assert (await world.run(max_pause=30.0)).exit_code == 75
+        assert len(world.calls) == 4
         assert (await world.run(concurrency=1, max_pause=41.0)).exit_code == 0
         world.check()
