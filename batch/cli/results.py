@@ -183,6 +183,9 @@ def _request_lines(report: "RequestReport") -> list[str]:
     for message in report.messages:
         lines += ["", f"{message['role']}:", said_in(message)]
     number = 0
+    answered = [
+        one.id for one in report.attempts if one.state == "spent" and not one.code
+    ]
     for one in report.attempts:
         at = words.moment(one.reserved_at)
         if one.state == "released":
@@ -190,6 +193,8 @@ def _request_lines(report: "RequestReport") -> list[str]:
             continue
         number += 1
         told = f"{one.code}: {one.message}" if one.code else "answered"
+        if row.invalid is not None and one.id in answered[-1:]:
+            told = f"invalid: {row.invalid}"
         called = f" at {shown(one.called)}" if one.called else ""
         if one.state == "reserved":
             told = "in flight"

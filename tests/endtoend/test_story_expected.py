@@ -61,10 +61,9 @@ def test_what_is_not_as_expected_is_kept_and_flagged(stage: Stage):
     told = stage.quick("status", job).out
     assert "1 × invalid: not JSON" in told
     assert f"retry {job} --invalid" in told
-    assert (
-        f"not what the job expects: {prose['invalid']}"
-        in stage.quick("show", job, "3").out
-    )
+    told = stage.quick("show", job, "3").out
+    assert f"not what the job expects: {prose['invalid']}" in told
+    assert f"credit spent: invalid: {prose['invalid']}" in told
     table = stage.quick("export", job, "--format", "csv").out
     rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["valid"] for row in rows] == ["true", "true", "false"]
