@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import floor
 
 from batch.core import forecast
@@ -207,16 +208,20 @@ def _share(service: Service, one: str, other: str) -> bool:
 
 
 def pace(connection: AnyConnection, account_id: int) -> float | None:
-    """Seconds from one answer to the next, in the newest stretch without a pause."""
-    ends = [
-        row.settled_at for row in spending.newest_calls(connection, account_id, OF_LATE)
-    ]
-    last = 0
-    while last + 1 < len(ends) and ends[last] - ends[last + 1] < PAUSE:
+    """Seconds that a call takes, in the newest stretch of calls without a pause.
+
+    Time in which no call was under way, as before a reset, does not count.
+    """
+    calls = spending.newest_calls(connection, account_id, OF_LATE)
+    stretch, last = timedelta(0), 0
+    for newer, older in pairwise(calls):
+        between = newer.settled_at - older.settled_at
+        if between >= PAUSE:
+            break
         last += 1
+        stretch += min(between, newer.settled_at - newer.reserved_at)
     if last + 1 < FEWEST:
         return None
-    stretch: timedelta = ends[0] - ends[last]
     return stretch.total_seconds() / last
 
 

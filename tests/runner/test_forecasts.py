@@ -165,3 +165,17 @@ async def test_of_a_service_that_answers_nothing_no_day_is_foreseen(tmp_path, is
         if is_there:
             await world.run(max_calls=1)
             assert of_status(world, job).at_once
+
+
+async def test_waits_for_a_reset_are_no_part_of_the_pace(tmp_path):
+    few = '{ name = "few", limit = 5, window = "rolling", period = "5m" }'
+    config = f"[profiles.espai]\nquotas = [{few}]\n"
+    async with a_world(tmp_path, latency=2.0, limit=None, config_toml=config) as world:
+        world.submit(15)
+        assert (await world.run(concurrency=1, max_pause=600.0)).exit_code == 0
+        assert world.clock.now() - world.calls[0].at > timedelta(minutes=10)
+        await world.clock.sleep(600)
+        found = of_dry_run(world, 5)
+        assert found.paced
+        assert found.finished_by is not None
+        assert found.finished_by - world.clock.now() == timedelta(seconds=10)
