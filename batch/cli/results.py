@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 #: Beside the states: answers that are not what the job expects.
 INVALID = "invalid"
 
+#: The form that suits a file of this suffix best; not all of them can be written.
+SUITABLE = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".tsv": "csv",
+    ".xlsx": "csv",
+    ".xls": "csv",
+    ".ods": "csv",
+}
+
 
 def export(
     job: JobName,
@@ -71,8 +81,26 @@ def export(
         )
         if to is not None:
             console.note(f"{words.number(tally.written, 'result')} written to {to}.")
+            _tell_misnamed(to, str(form))
         if form is ExportFormat.OPENAI:
             _tell_rest(tally, errors)
+
+
+def _tell_misnamed(to: Path, form: str) -> None:
+    """Say so where a file's suffix promises another form than was written."""
+    suffix = to.suffix.lower()
+    if suffix == ".gz":
+        suitable, path = form, to.with_suffix("")
+    else:
+        suitable = SUITABLE.get(suffix, form)
+        path = to.with_suffix(f".{suitable}") if suffix in SUITABLE else to
+    if suitable == form and path.suffix.lower() == suffix:
+        return
+    holds = {"csv": "CSV", "parquet": "Parquet"}.get(form, "JSONL")
+    console.note(
+        f"Warning: {to} holds {holds}, which is not what its name says: write it with "
+        f"`--format {suitable} -o {path}`."
+    )
 
 
 def _no_terminal() -> IO[bytes]:

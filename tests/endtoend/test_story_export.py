@@ -270,3 +270,19 @@ def test_an_export_to_a_file_needs_no_standard_output(stage: Stage):
     )
     assert closed.returncode == 0, closed.stderr
     assert (stage.folder / "out.jsonl").read_text().count("\n") == 1
+
+
+def test_a_file_whose_name_promises_another_form_is_told_of(stage: Stage):
+    job = stage.submit(["eins"])
+    for name, form, told in [
+        ("a.csv", "jsonl", "a.csv holds JSONL, which is not what its name says: "),
+        ("b.parquet", "openai", "write it with `--format parquet -o b.parquet`."),
+        ("c.xlsx", "csv", "c.xlsx holds CSV, which is not what its name says: "),
+        ("d.jsonl.gz", "jsonl", "write it with `--format jsonl -o d.jsonl`."),
+        ("e.csv", "csv", None),
+        ("f.txt", "jsonl", None),
+    ]:
+        done = stage.quick("export", job, "--format", form, "-o", name)
+        assert done.code == 0
+        assert (told or "") in done.err
+        assert ("Warning" in done.err) == (told is not None)
