@@ -31,6 +31,8 @@ REFUSAL_READ = 64 * 1024
 REFUSAL_WAIT = 2.0
 #: How long is waited for what comes behind an answer, its usage, seconds.
 AFTER_END = 5.0
+#: Codes of calls that got no connection.
+NO_CONNECTION = frozenset({"connect", "connect_timeout", "dns"})
 
 
 class Line:
@@ -89,7 +91,9 @@ class Line:
             raise CancelledUnsentError from None
         except Exception as error:
             # Not all that it raises is a ClientError; and nothing may leave this room.
-            reply = self._denied(error, url) or self._broken(error, decoder, sending)
+            reply = self._denied(error, url) or self._broken(
+                error, url, decoder, sending
+            )
         return self._without_key(reply) if isinstance(reply, Failure) else reply
 
     def _denied(self, error: Exception, url: str) -> Failure | None:
@@ -98,8 +102,14 @@ class Line:
             return None
         return denied(self._transport.proxy(url) or "", error.message, sent=False)
 
-    def _broken(self, error: Exception, decoder: Decoder, sending: Sending) -> Reply:
+    def _broken(
+        self, error: Exception, url: str, decoder: Decoder, sending: Sending
+    ) -> Reply:
         code, message = named(error, sent=sending.begun)
+        if code in NO_CONNECTION and not sending.begun:
+            # What cannot be connected to may be the proxy alone.
+            proxy = self._transport.proxy(url)
+            message += f", by the proxy {proxy} (see `proxy`)" if proxy else ""
         now = self._loop.time()
         if code == "timeout" and now >= sending.ends_at:
             message = f"no whole answer within {self._bounds.total:g} seconds"

@@ -84,6 +84,19 @@ def test_a_proxy_that_wants_a_login_is_named_and_stops_the_run(
     assert stage.ledger()["used"] == credits
 
 
+def test_a_proxy_that_is_not_there_is_named(stage: Stage):
+    served(stage)
+    stage.submit(["eins"])
+    # Nothing listens there.
+    stage.env["QUOTABATCH_PROXY"] = f"http://{LOGIN}@127.0.0.1:9"
+
+    done = stage.run("run")
+
+    assert done.code == 69
+    where = "http://anna:***@127.0.0.1:9"
+    assert f"connection refused, by the proxy {where} (see `proxy`)" in done.err
+
+
 def test_a_setting_goes_before_the_environment(stage: Stage):
     there = served(stage)
     proxy = stage.keep(Proxy(there.url))
