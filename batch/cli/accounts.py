@@ -175,6 +175,7 @@ def _lines(service: "Service", report: "AccountReport") -> list[str]:
             lines.append(f"   {words.CLOCK_WAS_AHEAD}")
         if one.is_closed(now) and one.closed_until is not None:
             until = words.moment(one.closed_until, one.quota.zone)
+            until += ", when one call is tried" if one.is_trial else ""
             lines.append(f"   closed until {until}: {one.closed_reason}")
         elif one.unproven:
             lines.append("   one call at a time, until one is answered")
@@ -225,6 +226,7 @@ def _as_json(service: "Service", report: "AccountReport") -> list[dict[str, Any]
             "grants_at": words.iso(grants_at),
             "closed": one.is_closed(now),
             "closed_until": words.iso(one.closed_until),
+            "trial": one.is_closed(now) and one.is_trial,
             "closed_reason": one.closed_reason,
             "unproven": one.unproven,
             "evidence": [

@@ -135,7 +135,8 @@ def _counted(standing: "Standing") -> str:
 def _what_is_back(standing: "Standing", now: datetime) -> str:
     from batch.core.quota import TRICKLING
 
-    if not standing.is_known and standing.is_closed(now):
+    is_guess = standing.is_trial or not standing.is_known
+    if is_guess and standing.is_closed(now):
         return "When they are back is not known. One call is tried from"
     trickles = standing.quota.kind in TRICKLING
     return "The next is back" if trickles else "They are back"

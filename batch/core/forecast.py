@@ -80,7 +80,13 @@ def _by_one(load: Load, outlook: Outlook) -> Forecast:
     calls = load.before + load.calls
     open_at = max(one.grants_at(at, keep) for one in load.standings)
     free = newest.less(keep) - (0 if newest.is_quiet(at) else newest.used)
-    if newest.is_closed(at) and not newest.is_paused(at):
+    until = newest.closed_until
+    if (
+        newest.is_closed(at)
+        and until
+        and (newest.is_trial or until >= newest.resets_at)
+    ):
+        # Until its reset nothing of it is sure.
         free = 0
     first = min(calls, floor(max(0, free) / each))
     at_hand = min(floor(one.room(at, keep) / each) for one in load.standings)

@@ -16,6 +16,9 @@ SOON = timedelta(seconds=1)
 AHEAD = timedelta(seconds=30)
 #: The beginning of the reason of a closure where nothing is used up.
 PAUSE = "it asks for a pause"
+#: How long a "used up" is believed that may be wrong, doubling with every refusal.
+FIRST_PROBE = timedelta(minutes=15)
+LAST_PROBE = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,8 @@ class Standing:
     stated_limit: int | None = None
     closed_until: datetime | None = None
     closed_reason: str | None = None
+    #: True if `closed_until` is a guess, at which one call is tried.
+    is_trial: bool = False
     #: The endpoint refused here: one call at a time, until one is answered.
     unproven: bool = False
     #: Until when a call is under way that decides it.
@@ -139,6 +144,12 @@ class Standing:
         seconds = max(0.0, (self.level - most) * a_credit)
         moment = self.level_at + timedelta(milliseconds=math.ceil(seconds * 1000) + 1)
         return max(moment, now + timedelta(milliseconds=1))
+
+
+def doubt(refusals: int) -> timedelta:
+    """Return the time from a refusal to the next trial, after so many before it."""
+    pause: timedelta = FIRST_PROBE * 2 ** min(refusals, 10)
+    return min(pause, LAST_PROBE)
 
 
 def drained(level: float, limit: int, period: timedelta, elapsed: timedelta) -> float:

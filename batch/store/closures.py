@@ -12,16 +12,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, or_, select, update
 
 from batch.core.quota import FOREVER, HOUR, Quota, Unit, WindowKind
-from batch.core.standing import PAUSE, Standing
+from batch.core.standing import PAUSE, Standing, doubt
 from batch.store import counting, resets
 from batch.store.counting import LONGEST_CALL
 from batch.store.evidence import Decision, note
 from batch.store.opening import adopt, open_windows, recount_later
 from batch.store.schema import UNPROVEN, AnyRow, windows
 
-#: How long a "used up" is believed that may be wrong, doubling with every refusal.
-FIRST_PROBE = timedelta(minutes=15)
-LAST_PROBE = timedelta(hours=4)
 #: A longer stretch between a refusal and an answer tells nothing of a reset.
 LONGEST_DOUBT = timedelta(hours=5)
 
@@ -203,7 +200,7 @@ def _believed(
 ) -> datetime:
     """Until when a refusal without a time of its own is believed."""
     quota = standing.quota
-    pause: timedelta = min(FIRST_PROBE * 2 ** min(row.refusals, 10), LAST_PROBE)
+    pause = doubt(row.refusals)
     if standing.resets_at >= FOREVER:
         return now + pause
     reset: datetime = standing.resets_at + quota.guard

@@ -21,7 +21,7 @@ from batch.core.quota import (
     Quota,
     WindowKind,
 )
-from batch.core.standing import Standing, drained
+from batch.core.standing import Standing, doubt, drained
 from batch.core.windows import Window, windows_touched
 from batch.store import counting, first_call, resets, spending, sql
 from batch.store.first_call import of, windows_of
@@ -163,12 +163,20 @@ def brought_up(
         stated_limit=stated,
         closed_until=row.closed_until,
         closed_reason=row.closed_reason,
+        is_trial=_is_trial(row),
         unproven=row.unproven,
         probing_until=row.probing_until,
         ends_from=ends_from,
         level=level,
         level_at=level_at,
     )
+
+
+def _is_trial(row: Any) -> bool:
+    """Tell whether the end of its closure is a guess: neither stated nor its reset."""
+    if row.closed_until is None or row.refused_at is None or not row.refusals:
+        return False
+    return bool(row.closed_until == row.refused_at + doubt(row.refusals - 1))
 
 
 def drained_by(row: Any, now: datetime) -> float:

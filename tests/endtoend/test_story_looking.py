@@ -98,6 +98,7 @@ def test_quota_as_json_has_the_documented_fields(stage: Stage):
         "grants_at",
         "closed",
         "closed_until",
+        "trial",
         "closed_reason",
         "unproven",
         "evidence",

@@ -170,6 +170,12 @@ async def test_a_time_that_is_a_quotas_closes_the_window_until_then(
             refused = next(call for call in world.calls if call.outcome == "http")
             # Those that were claimed with it may have been under way.
             assert {call.at for call in world.calls} == {refused.at}
+            # What is left is foreseen for then, and not for the reset of the window.
+            (report,) = reading.job_reports(world.service)
+            assert report.forecast is not None
+            assert report.forecast.finished_by is not None
+            late = report.forecast.finished_by - refused.at
+            assert wait <= late <= wait + timedelta(minutes=1)
             calls = len(world.calls)
         outcome = await world.run(concurrency=3, wait=True)
         world.check()

@@ -25,7 +25,7 @@ from scene import (
 from till import a_job, claims, holding, refused, would_get
 
 from batch.core.quota import Per
-from batch.store.closures import FIRST_PROBE
+from batch.core.standing import FIRST_PROBE
 from batch.store.purse import Holder
 
 # One probe at a time

@@ -23,8 +23,8 @@ from till import (
 )
 
 from batch.core.quota import Per, WindowKind
+from batch.core.standing import FIRST_PROBE, LAST_PROBE
 from batch.store import schema
-from batch.store.closures import FIRST_PROBE, LAST_PROBE
 
 # Which quota a refusal is about
 

@@ -13,8 +13,8 @@ from sqlalchemy import select
 from till import a_job, denial, holding, refused, room, would_get
 
 from batch.core.quota import Per
+from batch.core.standing import FIRST_PROBE
 from batch.store import closures, resets, schema
-from batch.store.closures import FIRST_PROBE
 from batch.store.purse import Holder
 
 MORNING = MIDNIGHT + 9 * HOUR
