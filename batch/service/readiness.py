@@ -178,11 +178,14 @@ def trouble(
             f"the last call for {model} was refused ({refusal}); the next run tries "
             "one call"
         )
-    failure = spending.failing(connection, account_id, DEAD_FROM_THE_START)
-    if failure is not None:
+    failing = spending.failing(connection, account_id, DEAD_FROM_THE_START)
+    if failing is not None:
+        # What never reached the service was no call, and cost nothing.
+        what = {failing.number: "calls", 0: "attempts to connect"}
         return (
-            f"the last {DEAD_FROM_THE_START} calls all failed ({failure}); the next "
-            f"run stops after {DEAD_FROM_THE_START} more, unless one is answered"
+            f"the last {failing.number} {what.get(failing.sent, 'attempts')} all "
+            f"failed ({failing.message}); the next run stops after "
+            f"{DEAD_FROM_THE_START} more, unless one is answered"
         )
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from batch.core.model import INVALID_CODE, EntryState
 from batch.core.verdict import VerdictKind
@@ -190,10 +190,21 @@ def refusal_of(connection: AnyConnection, account_id: int, model: str) -> str | 
     return str(newest.message)
 
 
-def failing(connection: AnyConnection, account_id: int, number: int) -> str | None:
-    """Return the newest failure where the account's newest calls, so many, all failed.
+class Failing(NamedTuple):
+    """The failures of an account since its last answer."""
 
-    None where one of them was answered, or there are fewer.
+    #: How many, up to LOOKED_AT.
+    number: int
+    #: Of these, the calls that were made; the others never reached the service.
+    sent: int
+    #: The newest one's message.
+    message: str
+
+
+def failing(connection: AnyConnection, account_id: int, number: int) -> Failing | None:
+    """Return the failures where the account's newest calls, so many or more, failed.
+
+    None where one of these was answered, or there are fewer.
     """
     newest = sql.rows(
         connection,
@@ -206,12 +217,13 @@ def failing(connection: AnyConnection, account_id: int, number: int) -> str | No
         account_id=account_id,
         most=LOOKED_AT,
     )
-    failed: list[str] = []
+    failed: list[AnyLine] = []
     for row in newest:
         if row.verdict in _FAILED and row.code != INVALID_CODE:
-            failed.append(str(row.message))
-            if len(failed) == number:
-                return failed[0]
+            failed.append(row)
         elif row.state == EntryState.SPENT and row.code in (None, INVALID_CODE):
-            return None
-    return None
+            break
+    if len(failed) < number:
+        return None
+    sent = sum(row.state == EntryState.SPENT for row in failed)
+    return Failing(len(failed), sent, str(failed[0].message))

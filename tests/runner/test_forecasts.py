@@ -156,7 +156,10 @@ async def test_of_a_service_that_answers_nothing_no_day_is_foreseen(tmp_path, is
         assert (await world.run()).exit_code == 69
         (report,) = reading.job_reports(world.service, str(job.id))
         assert report.forecast is None
-        assert "the last 3 calls all failed" in report.obstacle
+        # As many as there were; what never reached the service was no call.
+        failed = "the last 10 calls" if is_there else "the last 3 attempts to connect"
+        assert f"{failed} all failed" in report.obstacle
+        assert len(world.calls) == (10 if is_there else 0)
         load = Load("espai", MODEL, 0, job.id)
         assert reading.forecast(world.service, load) is None
         assert reading.forecast_all(world.service, "espai") is None
