@@ -267,7 +267,7 @@ def _has_answer_status(response: Incoming) -> bool:
 
 
 def _is_part(content_range: str) -> bool:
-    """Whether a Content-Range is of less than the whole; without one, nothing says."""
+    """Tell whether a Content-Range states less than the whole; without one: False."""
     found = _RANGE.fullmatch(content_range.strip())
     if found is None:
         return bool(content_range.strip())

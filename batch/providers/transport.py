@@ -111,7 +111,7 @@ def without_login(proxy: str) -> tuple[URL, dict[str, str]]:
 
 
 def by_proxy(url: str, proxy: str | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """What a session's request needs to go by a proxy: arguments, and headers."""
+    """Return the arguments and headers that send a session's request by a proxy."""
     if proxy is None:
         return {}, {}
     by, login = without_login(proxy)

@@ -1,4 +1,4 @@
-"""What a proxy is told: nothing that is meant for the endpoint behind it."""
+"""Proxies, to which nothing is told that is meant for the endpoint behind them."""
 
 from __future__ import annotations
 
