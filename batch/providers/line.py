@@ -16,6 +16,7 @@ import aiohttp
 
 from batch.core.model import Failure, Reply
 from batch.core.plain import Veil, plain, redact
+from batch.providers import proxies
 from batch.providers.aside import Aside, read_at_most
 from batch.providers.base import CancelledUnsentError, Decoder, OnText
 from batch.providers.bounds import Bounds
@@ -64,6 +65,7 @@ class Line:
         # connector's own pool does not look whether bytes have come in.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         connect = min(bounds.connect, bounds.first_byte, bounds.total)
+        self._proxy = proxy
         self._transport = chosen(
             connector,
             {**own, **headers},
@@ -100,7 +102,8 @@ class Line:
         """The Failure of a proxy that makes no tunnel without a login."""
         if not isinstance(error, aiohttp.ClientHttpProxyError) or error.status != 407:
             return None
-        return denied(self._transport.proxy(url) or "", error.message, sent=False)
+        proxy = proxies.named(url, self._proxy)
+        return denied(proxy, error.message, sent=False)
 
     def _broken(
         self, error: Exception, url: str, decoder: Decoder, sending: Sending
@@ -108,7 +111,7 @@ class Line:
         code, message = named(error, sent=sending.begun)
         if code in NO_CONNECTION and not sending.begun:
             # What cannot be connected to may be the proxy alone.
-            proxy = self._transport.proxy(url)
+            proxy = proxies.named(url, self._proxy)
             message += f", by the proxy {proxy} (see `proxy`)" if proxy else ""
         now = self._loop.time()
         if code == "timeout" and now >= sending.ends_at:

@@ -47,6 +47,12 @@ def on_the_way(url: str, setting: str) -> str | None:
     return _http(found[name], f"${name.upper()}_PROXY")
 
 
+def named(url: str, setting: str) -> str:
+    """Name the proxy on the way to this URL, without its password; empty: none."""
+    proxy = on_the_way(url, setting)
+    return "" if proxy is None else masked(proxy)
+
+
 def _http(proxy: str, where: str) -> str:
     """The proxy's URL; ConfigError: it is none that speaks HTTP."""
     url = proxy if "://" in proxy else f"http://{proxy}"

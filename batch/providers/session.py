@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 
-from batch.core.urls import masked
-from batch.providers.proxies import on_the_way
+from batch.providers.proxies import named, on_the_way
 from batch.providers.transport import Sending, by_proxy
 
 
@@ -61,6 +61,8 @@ class SessionTransport:
         # The session's own headers would be told to proxies too, the key with them.
         self._headers = headers
         self._proxy = proxy
+        #: By URL: the arguments of its calls, and the proxy that reads them.
+        self._ways: dict[str, tuple[dict[str, Any], str | None]] = {}
         tracing = aiohttp.TraceConfig()
         # The request is written as soon as there is a connection.
         tracing.on_connection_create_end.append(_begun)
@@ -76,24 +78,18 @@ class SessionTransport:
         )
 
     async def post(self, url: str, body: bytes, sending: Sending) -> Response:
-        proxy = on_the_way(url, self._proxy)
-        way, login = by_proxy(url, proxy)
-        # With TLS, the proxy makes a tunnel and passes bytes on.
-        passes_on = proxy is not None and "proxy_headers" not in way
-        relay = masked(proxy) if proxy is not None and passes_on else None
+        if url not in self._ways:
+            proxy = on_the_way(url, self._proxy)
+            way, login = by_proxy(url, proxy)
+            # With TLS, the proxy makes a tunnel and reads nothing of the call.
+            reads = proxy is not None and "proxy_headers" not in way
+            relay = named(url, self._proxy) if reads else None
+            self._ways[url] = {**way, "headers": {**self._headers, **login}}, relay
+        way, relay = self._ways[url]
         response = await self._session.post(
-            url,
-            data=body,
-            headers={**self._headers, **login},
-            allow_redirects=False,
-            trace_request_ctx=sending,
-            **way,
+            url, data=body, allow_redirects=False, trace_request_ctx=sending, **way
         )
         return Response(response, relay)
-
-    def proxy(self, url: str) -> str | None:
-        proxy = on_the_way(url, self._proxy)
-        return None if proxy is None else masked(proxy)
 
     async def close(self) -> None:
         await self._session.close()

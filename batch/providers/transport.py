@@ -64,9 +64,6 @@ class Transport(Protocol):
     async def post(self, url: str, body: bytes, sending: Sending) -> Incoming:
         """Send a request; the head of its reply, once it is here."""
 
-    def proxy(self, url: str) -> str | None:
-        """The proxy on the way to this URL, as it may be shown."""
-
     async def close(self) -> None:
         """Close the connections that are kept; those of calls are not touched."""
 

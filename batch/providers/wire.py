@@ -112,11 +112,6 @@ class Wire:
             raise aiohttp.ConnectionTimeoutError from error
         return Line(connection, target)
 
-    def proxy(self, url: str) -> str | None:
-        """The proxy on the way to this URL, as it may be shown."""
-        proxy = on_the_way(url, self._proxy)
-        return None if proxy is None else masked(proxy)
-
     async def close(self) -> None:
         for target in self._targets.values():
             target.idle.close()

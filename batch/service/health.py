@@ -52,10 +52,10 @@ async def examine_endpoint(service: Service) -> list[Finding]:
     way = service.connect or endpoints.connect
     try:
         endpoint = way(profile, key.secret if key else None, service.settings.bounds())
-        proxy = proxies.on_the_way(profile.base_url, profile.proxy)
+        proxy = proxies.named(profile.base_url, profile.proxy)
     except ConfigError as error:
         return [Finding("endpoint", State.WRONG, str(error))]
-    way_there = f" by the proxy {masked(proxy)}" if proxy else ""
+    way_there = f" by the proxy {proxy}" if proxy else ""
     try:
         date = await endpoint.reach()
     except OSError as error:
