@@ -14,5 +14,5 @@ class Bounds:
     silence: float = 60.0
     total: float = 600.0
     size: int = 8 * 1024 * 1024
-    #: Idle connections kept for the next calls; a profile may ask for none.
-    idle: int = 256
+    #: Idle connections kept for the next calls, where the profile wants any.
+    idle: int = 0

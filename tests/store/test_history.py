@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from scene import NOON, PENDING, SECOND, Scene, answered, failed, plans
+from scene import NOON, PENDING, SECOND, Scene, answered, failed, plans, unsent
 
 from batch.core.model import Failure
 from batch.store import history
@@ -51,8 +52,10 @@ def test_a_request_is_known_to_fail_once_the_model_answered_others(scene: Scene)
     one, two, three, four, _ = scene.claimed(5)
     runner_id = scene.holder.runner_id
 
-    def known(runner_id: int = runner_id, model: str = "qwen2.5:7b") -> set[int]:
-        past = history.Past(scene.account_id, model, runner_id, 10, NOON)
+    def known(
+        runner_id: int = runner_id, model: str = "qwen2.5:7b", most: int = 10
+    ) -> set[int]:
+        past = history.Past(scene.account_id, model, runner_id, most, NOON)
         return history.known_to_fail(scene.connection, past, [one, two, three, four])
 
     scene.settle(failed(one, PENDING), now=NOON + SECOND)
@@ -66,4 +69,26 @@ def test_a_request_is_known_to_fail_once_the_model_answered_others(scene: Scene)
     assert known() == {one}
     # Looked at from a later run, also what failed after the last answer.
     assert known(runner_id + 1) == {one, three}
+    # Not where that run was stopped by failures, of which this was one.
+    assert known(runner_id + 1, most=1) == {one}
     assert known(model="another") == set()
+
+
+def test_a_request_that_fails_alone_for_a_day_is_known_to_fail(scene: Scene):
+    scene.job(2, max_attempts=1)
+    seldom, often = scene.claimed(2)
+
+    def known(now: datetime) -> set[int]:
+        past = history.Past(scene.account_id, "qwen2.5:7b", 0, 10, now)
+        return history.known_to_fail(scene.connection, past, [seldom, often])
+
+    scene.settle(failed(seldom, PENDING, counts=False), now=NOON)
+    scene.settle(failed(often, PENDING, counts=False), now=NOON)
+    for _ in range(2):
+        # The one that was claimed first comes first again.
+        again = scene.claimed(2)
+        scene.settle(failed(often, PENDING, counts=False), now=NOON + SECOND)
+        assert often in again
+        scene.settle(unsent(seldom), now=NOON + SECOND)
+    assert known(NOON + timedelta(hours=23)) == set()
+    assert known(NOON + timedelta(days=1)) == {often}
