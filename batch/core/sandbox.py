@@ -5,35 +5,13 @@ Knows templates and variables; what a row is and what is sent is core/rendering.
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from jinja2 import (
-    Environment,
-    StrictUndefined,
-    Undefined,
-    UndefinedError,
-    nodes,
-    pass_context,
-    pass_environment,
-    pass_eval_context,
-)
+from jinja2 import StrictUndefined, Undefined, UndefinedError, nodes, pass_context
 from jinja2.exceptions import TemplateRuntimeError, TemplateSyntaxError
-from jinja2.filters import (
-    do_batch,
-    do_center,
-    do_format,
-    do_indent,
-    do_replace,
-    do_round,
-    do_wordcount,
-    make_attrgetter,
-    sync_do_slice,
-)
 from jinja2.meta import find_undeclared_variables
 from jinja2.nodes import EvalContext
 from jinja2.runtime import Context, LoopContext
@@ -42,36 +20,34 @@ from jinja2.visitor import NodeTransformer
 from markupsafe import Markup, escape
 
 from batch.core.template import MAX_TEXT, LacksError
+from batch.core.template_filters import FILTERS, separated
+from batch.core.template_limits import (
+    CALL,
+    METER,
+    READ,
+    Meter,
+    bounded,
+    check_format,
+    check_nested,
+    check_power,
+    check_product,
+    check_repeat,
+    check_replace,
+    check_sum,
+    check_width,
+)
 from batch.errors import RowError, TemplateError
 
-#: The most bits that `**` may make: enough for a number of 600 digits.
-MAX_POWER_BITS = 2048
-#: Deepest nesting that is printed; Python's own limit depends on its version.
-MAX_DEPTH = 500
-#: The most blanks by which `tojson` indents a level.
-MAX_INDENT = 100
 #: The variable by which a template reaches columns whose names are no identifiers.
 ROW = "row"
 
-#: Steps that rendering a row may take: 1 for an iteration, CALL for a call.
-MAX_STEPS = 200_000
-CALL = 10
-#: Characters that are read in a step.
-READ = 1000
-#: The most digits behind the point, or before it, to which a number is rounded.
-MAX_PRECISION = 300
-#: The most characters and items that expressions may make for a row, together.
-MAX_MADE = 8 * MAX_TEXT
-
-#: Names that no template can spell: the meter's variable and three filters.
-_METER, _COUNTED, _JOINED, _MADE = " meter", " counted", " joined", " made"
+#: Names of three filters that no template can spell.
+_COUNTED, _JOINED, _MADE = " counted", " joined", " made"
 _PRINTABLE = frozenset({str, int, bool, list, dict, tuple, Markup})
 _DEFAULTS = frozenset({"default", "d"})
 _DEFINED = frozenset({"defined", "undefined"})
 #: Methods of a text that fill it up to a width.
 _WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
-_WIDTH = re.compile(r"\d{7,}")
-_NESTED = re.compile(r"\{[^{}]*\{")
 _OTHER_FILES: tuple[type[nodes.Stmt], ...] = (
     nodes.Extends,
     nodes.Include,
@@ -80,41 +56,8 @@ _OTHER_FILES: tuple[type[nodes.Stmt], ...] = (
 )
 
 
-def _bounded(parts: Iterable[str]) -> str:
-    pieces = []
-    size = 0
-    for part in parts:
-        size += len(part)
-        if size > MAX_TEXT:
-            raise OverflowError(f"more than {MAX_TEXT:,} characters")
-        pieces.append(part)
-    return "".join(pieces)
-
-
 class _NullPrinted(TemplateRuntimeError):
     pass
-
-
-class Meter:
-    """The steps that the rendering of one row has taken, and what it has made."""
-
-    def __init__(self) -> None:
-        self._left = MAX_STEPS
-        self._room = MAX_MADE
-
-    def step(self, number: int = 1) -> None:
-        """Take so many steps; OverflowError beyond the last."""
-        self._left -= number
-        if self._left < 0:
-            raise OverflowError(f"it takes more than {MAX_STEPS:,} steps")
-
-    def made(self, value: Any) -> Any:
-        """Count the size of a text or list, and return it; OverflowError beyond."""
-        if isinstance(value, str | list | tuple):
-            self._room -= len(value)
-            if self._room < 0:
-                raise OverflowError(f"it makes more than {MAX_MADE:,} characters")
-        return value
 
 
 class Compiled:
@@ -176,10 +119,10 @@ class Compiled:
         if ROW in self.names:
             values = {ROW: values, **values}
         try:
-            values = {**values, _METER: Meter()}
+            values = {**values, METER: Meter()}
             # Not Template.render: rewriting the traceback of every bad row is slow.
             context = self._template.new_context(values)
-            return _bounded(self._template.root_render_func(context))
+            return bounded(self._template.root_render_func(context))
         except UndefinedError as error:
             raise LacksError(error.message) from None
         except _NullPrinted:
@@ -205,7 +148,7 @@ class Compiled:
 
 class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"+", "*", "**", "%"})
-    concat = staticmethod(_bounded)
+    concat = staticmethod(bounded)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A key of the data before a method of dict: `order.items` is a column."""
@@ -218,17 +161,17 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
-            _check_power(left, right)
+            check_power(left, right)
         elif operator == "%":
-            _check_format(left, right)
+            check_format(left, right)
         elif operator == "+":
-            _check_sum(left, right)
+            check_sum(left, right)
         else:
-            _check_product(left, right)
-            _check_repeat(left, right)
-            _check_repeat(right, left)
+            check_product(left, right)
+            check_repeat(left, right)
+            check_repeat(right, left)
         result = super().call_binop(context, operator, left, right)
-        return context.parent[_METER].made(result)
+        return context.parent[METER].made(result)
 
     def call_filter(
         self,
@@ -241,27 +184,27 @@ class _Environment(ImmutableSandboxedEnvironment):
     ) -> Any:
         """Count what `map` has a filter make."""
         result = super().call_filter(name, value, args, kwargs, context, eval_ctx)
-        return result if context is None else context.parent[_METER].made(result)
+        return result if context is None else context.parent[METER].made(result)
 
     def call(
         self, context: Context, function: Any, /, *args: Any, **kwargs: Any
     ) -> Any:
         """Count the call, and check what a method of a text would make."""
-        meter = context.parent[_METER]
+        meter = context.parent[METER]
         text = getattr(function, "__self__", None)
         # Most methods read their text from end to end.
         meter.step(CALL + (len(text) // READ if isinstance(text, str) else 0))
         name = getattr(function, "__name__", "")
         if isinstance(text, str) and name in _WIDENING:
-            _check_width(text, *args, *kwargs.values())
+            check_width(text, *args, *kwargs.values())
         if isinstance(text, str) and name == "replace":
-            _check_replace(text, *args)
+            check_replace(text, *args)
         if isinstance(text, str) and name == "join" and args:
             if isinstance(text, Markup):
                 # A text for HTML escapes what it joins.
-                joined = Markup(_bounded(_separated(text, map(escape, args[0]))))
+                joined = Markup(bounded(separated(text, map(escape, args[0]))))
                 return meter.made(joined)
-            return meter.made(_bounded(_separated(text, args[0])))
+            return meter.made(bounded(separated(text, args[0])))
         if isinstance(function, LoopContext):
             # What a recursive loop goes through next is no loop of the template's.
             args = tuple(_counted(context, one) for one in args)
@@ -271,113 +214,16 @@ class _Environment(ImmutableSandboxedEnvironment):
 def _checked_format(text: str, function: Any) -> Callable[..., str]:
     # Jinja2 hides the method of the text in a function of its own.
     def checked(*args: Any, **kwargs: Any) -> str:
-        _check_format(text, *args, *kwargs.values())
+        check_format(text, *args, *kwargs.values())
         return str(function(*args, **kwargs))
 
     return checked
 
 
-def _check_width(text: str, *widths: Any) -> None:
-    """Refuse widths that would make too long a text of this one."""
-    for width in widths:
-        # At worst each of its characters is widened.
-        if isinstance(width, int) and width * (1 + str(text).count("\t")) > MAX_TEXT:
-            raise OverflowError(f"more than {MAX_TEXT:,} characters")
-
-
-def _check_format(text: Any, *values: Any) -> None:
-    """Refuse a width in a format, or one that it takes from a value."""
-    if not isinstance(text, str):
-        return
-    widths: list[Any] = [int(found[:12]) for found in _WIDTH.findall(text)]
-    if "*" in text or _NESTED.search(text):
-        for value in values:
-            widths += value if isinstance(value, tuple | list) else [value]
-    for width in widths:
-        if isinstance(width, int) and width > MAX_TEXT:
-            raise OverflowError(f"more than {MAX_TEXT:,} characters")
-
-
-def _check_power(base: Any, exponent: Any) -> None:
-    if (
-        isinstance(base, int)
-        and isinstance(exponent, int)
-        and base.bit_length() * exponent > MAX_POWER_BITS
-    ):
-        raise OverflowError(f"{base} ** {exponent} is too large")
-
-
-def _check_product(left: Any, right: Any) -> None:
-    if (
-        isinstance(left, int)
-        and isinstance(right, int)
-        and left.bit_length() + right.bit_length() > MAX_POWER_BITS
-    ):
-        raise OverflowError(f"a product has more than {MAX_POWER_BITS:,} bits")
-
-
-def _check_sum(left: Any, right: Any) -> None:
-    """Refuse two texts or lists that are too long together."""
-    are_long = all(isinstance(one, str | list | tuple) for one in (left, right))
-    if are_long and len(left) + len(right) > MAX_TEXT:
-        raise OverflowError(f"more than {MAX_TEXT:,} characters")
-
-
-def _check_replace(text: str, old: Any = None, new: Any = None, *_: Any) -> None:
-    are_texts = isinstance(old, str) and isinstance(new, str)
-    if are_texts and len(text) + text.count(old) * len(new) > MAX_TEXT:
-        raise OverflowError(f"more than {MAX_TEXT:,} characters")
-
-
-def _check_repeat(what: Any, times: Any) -> None:
-    if (
-        isinstance(what, str | list | tuple)
-        and isinstance(times, int)
-        and len(what) * times > MAX_TEXT
-    ):
-        raise OverflowError(f"more than {MAX_TEXT:,} characters")
-
-
-def _check_number(number: Any, what: str) -> None:
-    """Refuse so many lists, or items to fill one up with."""
-    if isinstance(number, int) and number > MAX_STEPS:
-        raise OverflowError(f"more than {MAX_STEPS:,} {what}")
-
-
-def _check_nested(value: Any) -> None:
-    """Refuse to print what is nested too deeply, or would be too long a text."""
-    levels = [{id(value): value}]
-    while levels[-1]:
-        if len(levels) > MAX_DEPTH:
-            raise OverflowError(f"a list is nested more than {MAX_DEPTH} deep")
-        levels.append(
-            {
-                id(one): one
-                for each in levels[-1].values()
-                for one in _items(each)
-                if isinstance(one, list | dict | tuple)
-            }
-        )
-    # From the innermost outwards: one list may stand in another a thousand times.
-    sizes: dict[int, int] = {}
-    for level in reversed(levels):
-        for each in level.values():
-            sizes[id(each)] = 2 + sum(
-                len(one) if isinstance(one, str) else sizes.get(id(one), 1)
-                for one in _items(each)
-            )
-    if sizes[id(value)] > MAX_TEXT:
-        raise OverflowError(f"more than {MAX_TEXT:,} characters")
-
-
-def _items(value: Any) -> Collection[Any]:
-    return value.values() if isinstance(value, dict) else value
-
-
 def _printable(value: Any) -> Any:
     """Keep Python's own words (None, <generator object at 0x7f…>) out of a prompt."""
     if isinstance(value, list | dict | tuple):
-        _check_nested(value)
+        check_nested(value)
     if type(value) in _PRINTABLE:
         return value
     if isinstance(value, Undefined):
@@ -393,120 +239,16 @@ def _printable(value: Any) -> Any:
     )
 
 
-def _tojson(value: Any, indent: int | None = None) -> str:
-    if isinstance(value, list | dict | tuple):
-        _check_nested(value)
-    if isinstance(indent, int) and indent > MAX_INDENT:
-        raise OverflowError(f"tojson indents by more than {MAX_INDENT} characters")
-    # Jinja2's own escapes <, >, & and ' for HTML and all Chinese as \uXXXX.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def _center(value: str, width: int = 80) -> str:
-    _check_width("", width)
-    return do_center(value, width)
-
-
-def _indent(
-    s: str, width: int | str = 4, first: bool = False, blank: bool = False
-) -> str:
-    size = len(width) if isinstance(width, str) else width
-    _check_width("", size * (s.count("\n") + 1))
-    return do_indent(s, width, first, blank)
-
-
-def _format(value: str, *args: Any, **kwargs: Any) -> str:
-    _check_format(str(value), *args, *kwargs.values())
-    return do_format(value, *args, **kwargs)
-
-
-@pass_eval_context
-def _replace(
-    eval_ctx: EvalContext, s: str, old: str, new: str, count: int | None = None
-) -> str:
-    _check_replace(str(s), str(old), str(new))
-    return do_replace(eval_ctx, s, old, new, count)
-
-
-@pass_environment
-def _join(
-    environment: Environment,
-    value: Iterable[Any],
-    d: str = "",
-    attribute: str | int | None = None,
-) -> str:
-    if attribute is not None:
-        value = map(make_attrgetter(environment, attribute), value)
-    return _bounded(_separated(str(d), map(str, value)))
-
-
-def _separated(separator: str, texts: Iterable[str]) -> Iterator[str]:
-    """Give the texts with the separator between them."""
-    for number, one in enumerate(texts):
-        if number:
-            yield separator
-        yield one
-
-
-def _batch(
-    value: Iterable[Any], linecount: int, fill_with: Any = None
-) -> Iterator[list[Any]]:
-    if fill_with is not None:
-        _check_number(linecount, "items in a batch")
-    return do_batch(value, linecount, fill_with)
-
-
-def _slice(
-    value: Collection[Any], slices: int, fill_with: Any = None
-) -> Iterator[list[Any]]:
-    _check_number(slices, "slices")
-    return sync_do_slice(value, slices, fill_with)
-
-
-@pass_environment
-def _sum(
-    environment: Environment,
-    iterable: Iterable[Any],
-    attribute: str | int | None = None,
-    start: Any = 0,
-) -> Any:
-    if attribute is not None:
-        iterable = map(make_attrgetter(environment, attribute), iterable)
-    if not isinstance(start, list | tuple):
-        return sum(iterable, start)
-    # Python's own copies the sum for each part.
-    total, kind = list(start), list if isinstance(start, list) else tuple
-    for part in iterable:
-        if not isinstance(part, kind):
-            raise TypeError(f"a sum of {kind.__name__}s holds a {type(part).__name__}")
-        _check_sum(total, part)
-        total += part
-    return kind(total)
-
-
-def _round(value: float, precision: int = 0, method: Any = "common") -> float:
-    if isinstance(precision, int) and abs(precision) > MAX_PRECISION:
-        raise OverflowError(f"round to more than {MAX_PRECISION} digits")
-    return do_round(value, precision, method)
-
-
-@pass_context
-def _wordcount(context: Context, s: str) -> int:
-    # It makes a list of the words.
-    context.parent[_METER].step(20 * len(s) // READ)
-    return do_wordcount(s)
-
-
 @pass_context
 def _made(context: Context, value: Any) -> Any:
     """The same value, whose size is counted."""
-    return context.parent[_METER].made(value)
+    return context.parent[METER].made(value)
 
 
 @pass_context
 def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
     """The same items, each of which is a step."""
-    meter = context.parent[_METER]
+    meter = context.parent[METER]
     for one in items:
         meter.step()
         yield one
@@ -514,7 +256,7 @@ def _counted(context: Context, items: Iterable[Any]) -> Iterator[Any]:
 
 def _joined(parts: Sequence[Any]) -> str:
     """The text that `~` makes of these."""
-    return _bounded(map(str, parts))
+    return bounded(map(str, parts))
 
 
 class _Metering(NodeTransformer):
@@ -557,17 +299,7 @@ def _environment() -> _Environment:
         keep_trailing_newline=True,
         finalize=_printable,
     )
-    environment.filters["tojson"] = _tojson
-    environment.filters["center"] = _center
-    environment.filters["indent"] = _indent
-    environment.filters["format"] = _format
-    environment.filters["replace"] = _replace
-    environment.filters["join"] = _join
-    environment.filters["batch"] = _batch
-    environment.filters["slice"] = _slice
-    environment.filters["sum"] = _sum
-    environment.filters["round"] = _round
-    environment.filters["wordcount"] = _wordcount
+    environment.filters.update(FILTERS)
     environment.filters[_COUNTED] = _counted
     environment.filters[_MADE] = _made
     environment.filters[_JOINED] = _joined

@@ -6,7 +6,8 @@ import tracemalloc
 
 import pytest
 
-from batch.core.sandbox import MAX_MADE, Compiled
+from batch.core.sandbox import Compiled
+from batch.core.template_limits import MAX_MADE
 from batch.errors import RowError
 
 HUGE = 20_000_000
