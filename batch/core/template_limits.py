@@ -30,6 +30,7 @@ _NESTED = re.compile(r"\{[^{}]*\{")
 
 
 def bounded(parts: Iterable[str]) -> str:
+    """Join the parts; refuse a text that is too long."""
     pieces = []
     size = 0
     for part in parts:
@@ -84,6 +85,7 @@ def check_format(text: Any, *values: Any) -> None:
 
 
 def check_power(base: Any, exponent: Any) -> None:
+    """Refuse a power of too many bits."""
     if (
         isinstance(base, int)
         and isinstance(exponent, int)
@@ -93,6 +95,7 @@ def check_power(base: Any, exponent: Any) -> None:
 
 
 def check_product(left: Any, right: Any) -> None:
+    """Refuse a product of too many bits."""
     if (
         isinstance(left, int)
         and isinstance(right, int)
@@ -109,12 +112,14 @@ def check_sum(left: Any, right: Any) -> None:
 
 
 def check_replace(text: str, old: Any = None, new: Any = None, *_: Any) -> None:
+    """Refuse replacements that make too long a text."""
     are_texts = isinstance(old, str) and isinstance(new, str)
     if are_texts and len(text) + text.count(old) * len(new) > MAX_TEXT:
         raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 
 def check_repeat(what: Any, times: Any) -> None:
+    """Refuse to repeat a text or list until it is too long."""
     if (
         isinstance(what, str | list | tuple)
         and isinstance(times, int)
