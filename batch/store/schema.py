@@ -32,7 +32,7 @@ from sqlalchemy import (
     true,
 )
 
-from batch.store.sql import from_stored, to_stored
+from batch.store.sql import MAY_BE_CUT, from_stored, to_stored
 
 #: A row of any query.
 AnyRow = Row[*tuple[Any, ...]]
@@ -225,12 +225,12 @@ Index(
     results.c.request_id,
     sqlite_where=INVALID,
 )
-# Nearly all answers end with "stop": those that were cut are among the others.
+# Those that were cut are among the few others.
 Index(
     "ix_results_finish_reason",
     results.c.request_id,
     results.c.finish_reason,
-    sqlite_where=results.c.finish_reason != "stop",
+    sqlite_where=text(MAY_BE_CUT),
 )
 
 runners = Table(

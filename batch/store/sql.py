@@ -52,6 +52,12 @@ MOMENTS = frozenset(
 #: Columns that hold truth values.
 TRUTHS = frozenset(("confirmed", "provisional", "unproven", "valid"))
 
+#: Answers whose finish reason may mean a cut, as their index has it: it leaves out the
+#: reasons of nearly all others, "unknown" being that of protocols without any.
+MAY_BE_CUT = (
+    "finish_reason NOT IN ('stop', 'unknown', 'end_turn', 'tool_calls', 'STOP')"
+)
+
 _PARAMETER = re.compile(r":([a-z]\w*)")
 
 

@@ -120,7 +120,7 @@ def cut(connection: AnyConnection, job: Job) -> list[tuple[str, int]]:
         query = (
             "SELECT finish_reason, count(*) FROM results CROSS JOIN requests "
             f"WHERE requests.{answer_of} = results.request_id "
-            f"AND finish_reason != 'stop' AND {_answered(job)} GROUP BY finish_reason"
+            f"AND {sql.MAY_BE_CUT} AND {_answered(job)} GROUP BY finish_reason"
         )
         for reason, number in sql.rows(connection, query, job_id=job.id):
             found[reason] += number

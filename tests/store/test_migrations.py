@@ -25,10 +25,12 @@ from scene import (
 )
 from sqlalchemy import Connection, create_engine, event, text
 
+from batch.core.endings import Ending, ending
 from batch.core.model import Completion
 from batch.core.quota import WindowKind, default_guard
 from batch.store import migrate, revisions, schema, spending, states, wishes
 from batch.store.engine import Database
+from batch.store.sql import MAY_BE_CUT
 
 
 @pytest.fixture
@@ -237,6 +239,12 @@ def test_the_few_answers_that_were_cut_are_found_among_many(database: Database):
     for sql, plan in plans.items():
         assert "SCAN requests" not in plan, sql
         assert "SCAN results USING COVERING INDEX ix_results_finish" in plan, sql
+
+
+def test_no_reason_of_a_cut_answer_is_left_out_of_their_index():
+    left_out = re.findall(r"'(\w+)'", MAY_BE_CUT)
+    assert "unknown" in left_out
+    assert Ending.LENGTH not in map(ending, left_out)
 
 
 @pytest.mark.fault(14)
