@@ -94,7 +94,7 @@ def copy(
         typer.Argument(metavar="TARGET", help="Likewise; must hold no jobs."),
     ],
 ) -> None:
-    """Move to another database: all jobs, answers, credits; checked, then used.
+    """Move to another database: all jobs, answers, credits; counted, then used.
 
     Where it was interrupted, TARGET is empty, and the same command begins anew. SOURCE
     is left as it is, but the ledger of the keys that this home used with it is TARGET's
@@ -103,10 +103,17 @@ def copy(
     with _named("SOURCE", source) as origin, _named("TARGET", target, True) as goal:
         from batch.service import moving
 
-        with _bar("rows") as told:
-            moved = moving.move(
-                origin, goal, lambda step: told(step.doing, step.done, step.total)
+        try:
+            with _bar("rows") as told:
+                moved = moving.move(
+                    origin, goal, lambda step: told(step.doing, step.done, step.total)
+                )
+        except KeyboardInterrupt:
+            console.note(
+                "A copy that is not complete leaves nothing in TARGET: the same "
+                "command begins anew."
             )
+            raise
         _tell(origin, goal, moved)
 
 
@@ -129,7 +136,8 @@ def _tell(origin: "Service", goal: "Service", moved: "Moved") -> None:
 
     before, after = origin.settings.database, goal.settings.database
     console.note(f"{before} is copied to {after}: {_told(moved.totals)}.")
-    console.note(f"{moved.rows:,} rows; the checksums of both sides agree.")
+    rows = sum(moved.totals.rows.values())
+    console.note(f"{words.number(rows, 'row')}; the totals of both sides agree.")
     if moved.changed:
         console.note(
             f"In {words.number(moved.changed, 'row')} NUL characters, which PostgreSQL "

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import ne
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    ColumnElement,
     Connection,
     MetaData,
     Table,
-    Text,
     delete,
     func,
     select,
@@ -24,7 +23,6 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from batch.core.plain import plain
 from batch.errors import StoreError
-from batch.store.digest import Line
 from batch.store.schema import (
     Moment,
     entries,
@@ -34,8 +32,13 @@ from batch.store.schema import (
     results,
 )
 
-#: Rows that are fetched at once: all that is held in memory, beside a page.
-FETCHED = 250
+#: What PostgreSQL cannot hold, and what takes its place.
+NUL, REPLACEMENT = "\0", "\N{REPLACEMENT CHARACTER}"
+
+#: Rows that are read, and written, at once: all that is held in memory.
+PAGE = 250
+
+Line = tuple[Any, ...]
 
 
 def _plain(table: Table) -> Table:
@@ -61,28 +64,28 @@ def _plain(table: Table) -> Table:
 TABLES: tuple[Table, ...] = tuple(_plain(table) for table in metadata.sorted_tables)
 
 
-def size(connection: Connection) -> int:
-    """How many rows there are to copy."""
-    return sum(
-        connection.scalar(select(func.count()).select_from(table)) or 0
-        for table in TABLES
-    )
-
-
 @contextmanager
-def rows(connection: Connection, table: Table) -> Iterator[Iterator[Line]]:
-    """The rows in the order of their keys."""
-    query = select(table).order_by(*_in_order(connection, table))
+def pages(connection: Connection, table: Table) -> Iterator[Iterator[list[Line]]]:
+    """Yield the rows in the order of their keys, some at a time.
+
+    Rows refer to earlier ones of their table.
+    """
+    query = select(table).order_by(*table.primary_key)
     # A server would else send all of them at once.
-    query = query.execution_options(stream_results=True, max_row_buffer=FETCHED)
+    query = query.execution_options(stream_results=True, max_row_buffer=PAGE)
     with connection.execute(query) as result:
-        yield (tuple(row) for piece in result.partitions(FETCHED) for row in piece)
+        yield (list(map(tuple, page)) for page in result.partitions(PAGE))
 
 
-def write(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
-    """Write rows down; StoreError where this database does not take them."""
+def write(connection: Connection, table: Table, lines: Sequence[Line]) -> int:
+    """Write rows down; in how many of them NUL characters were replaced.
+
+    StoreError where this database does not take them.
+    """
+    changed = 0
     try:
         if connection.dialect.name == "postgresql":
+            lines, changed = _without_nul(lines)
             _copy(connection, table, lines)
         else:
             marks = ", ".join("?" for _ in table.columns)
@@ -97,6 +100,19 @@ def write(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
             f"a row of {table.name} with a key from {lines[0][0]} to {lines[-1][0]} "
             f"cannot be copied: {plain(said, 200)}"
         ) from None
+    return changed
+
+
+def _without_nul(lines: Sequence[Line]) -> tuple[list[Line], int]:
+    """Replace the characters that PostgreSQL cannot hold; in how many rows."""
+    replaced = [
+        tuple(
+            value.replace(NUL, REPLACEMENT) if isinstance(value, str) else value
+            for value in line
+        )
+        for line in lines
+    ]
+    return replaced, sum(map(ne, lines, replaced))
 
 
 def _copy(connection: Connection, table: Table, lines: Sequence[Line]) -> None:
@@ -180,13 +196,21 @@ def number_on(connection: Connection, given: dict[str, int]) -> None:
 class Totals:
     """What a database comes to."""
 
-    jobs: int
-    requests: int
+    #: By table.
+    rows: dict[str, int]
     answers: int
     #: Of all jobs.
     credits: int
     #: By state: how many entries, and their credits.
     entries: dict[str, tuple[int, int]]
+
+    @property
+    def jobs(self) -> int:
+        return self.rows["jobs"]
+
+    @property
+    def requests(self) -> int:
+        return self.rows["requests"]
 
 
 def totals(connection: Connection) -> Totals:
@@ -197,32 +221,21 @@ def totals(connection: Connection) -> Totals:
         )
     )
     return Totals(
-        jobs=connection.scalar(select(func.count()).select_from(jobs)) or 0,
-        requests=connection.scalar(select(func.count()).select_from(requests)) or 0,
+        rows={table.name: _count(connection, table) for table in TABLES},
         answers=connection.scalar(select(func.count(results.c.text))) or 0,
         credits=int(connection.scalar(select(func.sum(jobs.c.credits))) or 0),
         entries={state: (number, int(sum)) for state, number, sum in by_state},
     )
 
 
+def _count(connection: Connection, table: Table) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
 def keep_turn(connection: Connection) -> None:
     """A server would end a transaction that is idle while the other side works."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-
-
-def has_no_nul(connection: Connection) -> bool:
-    """Whether this kind of database cannot hold NUL characters."""
-    return connection.dialect.name == "postgresql"
-
-
-def _in_order(connection: Connection, table: Table) -> list[ColumnElement[Any]]:
-    """By bytes, as SQLite has it; a server's own order depends on its language."""
-    is_server = connection.dialect.name == "postgresql"
-    return [
-        column.collate("C") if is_server and isinstance(column.type, Text) else column
-        for column in table.primary_key
-    ]
 
 
 def _given(connection: Connection, name: str) -> int:

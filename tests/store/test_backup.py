@@ -62,8 +62,8 @@ def lines(address: Address) -> dict[str, list[tuple]]:
     ):
         found = {}
         for table in copying.TABLES:
-            with copying.rows(connection, table) as rows:
-                found[table.name] = list(rows)
+            with copying.pages(connection, table) as pages:
+                found[table.name] = [line for page in pages for line in page]
         return found
 
 
