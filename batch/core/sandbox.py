@@ -29,6 +29,7 @@ from batch.core.template_limits import (
     bounded,
     check_format,
     check_nested,
+    check_percent,
     check_power,
     check_product,
     check_repeat,
@@ -48,6 +49,8 @@ _DEFAULTS = frozenset({"default", "d"})
 _DEFINED = frozenset({"defined", "undefined"})
 #: Methods of a text that fill it up to a width.
 _WIDENING = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
+#: Methods of a text that templates cannot call.
+_UNBOUNDED = frozenset({"translate"})
 _OTHER_FILES: tuple[type[nodes.Stmt], ...] = (
     nodes.Extends,
     nodes.Include,
@@ -154,16 +157,31 @@ class _Environment(ImmutableSandboxedEnvironment):
         """A key of the data before a method of dict: `order.items` is a column."""
         if type(obj) is dict and attribute in obj:
             return obj[attribute]
-        found = super().getattr(obj, attribute)
-        if isinstance(obj, str) and attribute in ("format", "format_map"):
-            return _checked_format(obj, found)
-        return found
+        return super().getattr(obj, attribute)
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Refuse methods that may make a text a thousand times as long."""
+        is_unbounded = isinstance(obj, str) and attr in _UNBOUNDED
+        return not is_unbounded and super().is_safe_attribute(obj, attr, value)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """Check the format of `str.format`, however the method is reached."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+        text, function = value.__self__, wrapped
+
+        def checked(*args: Any, **kwargs: Any) -> str:
+            check_format(text)
+            return function(*args, **kwargs)
+
+        return checked
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
             check_power(left, right)
         elif operator == "%":
-            check_format(left, right)
+            check_percent(left)
         elif operator == "+":
             check_sum(left, right)
         else:
@@ -209,15 +227,6 @@ class _Environment(ImmutableSandboxedEnvironment):
             # What a recursive loop goes through next is no loop of the template's.
             args = tuple(_counted(context, one) for one in args)
         return meter.made(super().call(context, function, *args, **kwargs))
-
-
-def _checked_format(text: str, function: Any) -> Callable[..., str]:
-    # Jinja2 hides the method of the text in a function of its own.
-    def checked(*args: Any, **kwargs: Any) -> str:
-        check_format(text, *args, *kwargs.values())
-        return str(function(*args, **kwargs))
-
-    return checked
 
 
 def _printable(value: Any) -> Any:

@@ -15,6 +15,7 @@ from jinja2.filters import (
     do_replace,
     do_round,
     do_wordcount,
+    do_wordwrap,
     make_attrgetter,
     sync_do_slice,
 )
@@ -25,9 +26,10 @@ from batch.core.template_limits import (
     METER,
     READ,
     bounded,
-    check_format,
     check_nested,
     check_number,
+    check_percent,
+    check_repeat,
     check_replace,
     check_sum,
     check_width,
@@ -37,6 +39,8 @@ from batch.core.template_limits import (
 MAX_INDENT = 100
 #: The most digits behind the point, or before it, to which a number is rounded.
 MAX_PRECISION = 300
+#: The most characters that are wrapped: the time grows with the square of a word.
+MAX_WRAPPED = 100_000
 
 
 def tojson(value: Any, indent: int | None = None) -> str:
@@ -62,7 +66,7 @@ def indent(
 
 
 def formatted(value: str, *args: Any, **kwargs: Any) -> str:
-    check_format(str(value), *args, *kwargs.values())
+    check_percent(str(value))
     return do_format(value, *args, **kwargs)
 
 
@@ -136,6 +140,24 @@ def round_(value: float, precision: int = 0, method: Any = "common") -> float:
     return do_round(value, precision, method)
 
 
+@pass_environment
+def wordwrap(
+    environment: Environment,
+    s: str,
+    width: int = 79,
+    break_long_words: bool = True,
+    wrapstring: str | None = None,
+    break_on_hyphens: bool = True,
+) -> str:
+    if len(s) > MAX_WRAPPED:
+        raise OverflowError(f"wordwrap takes at most {MAX_WRAPPED:,} characters")
+    # At worst each character is a line of its own.
+    check_repeat(wrapstring, len(s))
+    return do_wordwrap(
+        environment, s, width, break_long_words, wrapstring, break_on_hyphens
+    )
+
+
 @pass_context
 def wordcount(context: Context, s: str) -> int:
     # It makes a list of the words.
@@ -156,4 +178,5 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "sum": sum_,
     "round": round_,
     "wordcount": wordcount,
+    "wordwrap": wordwrap,
 }

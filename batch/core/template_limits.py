@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
+from string import Formatter
 from typing import Any
 
 from batch.core.template import MAX_TEXT
@@ -26,7 +27,11 @@ MAX_MADE = 8 * MAX_TEXT
 #: The variable with the meter of a row; no template can spell it.
 METER = " meter"
 _WIDTH = re.compile(r"\d{7,}")
-_NESTED = re.compile(r"\{[^{}]*\{")
+_STAR = re.compile(r"%[^%a-zA-Z]*\*")
+_WIDTH_OF_VALUE = (
+    "a format that takes its width from a value may make too many characters; use "
+    "`center`, or the methods `ljust` and `rjust`"
+)
 
 
 def bounded(parts: Iterable[str]) -> str:
@@ -71,17 +76,24 @@ def check_width(text: str, *widths: Any) -> None:
             raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 
-def check_format(text: Any, *values: Any) -> None:
-    """Refuse a width in a format, or one that it takes from a value."""
-    if not isinstance(text, str):
-        return
-    widths: list[Any] = [int(found[:12]) for found in _WIDTH.findall(text)]
-    if "*" in text or _NESTED.search(text):
-        for value in values:
-            widths += value if isinstance(value, tuple | list) else [value]
-    for width in widths:
-        if isinstance(width, int) and width > MAX_TEXT:
-            raise OverflowError(f"more than {MAX_TEXT:,} characters")
+def check_format(text: str) -> None:
+    """Refuse a width in a text for str.format that is too large, or is a value's."""
+    _check_widths(text)
+    if any("{" in (spec or "") for _, _, spec, _ in Formatter().parse(text)):
+        raise OverflowError(_WIDTH_OF_VALUE)
+
+
+def check_percent(text: Any) -> None:
+    """Refuse a width in a text for `%` that is too large, or is a value's."""
+    if isinstance(text, str):
+        _check_widths(text)
+        if _STAR.search(text.replace("%%", "")):
+            raise OverflowError(_WIDTH_OF_VALUE)
+
+
+def _check_widths(text: str) -> None:
+    if any(int(found[:12]) > MAX_TEXT for found in _WIDTH.findall(text)):
+        raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 
 def check_power(base: Any, exponent: Any) -> None:

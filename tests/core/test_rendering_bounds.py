@@ -25,9 +25,17 @@ HUGE = 20_000_000
         "x | indent(N, true)",
         "'%Nd' % 1",
         "'%*d' % (N, 1)",
+        "'%*d' | format(N, 1)",
         "'%Ns' | format(x)",
         "'{:N}'.format(x)",
+        "'{:N}'['format'](x)",
+        "('{:N}' | attr('format'))(x)",
         "'{:{}}'.format(x, N)",
+        "'{:{a[b]}}'.format(x, a={'b': N})",
+        "'{x:{w}}'.format_map({'x': x, 'w': N})",
+        "'{x:{w[v]}}'.format_map({'x': x, 'w': {'v': 'N'}})",
+        "(x * 90) | wordwrap(1, wrapstring='a' * 2000000)",
+        "('a' * 9000000) | wordwrap",
     ],
 )
 def test_a_text_that_would_be_too_long_is_never_made(expression):
@@ -40,6 +48,27 @@ def test_a_text_that_would_be_too_long_is_never_made(expression):
     finally:
         tracemalloc.stop()
     assert peak < HUGE // 4
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("'{{{}}} 50% * {:>5}'.format(x, x)", "{a} 50% *     a"),
+        ("'%5s%% *' % x", "    a% *"),
+        ("'%3d' | format(7)", "  7"),
+        ("'{x:>3}'.format_map({'x': x})", "  a"),
+        ("'aa bb' | wordwrap(2)", "aa\nbb"),
+    ],
+)
+def test_formats_of_a_usual_width_are_made(expression, expected):
+    text = Compiled("prompt", "{{ " + expression + " }}")
+    assert text.render({"x": "a"}) == expected
+
+
+def test_a_text_cannot_be_translated_into_longer_ones():
+    text = Compiled("prompt", "{{ x.translate({97: 'b' * 1000000}) }}")
+    with pytest.raises(RowError, match="translate"):
+        text.render({"x": "a" * 1000})
 
 
 @pytest.mark.parametrize(
