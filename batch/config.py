@@ -7,7 +7,6 @@ the key.
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Any
 
 import platformdirs
 
-from batch import address
+from batch import address, tomltables
 from batch.address import Address, Server
 from batch.core.urls import masked
 from batch.errors import ConfigError, QuotabatchError, UsageError
 from batch.providers import profiles, proxies
 from batch.providers.bounds import Bounds
 from batch.providers.profiles import Profile
+from batch.tomltables import Reader
 
 FLAG = "command line"
 DEFAULT = "default"
@@ -168,13 +168,16 @@ class Settings:
             # One name for one file, however it was spelled.
             path = _path(given, "db").resolve()
             if path in [one.resolve() for one in self.home.files]:
-                where = _where("db", self.origins["db"])
-                raise _refused(where, f"{path} is a file of quotabatch's own")
+                raise self._refused(f"{path} is a file of quotabatch's own")
             return path
         try:
             return address.server(given, self.home.data)
         except ValueError as error:
-            raise _refused(_where("db", self.origins["db"]), str(error)) from None
+            raise self._refused(str(error)) from None
+
+    def _refused(self, reason: str) -> QuotabatchError:
+        origin = self.origins["db"]
+        return _blamed(ConfigError(f"{_where('db', origin)}: {reason}"), origin)
 
     def shown(self) -> dict[str, Any]:
         """The settings as they may be seen: without a password."""
@@ -219,11 +222,10 @@ def load(
 ) -> Settings:
     """Resolve all settings; ConfigError for what cannot be used."""
     home = find_home(environ)
-    file = _read(home.config_file)
-    own_profiles = file.pop("profiles", {})
-    if not isinstance(own_profiles, Mapping):
-        raise ConfigError(f"{home.config_file}: profiles must be a table")
-    _refuse_unknown(file, home.config_file)
+    file = Reader.of_file(home.config_file, optional=True)
+    own_profiles = file.values("profiles")
+    given = {name: file.value(name) for name in OPTIONS}
+    file.finish()
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for name, option in OPTIONS.items():
@@ -233,17 +235,13 @@ def load(
             found, origin = flags[name], FLAG
         elif environ.get(variable):
             found, origin = _parse(environ[variable], option, f"${variable}"), variable
-        elif name in file:
-            found, origin = file[name], str(home.config_file)
-        values[name] = _checked(found, option, _where(name, origin))
-        origins[name] = origin
-    if values["base_url"]:
-        where = _where("base_url", origins["base_url"])
+        elif given[name] is not None:
+            found, origin = given[name], str(home.config_file)
         try:
-            profiles.base_url(values["base_url"], where)
+            values[name] = _checked(name, found, option, _where(name, origin))
         except ConfigError as error:
-            raise _refused(where, str(error).removeprefix(f"{where}: ")) from None
-    proxies.check(values["proxy"], _where("proxy", origins["proxy"]))
+            raise _blamed(error, origin) from None
+        origins[name] = origin
     return Settings(
         home=home,
         values=values,
@@ -270,27 +268,6 @@ def _path(text: str, where: str) -> Path:
         raise ConfigError(f"{where}: {text!r}: there is no such user") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
-    except FileNotFoundError:
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def _refuse_unknown(table: Mapping[str, Any], path: Path) -> None:
-    for name in table:
-        if name not in OPTIONS:
-            close = difflib.get_close_matches(name, [*OPTIONS, "profiles"], 1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ConfigError(f"{path}: unknown key {name!r}{hint}")
-
-
 def _parse(text: str, option: Option, where: str) -> Any:
     try:
         return option.kind(text)
@@ -298,28 +275,25 @@ def _parse(text: str, option: Option, where: str) -> Any:
         raise ConfigError(f"{where}: {text!r} is not a number") from None
 
 
-def _refused(where: str, reason: str) -> QuotabatchError:
-    """A flag is wrong usage; what stands in a file or variable is configuration."""
-    if where.startswith("--"):
-        return UsageError(f"{where}: {reason}")
-    return ConfigError(f"{where}: {reason}")
-
-
-def _checked(given: Any, option: Option, where: str) -> Any:
-    value: Any = given
-    if option.kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not option.kind:
-        kinds = {str: "a text", int: "a whole number", float: "a number"}
-        raise _refused(where, f"must be {kinds[option.kind]}")
-    if option.choices and value not in option.choices:
-        raise _refused(where, f"{value!r} is not {' or '.join(option.choices)}")
-    number: Any = value
-    if option.least is not None and not number >= option.least:
-        raise _refused(where, f"{value} is not at least {option.least:g}")
-    if option.most is not None and not number <= option.most:
-        raise _refused(where, f"{value} is not at most {option.most:g}")
+def _checked(name: str, given: Any, option: Option, where: str) -> Any:
+    value = tomltables.checked(
+        given,
+        where,
+        option.kind,
+        least=option.least,
+        most=option.most,
+        choices=option.choices,
+    )
+    if name == "base_url" and value:
+        profiles.base_url(value, where)
+    if name == "proxy":
+        proxies.check(value, where)
     return value
+
+
+def _blamed(error: ConfigError, origin: str) -> QuotabatchError:
+    """A flag is wrong usage; what stands in a file or variable is configuration."""
+    return UsageError(str(error)) if origin == FLAG else error
 
 
 def _where(name: str, origin: str) -> str:

@@ -89,39 +89,51 @@ def test_a_dataset_may_lie_anywhere(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("promt = 'x'", ": unknown key 'promt'; did you mean 'prompt'?"),
-        ("zzz = 1", ": unknown key 'zzz'"),
-        ("api_key = 'sk-1'", ": unknown key 'api_key'"),
-        ("model = 3", ": 'model' must be a text, not 3"),
-        ("model = ' '", ": 'model' is empty"),
-        ("prompt = ['a']", ": 'prompt' must be a text, not ['a']"),
-        ("system = 2026-01-01", ": 'system' must be a text"),
-        ("params = 'a'", ": 'params' must be a table, [params]"),
-        ("priority = 1.5", ": 'priority' must be a whole number, not 1.5"),
-        ("max_attempts = true", ": 'max_attempts' must be a whole number, not True"),
-        ("max_attempts = 0", ": 'max_attempts' must be 1 or more, not 0"),
-        ("limit = -1", ": 'limit' must be 1 or more, not -1"),
-        ("priority = 99999999999", ": 'priority' is too large: 99999999999"),
+        ("promt = 'x'", ": promt: unknown key; did you mean 'prompt'?"),
+        ("zzz = 1", ": zzz: unknown key"),
+        ("api_key = 'sk-1'", ": api_key: unknown key"),
+        ("model = 3", ": model: must be a text, not a whole number"),
+        ("model = ' '", ": model: is empty"),
+        ("prompt = ['a']", ": prompt: must be a text, not a list"),
+        ("system = 2026-01-01", ": system: must be a text"),
+        ("params = 'a'", ": params: must be a table, not a text"),
+        ("priority = 1.5", ": priority: must be a whole number, not a decimal number"),
+        (
+            "max_attempts = true",
+            ": max_attempts: must be a whole number, not a boolean",
+        ),
+        ("max_attempts = 0", ": max_attempts: 0 is not 1 to 2147483647"),
+        ("limit = -1", ": limit: -1 is not 1 to "),
+        (
+            "priority = 99999999999",
+            ": priority: 99999999999 is not -2147483647 to 2147483647",
+        ),
         (
             "format = 'xml'",
-            ": 'format' is 'xml'; it can be jsonl, csv, tsv, json, text",
+            ": format: 'xml' is not one of jsonl, csv, tsv, json, text",
         ),
-        ("on_invalid = 'drop'", ": 'on_invalid' is 'drop'; it can be keep, retry"),
-        ("expect_json = 'yes'", ": 'expect_json' must be true or false, not 'yes'"),
-        ("schema = {}", ": 'schema' must be a text, not {}"),
-        ("params.api_key = 'sk-1'", ": 'params.api_key': a job file is no place for"),
-        ("params.messages = []", ": 'params.messages' cannot be set here"),
-        ("params.model = 'x'", ": 'params.model' cannot be set here"),
-        ("params.stream = true", ": 'params.stream' cannot be set here"),
-        ("params.x = nan", ": 'params.x' cannot be sent as JSON: nan"),
-        ("params.x = [{y = inf}]", ": 'params.x' cannot be sent as JSON"),
-        ("params.x = 2026-01-01", ": 'params.x' cannot be sent as JSON: 2026-01-01"),
-        ("params.x = 99999999999999999999", ": 'params.x' cannot be sent as JSON"),
-        ("prompt = 'a'\nprompt_column = 'b'", ": say either 'prompt' or"),
-        ("id = 'a'\nid_column = 'b'", ": say either 'id' or 'id_column', not both"),
-        ("model = 'a'\nmodel = 'b'", ":3: Cannot overwrite a value (column 12)"),
-        ("model = a", ":2: Invalid value (column 9)"),
-        ("model = 'a", ": Expected"),
+        ("on_invalid = 'drop'", ": on_invalid: 'drop' is not one of keep, retry"),
+        ("expect_json = 'yes'", ": expect_json: must be true or false, not a text"),
+        ("schema = {}", ": schema: must be a text, not a table"),
+        ("params.api_key = 'sk-1'", ": params.api_key: a job file is no place for"),
+        ("params.messages = []", ": params.messages: cannot be set here"),
+        ("params.model = 'x'", ": params.model: cannot be set here"),
+        ("params.stream = true", ": params.stream: cannot be set here"),
+        ("params.x = nan", ": params.x: cannot be sent as JSON: nan"),
+        ("params.x = [{y = inf}]", ": params.x: cannot be sent as JSON"),
+        ("params.x = 2026-01-01", ": params.x: cannot be sent as JSON: 2026-01-01"),
+        ("params.x = 99999999999999999999", ": params.x: cannot be sent as JSON"),
+        (
+            "prompt = 'a'\nprompt_column = 'b'",
+            ": prompt: say either 'prompt' or",
+        ),
+        ("id = 'a'\nid_column = 'b'", ": id: say either 'id' or 'id_column', not both"),
+        (
+            "model = 'a'\nmodel = 'b'",
+            ":3: not TOML: Cannot overwrite a value (column 12)",
+        ),
+        ("model = a", ":2: not TOML: Invalid value (column 9)"),
+        ("model = 'a", ": not TOML: Expected"),
     ],
 )
 def test_a_mistake_names_the_file_and_the_key(tmp_path, line, expected):
@@ -131,8 +143,10 @@ def test_a_mistake_names_the_file_and_the_key(tmp_path, line, expected):
 
 
 def test_a_job_needs_a_dataset(tmp_path):
-    assert reason(tmp_path, "prompt = 'a'").startswith(": 'dataset' is missing")
-    assert reason(tmp_path, "").startswith(": 'dataset' is missing")
+    assert reason(tmp_path, "prompt = 'a'").startswith(": dataset: is missing")
+    assert reason(tmp_path, "").startswith(": dataset: is missing")
+    mistyped = reason(tmp_path, "datset = 'a.csv'")
+    assert mistyped == ": datset: unknown key; did you mean 'dataset'?"
 
 
 def test_a_file_that_is_no_job_file_is_told(tmp_path):
@@ -140,7 +154,7 @@ def test_a_file_that_is_no_job_file_is_told(tmp_path):
     assert reason(tmp_path, "params = " + "[" * 5000) == ": nested too deeply"
     cases: list[tuple[Any, str]] = [
         (tmp_path / "none.toml", "there is no such file"),
-        (tmp_path, "is a directory"),
+        (tmp_path, "Is a directory"),
         ("a\0b", "embedded null byte"),
     ]
     for path, expected in cases:

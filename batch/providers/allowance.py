@@ -30,7 +30,7 @@ from batch.core.quota import (
 )
 from batch.core.urls import masked
 from batch.providers.balance import Balance
-from batch.providers.tables import Reader
+from batch.tomltables import Reader
 
 LARGEST_LIMIT = 10**12
 #: What stands for a limit whose number nobody knows.
@@ -144,21 +144,13 @@ def _quota(reader: Reader) -> Quota:
 def _limit(reader: Reader) -> int:
     if reader.says("limit", UNKNOWN):
         return NO_LIMIT
-    limit = reader.number("limit")
-    if not 1 <= limit <= LARGEST_LIMIT:
-        raise reader.error("limit", f"{limit} is not 1 to {LARGEST_LIMIT}")
-    return limit
+    return reader.number("limit", least=1, most=LARGEST_LIMIT)
 
 
 def _word(
     reader: Reader, name: str, kind: type[_Word], default: _Word | None = None
 ) -> _Word:
-    found = reader.text(name, default)
-    try:
-        return kind(found)
-    except ValueError:
-        words = ", ".join(kind)
-        raise reader.error(name, f"{found!r} is not one of {words}") from None
+    return kind(reader.text(name, default, list(kind)))
 
 
 def _period(reader: Reader, kind: WindowKind) -> timedelta:
@@ -219,7 +211,4 @@ def _guard(reader: Reader, kind: WindowKind, length: timedelta) -> timedelta:
 
 
 def _count(reader: Reader, name: str, default: int) -> int:
-    number = reader.number(name, default)
-    if not 0 <= number <= MOST_A_CREDIT:
-        raise reader.error(name, f"{number} is not 0 to {MOST_A_CREDIT}")
-    return number
+    return reader.number(name, default, least=0, most=MOST_A_CREDIT)

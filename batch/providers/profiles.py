@@ -21,7 +21,7 @@ from batch.core.verdict import Rules
 from batch.errors import ConfigError
 from batch.providers import allowance, proxies
 from batch.providers.balance import Balance
-from batch.providers.tables import Reader
+from batch.tomltables import Reader, checked
 
 SHIPPED = "profiles.toml"
 PROTOCOLS = ("espai", "openai")
@@ -155,8 +155,7 @@ def merged(overrides: Mapping[str, Mapping[str, Any]], where: str) -> Profiles:
     # The codes of an error are the protocol's: its own profile lists them.
     codes = {name: tables[name]["errors"] for name in PROTOCOLS}
     for name, table in overrides.items():
-        if not isinstance(table, Mapping):
-            raise ConfigError(f"{where}: profiles.{name} must be a table")
+        checked(table, f"{where}: profiles.{name}", dict)
         tables[name] = {**tables.get(name, {}), **table}
         origins[name] = f"{where}: profiles"
     for table in tables.values():
@@ -175,13 +174,8 @@ def with_base_url(profile: Profile, base_url: str) -> Profile:
 
 
 def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
-    reader = Reader(table, f"{where}.{name}" if where != SHIPPED else name)
-    protocol = reader.text("protocol")
-    if protocol not in PROTOCOLS:
-        raise reader.error(
-            "protocol",
-            f"{protocol!r} is not spoken here; one of {', '.join(PROTOCOLS)}",
-        )
+    reader = Reader(table, f"{where}.{name}." if where != SHIPPED else f"{name}.")
+    protocol = reader.text("protocol", choices=PROTOCOLS)
     connections = reader.text("connections", "fresh")
     if connections not in ("fresh", "pooled"):
         raise reader.error(
@@ -190,9 +184,9 @@ def _profile(name: str, table: Mapping[str, Any], where: str) -> Profile:
             "may be taken for the next one)",
         )
     openai = protocol == "openai"
-    on_length = reader.text("on_length", "complete") if openai else "complete"
-    if on_length not in ON_LENGTH:
-        raise reader.error("on_length", f"{on_length!r} is not complete or fail")
+    on_length = (
+        reader.text("on_length", "complete", ON_LENGTH) if openai else "complete"
+    )
     quotas = allowance.quotas(reader)
     url, lacks = _url(reader)
     profile = Profile(

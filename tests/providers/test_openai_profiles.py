@@ -44,7 +44,7 @@ def test_it_knows_the_codes_of_its_protocol_unless_it_lists_its_own():
         ({"stream": "no"}, "stream: must be true or false"),
         ({"stream": 0}, "stream: must be true or false"),
         ({"stream_usage": "yes"}, "stream_usage: must be true or false"),
-        ({"on_length": "retry"}, "on_length: 'retry' is not complete or fail"),
+        ({"on_length": "retry"}, "on_length: 'retry' is not one of complete, fail"),
         ({"on_length": True}, "on_length: must be a text"),
         ({"streams": True}, "streams: unknown key; did you mean 'stream'?"),
         # They mean nothing to the other protocol.

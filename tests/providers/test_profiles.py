@@ -252,7 +252,7 @@ def test_several_quotas_bind_together():
 @pytest.mark.parametrize(
     ("table", "expected"),
     [
-        ({"protocol": "grpc"}, "protocol: 'grpc' is not spoken here; one of espai"),
+        ({"protocol": "grpc"}, "protocol: 'grpc' is not one of espai"),
         ({"protocol": 3}, "protocol: must be a text"),
         ({"base_url": "localhost:1"}, "base_url: 'localhost:1' is not an http:// or"),
         ({"base_url": "ftp://x"}, "base_url: 'ftp://x' is not an http://"),
@@ -261,8 +261,8 @@ def test_several_quotas_bind_together():
         ({"base_url": ["x"]}, "base_url: must be a text"),
         ({"key_env": 3}, "key_env: must be a text"),
         ({"connections": "kept"}, "connections: 'kept' is not fresh or pooled"),
-        ({"models": "a"}, "models: must be a list of tables"),
-        ({"models": ["a"]}, "models: must be a list of tables"),
+        ({"models": "a"}, "models: must be a list, not a text"),
+        ({"models": ["a"]}, "models[1]: must be a table, not a text"),
         ({"models": [{"name": "a"}]}, "models[1].id: is missing"),
         ({"models": [{"id": "a"}, {"id": 3}]}, "models[2].id: must be a text"),
         (
@@ -281,8 +281,8 @@ def test_several_quotas_bind_together():
         ),
         ({"api_key": "sk-1"}, "api_key: unknown key"),
         ({"zzzzzz": 1}, "zzzzzz: unknown key"),
-        ({"quotas": {"limit": 1}}, "quotas: must be a list of tables"),
-        ({"quotas": [3]}, "quotas: must be a list of tables"),
+        ({"quotas": {"limit": 1}}, "quotas: must be a list, not a table"),
+        ({"quotas": [3]}, "quotas[1]: must be a table, not a"),
         ({"quotas": [{"limit": 1}]}, "quotas[1].window: is missing"),
         ({"quotas": [{"window": "day"}]}, "quotas[1].limit: is missing"),
         (
@@ -363,7 +363,7 @@ def test_a_mistake_in_a_quota_names_its_place(table, expected):
 
 
 def test_a_profile_is_a_table():
-    assert reason({"mine": "espai"}) == "profiles.mine must be a table"
+    assert reason({"mine": "espai"}) == "profiles.mine: must be a table, not a text"
     assert reason({"mine": {}}) == "profiles.mine.protocol: is missing"
     assert reason({"mine": {"protocol": "espai"}}) == (
         "profiles.mine.quotas: is missing; [] where no limit is known"

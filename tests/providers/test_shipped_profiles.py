@@ -155,7 +155,7 @@ def test_a_limit_may_be_unknown_in_a_window_that_is_known():
     assert not quota.is_known
     assert quota.kind is WindowKind.DAY
     said = reason(quotas=[{"limit": "many", "window": "day"}])
-    assert said == "quotas[1].limit: must be a whole number"
+    assert said == "quotas[1].limit: must be a whole number, not a text"
 
 
 def test_without_a_quota_calls_are_counted():
