@@ -28,7 +28,8 @@ def doctor(
     """
     import asyncio
 
-    with opened(makes=call, db=db, provider=provider, base_url=base_url) as service:
+    given = {"db": db, "provider": provider, "base_url": base_url}
+    with opened(makes=call, reads_only=not call, **given) as service:
         from batch.service import health, trial
 
         def all_of_it() -> "Iterator[Finding]":

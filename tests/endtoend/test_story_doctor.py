@@ -77,6 +77,17 @@ def test_it_reads_well_on_a_terminal_too(stage: Stage):
     assert not database(stage).exists()
 
 
+def test_it_leaves_a_deletion_that_was_interrupted_as_it_is(stage: Stage):
+    stage.serve()
+    stage.submit(["eins", "zwei"])
+    change(stage, "UPDATE jobs SET submission = 'withdrawn'")
+
+    assert stage.quick("doctor").code == 0
+
+    with closing(sqlite3.connect(database(stage))) as connection:
+        assert connection.execute("SELECT count(*) FROM requests").fetchone() == (2,)
+
+
 def test_only_call_makes_a_call_and_its_credit_is_counted(stage: Stage):
     served = stage.serve(limit=5)
     done = stage.quick("doctor", "--call", "--json")
