@@ -75,8 +75,8 @@ async def _serve(service: object, port: int) -> None:
     console.note(f"The stand-in serves at {url}; Ctrl-C ends it.")
     # A home of its own: queued jobs of the user's would be answered by the stand-in.
     console.note(
-        f"Try: export QUOTABATCH_HOME=$(mktemp -d) QUOTABATCH_BASE_URL={url} "
-        "ESPAI_API_KEY=sk-test; then submit and run"
+        "Try: unset QUOTABATCH_DB; export QUOTABATCH_HOME=$(mktemp -d) "
+        f"QUOTABATCH_BASE_URL={url} ESPAI_API_KEY=sk-test; then submit and run"
     )
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 _PORTS = {"http": 80, "https": 443}
@@ -19,9 +20,12 @@ def host_of(url: str) -> str:
     if not name or scheme not in _PORTS or "{" in parts.netloc:
         return ""
     name = name.rstrip(".").lower()
-    # An address of IPv6 is no name of the domain system.
-    with contextlib.suppress(UnicodeError):
-        name = name.encode("idna").decode()
+    try:
+        # An address of IPv6 has several spellings, and is no name of the domain system.
+        name = str(ip_address(name))
+    except ValueError:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("idna").decode()
     shown = f"[{name}]" if ":" in name else name
     is_default = port is None or port == _PORTS[scheme]
     return f"{scheme}://{shown}" if is_default else f"{scheme}://{shown}:{port}"

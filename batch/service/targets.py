@@ -18,6 +18,8 @@ BESIDE = ("", "-wal", "-shm", "-journal", "-wal.of-another", ".ballast")
 FOLDERS = (".locks", ".kept")
 #: Spooled answers, which may also be among the machine's temporary files.
 SPOOLED = "quotabatch-answers-"
+#: The first bytes of every database of SQLite's.
+_SQLITE = b"SQLite format 3\0"
 
 
 def refuse_ours(settings: Settings, path: Path, flag: str = "") -> None:
@@ -42,7 +44,12 @@ def refuse_ours(settings: Settings, path: Path, flag: str = "") -> None:
 
 
 def refuse_foreign(service: Service, job: Job, path: Path, *, force: bool) -> None:
-    """Raise UsageError if a file is there that is not an earlier export of this job."""
+    """Raise UsageError if a file is there that is not an earlier export of this job.
+
+    `force`: if it is a SQLite database, which may hold a queue that is unknown here.
+    """
+    if _is_database(path):
+        raise UsageError(f"{path} is a SQLite database: name another file")
     if force or not path.is_file() or not path.stat().st_size:
         return
     try:
@@ -54,6 +61,18 @@ def refuse_foreign(service: Service, job: Job, path: Path, *, force: bool) -> No
             f"{path} exists and is no earlier export of job {job.id}: name another "
             "file, or say --force to replace it"
         )
+
+
+def _is_database(path: Path) -> bool:
+    if not path.is_file():
+        # A pipe would wait for its other end.
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        # To write it says why.
+        return False
 
 
 def seed_of(job: Job) -> str:

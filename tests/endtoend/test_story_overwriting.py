@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,16 @@ def test_the_other_databases_that_hold_ledgers_are_ours_too(stage: Stage):
     done = stage.quick("export", 1, "--force", "-o", "first.db")
     assert done.code == 2, done.err
     assert "is a file of quotabatch's own" in done.err
+
+
+def test_no_export_replaces_a_database_that_is_unknown_here(worked: Stage):
+    other = worked.folder / "project.db"
+    shutil.copy(worked.home / "quotabatch.db", other)
+    before = other.read_bytes()
+    done = worked.quick("export", 1, "--force", "-o", other)
+    assert done.code == 2, done.err
+    assert "is a SQLite database" in done.err
+    assert other.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["config.toml", "keys.json", "ledgers.json"])
