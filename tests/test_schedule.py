@@ -16,16 +16,14 @@ from batch.errors import ConfigError, UsageError
 from batch.schedule.plan import (
     Start,
     after_resets,
-    by_local_clock,
     in_order,
     next_start,
-    over_gaps,
     start_at,
+    without_zones,
 )
 
 BERLIN = ZoneInfo("Europe/Berlin")
 NEW_YORK = ZoneInfo("America/New_York")
-CAIRO = ZoneInfo("Africa/Cairo")
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
 
@@ -87,60 +85,17 @@ def test_each_start_is_there_once_in_the_order_of_the_day():
     assert in_order(mixed) == (Start(7), Start(1, 4), Start(3, 4), Start(3, 16))
 
 
-@pytest.mark.parametrize(
-    ("there", "here", "hours"),
-    [
-        (SHANGHAI, UTC, {16}),
-        (SHANGHAI, SHANGHAI, {0}),
-        (SHANGHAI, BERLIN, {17, 18}),  # +8 against +1 and +2
-        (BERLIN, SHANGHAI, {6, 7}),
-        (BERLIN, ZoneInfo("Europe/Madrid"), {0}),  # they change together
-        (NEW_YORK, BERLIN, {5, 6}),  # six hours, and five for some weeks
-    ],
-)
-def test_without_zones_a_start_has_every_local_hour_that_the_year_gives_it(
-    there, here, hours
-):
-    found = by_local_clock([Start(3, 0, there)], NOW, here)
-    assert {(one.hour, one.minute) for one in found} == {(hour, 3) for hour in hours}
-    assert {one.zone for one in found} == {None}
-
-
-def test_a_zone_of_half_hours_moves_the_minute_too():
-    found = by_local_clock([Start(3, 0, SHANGHAI)], NOW, ZoneInfo("Asia/Kolkata"))
-    assert found == (Start(33, 21),)
-
-
-def test_local_hours_and_every_hour_stay_as_they_are():
-    own = (Start(7), Start(30, 12))
-    assert by_local_clock(own, NOW, BERLIN) == own
-
-
-@given(
-    hour=st.integers(0, 23),
-    there=st.sampled_from([SHANGHAI, BERLIN, NEW_YORK, UTC]),
-    here=st.sampled_from([SHANGHAI, BERLIN, NEW_YORK, UTC]),
-    day=st.integers(0, 365),
-)
-def test_on_every_day_of_the_year_a_local_start_meets_the_one_in_its_zone(
-    hour, there, here, day
-):
-    at = datetime.combine(NOW.date() + timedelta(days=day), time(hour, 3), there)
-    local = at.astimezone(here)
-    meant = by_local_clock([Start(3, hour, there)], NOW, here)
-    # In the hour that a zone skips or repeats, names of hours are no measure.
-    if at.astimezone(UTC).astimezone(there).hour == hour:
-        assert Start(local.minute, local.hour) in meant
-
-
-def test_where_clocks_skip_the_hour_there_is_a_start_behind_the_gap():
-    # Cairo goes from midnight to one o'clock on a Friday of April.
-    assert over_gaps([Start(3, 0, CAIRO)], NOW) == (
-        Start(3, 0, CAIRO),
-        Start(3, 1, CAIRO),
-    )
-    for one in (Start(3, 0, SHANGHAI), Start(3, 0, BERLIN), Start(7), Start(3, 0)):
-        assert over_gaps([one], NOW) == (one,)
+def test_without_zones_runs_start_each_hour_at_the_minute_of_a_reset():
+    midnight, early = Start(3, 0, SHANGHAI), Start(33, 6, UTC)
+    assert without_zones([midnight], NOW, BERLIN) == (Start(3),)
+    assert without_zones([midnight], NOW, ZoneInfo("Asia/Kolkata")) == (Start(33),)
+    # One for all of them, and whenever it is installed.
+    for hours in range(24):
+        now = NOW + timedelta(hours=hours)
+        assert without_zones([Start(7), midnight, early], now, UTC) == (Start(3),)
+    own = (Start(30, 12), Start(0, 18))
+    assert without_zones(own, NOW, BERLIN) == own
+    assert without_zones([Start(7)], NOW, BERLIN) == (Start(7),)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None:
-    """Say how the run went, and what comes next; quiet: only what went wrong."""
+    """Say how the run went, and what comes next; quiet: only what went wrong in it.
+
+    A run each hour would tell the same failures again and again.
+    """
     for provider, ending in outcome.endings.items():
         if quiet:
             if ending.exit_code not in (0, 75):
@@ -41,7 +44,7 @@ def tell(service: "Service", outcome: "Outcome", *, quiet: bool = False) -> None
         [
             (job, counts)
             for job, counts in (outcome.jobs if outcome.endings else ())
-            if not quiet or counts.failed or counts.invalid
+            if not quiet or (outcome.calls and (counts.failed or counts.invalid))
         ]
     )
 

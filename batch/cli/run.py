@@ -1,6 +1,7 @@
 """`run`: work on the queue until it is dry or the credits are gone."""
 
 from collections.abc import Coroutine, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -104,6 +105,10 @@ def run(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say only what went wrong.")
     ] = False,
+    scheduled: Annotated[
+        bool,
+        typer.Option("--scheduled", hidden=True, help="A scheduler has started it."),
+    ] = False,
     db: Db = None,
 ) -> None:
     """Ask what waits, within the credits that there are.
@@ -112,18 +117,27 @@ def run(
     are used up and work remains: run it again after the reset, or use --wait.
     """
     place = placing.place(on, address, runners)
-    with opened(
-        db=db,
-        base_url=base_url,
-        concurrency=concurrency,
-        keep=keep,
-        max_pause=max_pause,
-        max_failures=max_failures,
-        in_doubt=in_doubt,
-        timeout=timeout,
-    ) as service:
+    with (
+        opened(
+            db=db,
+            base_url=base_url,
+            concurrency=concurrency,
+            keep=keep,
+            max_pause=max_pause,
+            max_failures=max_failures,
+            in_doubt=in_doubt,
+            timeout=timeout,
+        ) as service,
+        ExitStack() as held,
+    ):
+        from batch import presence
         from batch.service import deadlines, limits, readiness, runs, work
 
+        if scheduled:
+            # Not every scheduler waits for the run that it started an hour before.
+            if presence.is_alive(service.locks, "scheduled"):
+                raise typer.Exit(75)
+            held.enter_context(presence.Presence(service.locks, "scheduled"))
         chosen = work.chosen_jobs(service, wanted or [])
         if all(job.paused_at is not None for job in chosen):
             paused = chosen or work.paused_jobs(service)
@@ -135,9 +149,11 @@ def run(
             raise typer.Exit(runs.standing_code([counts for _, counts in standings]))
         if trust_clock:
             work.trust_clock(service)
-        for warning in deadlines.late(service, chosen):
-            console.note(words.late(warning, service.time.now()))
+        late = deadlines.late(service, chosen)
+        now = service.time.now()
         if not quiet:
+            for warning in late:
+                console.note(words.late(warning, now))
             for away in readiness.away(service, chosen):
                 console.note(f"{away}.")
         # Without descriptors there would be no loop either.
@@ -163,6 +179,9 @@ def run(
             )
             outcome = _until_done(running)
         ended.tell(service, outcome, quiet=quiet)
+        if quiet and outcome.calls:
+            for warning in late:
+                console.note(words.late(warning, now))
     raise typer.Exit(outcome.exit_code)
 
 

@@ -61,8 +61,10 @@ def install(
         now = service.clock.now()
         suited = chosen.suited(plan, now)
         installing.install(chosen, suited)
-        zone = next((one.zone for one in plan.starts if one.zone is not None), None)
+        zone = next((one.zone for one in suited.starts if one.zone is not None), None)
         following = words.moment(next_start(suited.starts, now), zone)
+        if any(one.hour is None for one in suited.starts):
+            following += ", then each hour"
         console.note(f"Next run: {following}; `quotabatch schedule remove` ends it.")
         for sentence in (*chosen.advice, *scheduling.warnings(service, suited)):
             console.note(sentence)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from batch.core.quota import PERIODIC, Quota, WindowKind
@@ -19,7 +19,6 @@ HOURLY = 7
 SHORT = timedelta(minutes=5)
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-YEAR = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,50 +136,19 @@ def in_order(starts: Iterable[Start]) -> tuple[Start, ...]:
     return tuple(sorted(set(starts), key=place))
 
 
-def over_gaps(starts: Iterable[Start], now: datetime) -> tuple[Start, ...]:
-    """These starts, and a second one where clocks are put forward over one of them.
-
-    On that day the hour does not exist, and systemd would leave the day out.
-    """
-    found = set(starts)
-    for start in tuple(found):
-        for at in _year_of(start, now):
-            there = at.astimezone(UTC).astimezone(start.zone)
-            found.add(replace(start, hour=there.hour, minute=there.minute))
-    return in_order(found)
-
-
-def by_local_clock(
-    starts: Iterable[Start], now: datetime, here: tzinfo | None = None
+def without_zones(
+    starts: Sequence[Start], now: datetime, here: tzinfo | None = None
 ) -> tuple[Start, ...]:
-    """The same starts on the clock of this machine, for schedulers without zones.
+    """The starts for a scheduler that knows no zones: each hour, if one has a zone.
 
-    Where the two zones change their clocks on different days, one start becomes two: a
-    run too many costs nothing. `here` is None for the machine's own zone.
+    At the minute of the first of these; a run that finds no credits ends at once.
+    `here` is None for the machine's own zone.
     """
-    found = set()
-    for start in starts:
-        if start.hour is None or start.zone is None:
-            found.add(replace(start, zone=None))
-        for at in _year_of(start, now):
-            minutes = 60 * at.hour + at.minute
-            shift = _offset(at.astimezone(here)) - _offset(at)
-            found.add(_at(minutes + _whole_minutes(shift), None))
-    return in_order(found)
-
-
-def _offset(at: datetime) -> timedelta:
-    return at.utcoffset() or timedelta(0)
-
-
-def _year_of(start: Start, now: datetime) -> Iterator[datetime]:
-    """A start in each day of the year to come; none if it goes by the local clock."""
-    if start.hour is None or start.zone is None:
-        return
-    today = now.astimezone(start.zone).date()
-    clock = time(start.hour, start.minute)
-    for days in range(YEAR + 1):
-        yield datetime.combine(today + days * DAY, clock, start.zone)
+    zoned = [start for start in starts if start.zone is not None]
+    if not zoned:
+        return tuple(starts)
+    # Zones may differ by half an hour.
+    return (Start(next_start(zoned[:1], now).astimezone(here).minute),)
 
 
 def next_start(

@@ -17,7 +17,7 @@ from typing import ClassVar
 from batch import atomicfiles
 from batch.errors import QuotabatchError, ToolError, UsageError
 from batch.schedule import cron, launchd, systemd, tasks
-from batch.schedule.plan import Plan, by_local_clock
+from batch.schedule.plan import Plan, without_zones
 from batch.service import machine
 
 
@@ -33,7 +33,7 @@ class Scheduler:
 
     def suited(self, plan: Plan, now: datetime) -> Plan:
         """The plan in the times that this scheduler knows."""
-        return replace(plan, starts=by_local_clock(plan.starts, now))
+        return replace(plan, starts=without_zones(plan.starts, now))
 
     def text(self, plan: Plan) -> str:
         """What `install` would write."""

@@ -24,6 +24,10 @@ class Outcome:
     #: By provider, or "job N": how the run ended for what it skipped.
     skipped: dict[str, Ending] = field(default_factory=dict)
 
+    @property
+    def calls(self) -> int:
+        return sum(progress.calls for progress in self.progress.values())
+
 
 @dataclass
 class Run:

@@ -11,7 +11,7 @@ from batch import config, places
 from batch.address import Server
 from batch.errors import KeyRefusedError, UsageError
 from batch.providers.profiles import Profile
-from batch.schedule.plan import Plan, after_resets, in_order, over_gaps, start_at
+from batch.schedule.plan import Plan, after_resets, in_order, start_at
 from batch.service.context import Service
 from batch.store import jobs
 
@@ -25,12 +25,11 @@ def plan(service: Service, at: Sequence[str] = ()) -> Plan:
         starts = in_order(map(start_at, at))
     else:
         quotas = [profile.quotas for profile in providers(service)]
-        found = [start for some in quotas for start in after_resets(some)]
-        starts = over_gaps(found, service.clock.now())
+        starts = in_order(start for some in quotas for start in after_resets(some))
     program = _program()
     return Plan(
         program=program,
-        arguments=("run", "--quiet", *_database(service)),
+        arguments=("run", "--quiet", "--scheduled", *_database(service)),
         python=sys.executable,
         environment=_environment(service, is_module=len(program) > 1),
         starts=starts,

@@ -163,7 +163,7 @@ def test_launchd_gets_an_agent_in_place_of_the_older_one(stage: Stage):
     path = machine.home / agent
     assert machine.calls == [bootout, f"launchctl bootstrap {domain} {path}"]
     read = plistlib.loads(machine.files[agent])
-    assert read["ProgramArguments"][1:] == ["run", "--quiet"]
+    assert read["ProgramArguments"][1:] == ["run", "--quiet", "--scheduled"]
     assert read["EnvironmentVariables"]["QUOTABATCH_HOME"] == str(stage.home)
     machine.schedule("remove", "--for", "launchd")
     assert machine.calls == [bootout]

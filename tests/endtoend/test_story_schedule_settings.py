@@ -35,7 +35,7 @@ def test_settings_are_taken_along_and_a_key_never_is(stage: Stage, scheduler: st
         assert value in done.out
     # The folder of now is not the folder of then.
     words = done.out.replace("</string>\n\t\t<string>", " ")
-    assert f"run --quiet --db {stage.folder / 'here.db'}" in words
+    assert f"run --quiet --scheduled --db {stage.folder / 'here.db'}" in words
     assert "QUOTABATCH_DB" not in done.out
 
 
@@ -96,16 +96,34 @@ def test_runs_start_after_the_resets_of_those_who_have_jobs(stage: Stage):
     assert calendar("--at", "19:00", "--at", "7:30") == own
 
 
-def test_without_zones_the_hours_are_those_of_this_machine(stage: Stage):
+#: As earlier versions wrote it for a reset in Shanghai, on a machine in Berlin.
+OLDER = b"""\
+# quotabatch begin
+# By `quotabatch schedule`. What goes wrong comes by cron's mail;
+# what the machine sleeps through is left to the next time.
+3 17 * * * QUOTABATCH_HOME=/h /bin/quotabatch run --quiet
+3 18 * * * QUOTABATCH_HOME=/h /bin/quotabatch run --quiet
+# quotabatch end
+"""
+
+
+def test_without_zones_runs_start_each_hour_in_place_of_an_older_schedule(stage: Stage):
     machine = Machine(stage, crontab=CRONTAB)
+    (machine.state / "crontab").write_bytes(OLDER)
     stage.env["TZ"] = "Europe/Berlin"
     # A process of its own: the zone is read once.
     done = stage.run("schedule", "install")
     assert done.code == 0
     times = re.findall(rb"^([0-9*]+ [0-9*]+) \* ", machine.crontab, re.MULTILINE)
-    assert times == [b"3 17", b"3 18"]
-    assert "Asia/Shanghai" in done.err
-    assert "TZ=Europe/Berlin" in done.err
+    assert times == [b"3 *"]
+    assert "then each hour" in done.err
+    assert "TZ=" not in done.err
+    own = stage.run("schedule", "print", "--at", "7:30")
+    assert "\n30 7 * * * " in own.out
+    assert "TZ=Europe/Berlin" in own.err
+    (machine.state / "crontab").write_bytes(OLDER)
+    machine.schedule("remove")
+    assert machine.crontab == b""
 
 
 @pytest.mark.parametrize(

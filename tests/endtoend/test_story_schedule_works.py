@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 from schedulers import Machine, keep_key
-from stage import Stage
+from stage import GateClock, Stage, wait_until
 
 # And what they are told works.
 
@@ -74,7 +74,39 @@ def test_the_task_goes_on_with_the_batch(odd: Stage):
     (action,) = ElementTree.fromstring(printed).iterfind(".//{*}Exec")
     told = {one.tag.partition("}")[2]: one.text or "" for one in action}
     # Python and its one argument, between quotes; a shell would undo the backslashes.
-    code = re.fullmatch(r'-c "(.*)" run --quiet', told["Arguments"])
+    code = re.fullmatch(r'-c "(.*)" (run --quiet --scheduled)', told["Arguments"])
     assert code
     script = re.sub(r'(\\*)\\"', lambda m: m[1][: len(m[1]) // 2] + '"', code[1])
-    carried_out(odd, [told["Command"], "-c", script, "run", "--quiet"], {})
+    carried_out(odd, [told["Command"], "-c", script, *code[2].split()], {})
+
+
+def test_a_scheduled_run_without_credits_says_nothing_and_makes_no_call(stage: Stage):
+    """Each hour, although its job is late and has invalid answers."""
+    served = stage.serve(limit=2)
+    stage.submit(list("abcd"), "--expect-json", "--due", "2020-01-01")
+    scheduled = ("run", "--quiet", "--scheduled")
+    first = stage.quick(*scheduled)
+    assert (first.code, served.count) == (75, 2)
+    assert "2 invalid" in first.err
+    assert "was due" in first.err
+    for _ in range(2):
+        again = stage.quick(*scheduled)
+        assert (again.code, again.out, again.err) == (75, "", "")
+    assert served.count == 2
+
+
+def test_a_scheduled_run_does_not_begin_beside_another_one(stage: Stage):
+    gate = GateClock(0)
+    served = stage.serve(clock=gate, latency=1)
+    stage.submit(["a", "b"])
+    scheduled = ("run", "--quiet", "--scheduled")
+    first = stage.start(*scheduled, "--concurrency", 1)
+    wait_until(lambda: served.count == 1, "the first call")
+    second = stage.quick(*scheduled)
+    assert (second.code, second.out, second.err) == (75, "", "")
+    assert served.count == 1
+    # One that was killed is in nobody's way.
+    first.kill()
+    served.open_gate()
+    assert stage.quick(*scheduled).code == 0
+    assert stage.counts() == {"total": 2, "completed": 2}
