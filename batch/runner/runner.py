@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from batch.core.model import (
     Claim,
@@ -30,6 +31,7 @@ from batch.runner import endings, waiting
 from batch.runner.budget import CallBudget
 from batch.runner.evidence import Evidence
 from batch.runner.exclusions import Exclusions, Validity
+from batch.runner.in_flight import Call, InFlight
 from batch.runner.isolation import Isolated
 from batch.runner.outage import RECONNECT, Outage
 from batch.runner.outlook import Outlook
@@ -104,15 +106,7 @@ class Runner:
         )
         self._outage = Outage(clock, options, notify)
         self._outlook = Outlook(endpoint, trade, clock, provider, notify)
-        self._tasks: dict[asyncio.Task[None], Claim] = {}
-        #: Those whose workers are through, until the outcome is on disk.
-        self._unwritten: dict[int, Claim] = {}
-        #: Requests that hold a slot: claimed, and no outcome of theirs is on its way.
-        self._working: set[int] = set()
-        #: Those whose call is under way.
-        self._calling: set[int] = set()
-        #: Those that hold a credit, and whose call has not begun.
-        self._fresh: set[int] = set()
+        self._in_flight = InFlight()
         #: True if it is known how the account's last calls went.
         self._has_looked_back = False
         #: True if the run ended of itself, and no call of it was answered.
@@ -151,14 +145,13 @@ class Runner:
 
     def abort(self) -> None:
         """End at once: calls in flight are given up, their credits count as spent."""
-        for task in self._tasks:
+        for task in self._in_flight.tasks:
             task.cancel()
 
     # What the workers ask of their desk.
 
     def begin(self, claim: Claim) -> None:
-        self._fresh.discard(claim.request_id)
-        self._calling.add(claim.request_id)
+        self._in_flight.begin(claim.request_id)
 
     def judge(self, claim: Claim, reply: Reply) -> Verdict | None:
         self.progress.streamed(claim.custom_id)
@@ -225,14 +218,11 @@ class Runner:
         return in_refusal(quotas, named, refusal.message, at, refusal.limits)
 
     def settle(self, settlement: Settlement) -> None:
-        self._fresh.discard(settlement.request_id)
-        self._calling.discard(settlement.request_id)
-        self._working.discard(settlement.request_id)
+        self._in_flight.end(settlement.request_id)
         self._tray.settle(settlement)
 
     async def write(self, settlement: Settlement) -> None:
-        self._fresh.discard(settlement.request_id)
-        self._calling.discard(settlement.request_id)
+        self._in_flight.back_off(settlement.request_id)
         await self._tray.write(settlement)
 
     async def renew(self, claim: Claim) -> Claim:
@@ -255,7 +245,7 @@ class Runner:
             try:
                 ending = await self._turn()
             except StoreAwayError as error:
-                self._outage.meet(error, len(self._under_way()))
+                self._outage.meet(error, self._in_flight.under_way)
                 if self._ending is not None:
                     raise
                 await waiting.sleep(self._clock, RECONNECT, until=self._ends)
@@ -271,13 +261,13 @@ class Runner:
                 self._pace.lose_patience()
             self._refusals.look_back(has_answered=answered)
             self._has_looked_back = True
-        if self._tasks:
+        if self._in_flight.has_workers:
             await self._tray.gather(AT_ONCE)
         await self._exchange()
         self._follow_clock()
         if self._crash is not None:
             raise self._crash
-        if self._tasks:
+        if self._in_flight.has_workers:
             await self._nap(self._until_next_chance())
             return None
         return await self._rest()
@@ -307,7 +297,7 @@ class Runner:
                 batch,
                 slots,
                 self._known(),
-                working=self._working,
+                working=self._in_flight.open,
                 selection=self._selection(),
             )
             used = traded.calls
@@ -327,7 +317,8 @@ class Runner:
             self._unwritable = 0
         renewed = [claim.request_id for claim in traded.renewed if claim is not None]
         self.progress.calls += len(renewed)
-        self._fresh.update(renewed)
+        for request_id in renewed:
+            self._in_flight.renewed(request_id)
         batch.answer(traded.renewed)
         if traded.claimed is not None:
             self._dispatch(traded.claimed)
@@ -342,7 +333,8 @@ class Runner:
         """
         batch = self._tray.take(renewals=0)
         try:
-            done = await self._trade.settle_apart(batch.settlements, self._claims())
+            claims = self._in_flight.claims
+            done = await self._trade.settle_apart(batch.settlements, claims)
         except BaseException:
             self._tray.put_back(batch)
             raise
@@ -355,15 +347,12 @@ class Runner:
         if not done.unwritable or self._unwritable >= MOST_UNWRITABLE:
             raise error
 
-    def _claims(self) -> list[Claim]:
-        """The claims whose outcomes are not on disk."""
-        return [*self._tasks.values(), *self._unwritten.values()]
-
     def _take_note(self, settlements: Sequence[Settlement], settled: Settled) -> None:
         """Count what was recorded, and tell what had no owner."""
         self._tell_dropped(len(settled.ownerless))
         for settlement in settlements:
             self._count(settlement, settled)
+        self.progress.in_flight = len(self._in_flight.open)
 
     def _dispatch(self, claimed: Claimed) -> None:
         self._pace.denied_until = claimed.denied_until
@@ -377,23 +366,19 @@ class Runner:
             self._tray.wake.set()
         for claim in claimed.claims:
             self._exclusions.see(claim)
-            self._working.add(claim.request_id)
-            self._fresh.add(claim.request_id)
             task = loop.create_task(self._worker.work(claim))
-            self._tasks[task] = claim
-            task.add_done_callback(self._finished)
-        progress.in_flight = len(self._working)
+            call = self._in_flight.add(claim, task)
+            task.add_done_callback(partial(self._finished, call))
+        progress.in_flight = len(self._in_flight.open)
 
     def _known(self) -> set[int] | None:
         """After a loss of the database: the requests whose credits are in use."""
         if not self._outage.lasts:
             return None
-        return self._calling | self._fresh
+        return self._in_flight.reserved
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        claim = self._tasks.pop(task)
-        self._fresh.discard(claim.request_id)
-        self._unwritten[claim.request_id] = claim
+    def _finished(self, call: Call, task: asyncio.Task[None]) -> None:
+        call.task = None
         self._tray.wake.set()
         if not task.cancelled():
             # Each is asked for: asyncio would print what nobody has looked at, and a
@@ -404,8 +389,7 @@ class Runner:
     def _count(self, settlement: Settlement, settled: Settled) -> None:
         """Count what the database took, which may be less than was sent."""
         progress = self.progress
-        progress.in_flight = len(self._working)
-        self._unwritten.pop(settlement.request_id, None)
+        self._in_flight.remove_recorded(settlement.request_id)
         self._validity.settle(settlement.request_id)
         taken = settlement.entry_id in settled.stored
         if settlement.state is RequestState.COMPLETED and taken:
@@ -423,7 +407,7 @@ class Runner:
         evidence, aside = self._evidence, self._exclusions
         answered = frozenset(evidence.answered)
         # The first call of each model goes alone.
-        untold = {one.model for one in self._tasks.values()} - answered
+        untold = self._in_flight.models - answered
         return Selection(
             models_aside=frozenset(aside.models | untold),
             jobs_aside=frozenset(aside.jobs),
@@ -435,7 +419,7 @@ class Runner:
     def _slots(self) -> int:
         if self._ending is not None:
             return 0
-        return self._pace.slots(len(self._working), self._clock.now())
+        return self._pace.slots(len(self._in_flight.open), self._clock.now())
 
     def _until_next_chance(self) -> float:
         """Seconds until something may be claimed that may not now."""
@@ -558,25 +542,21 @@ class Runner:
         A second signal ends this too.
         """
         self.drain(Ending(exit_code=1))
-        if self._under_way():
-            self._notify(endings.broken(error, len(self._under_way())))
-        while self._under_way():
+        if calls := self._in_flight.under_way:
+            self._notify(endings.broken(error, calls))
+        while self._in_flight.under_way:
             # The database may be well, or well again.
             with contextlib.suppress(Exception):
                 await self._exchange()
-            if self._under_way():
+            if self._in_flight.under_way:
                 await self._nap(HEARTBEAT)
-
-    def _under_way(self) -> set[int]:
-        held = {claim.request_id for claim in self._tasks.values()}
-        return self._calling & held
 
     async def _leave(self) -> None:
         """Nothing stays with this runner, whatever ended it."""
-        claims = self._claims()
+        claims = self._in_flight.claims
         self.abort()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if tasks := self._in_flight.tasks:
+            await asyncio.wait(tasks)
         # They may have failed only because everything did.
         is_open_end = self._ending is not None or self._was_unanswered
         failed = self._evidence.unexplained(is_open_end=is_open_end)
@@ -584,12 +564,11 @@ class Runner:
         # each run would ask them anew, and none would ever fail.
         refused = self._refusals.are_confirmed
         batch = self._tray.take()
+        calling = self._in_flight.calling
         tries = self._outage.last_tries
         while True:
             try:
-                left = await self._trade.leave(
-                    batch, failed, self._calling, refused=refused
-                )
+                left = await self._trade.leave(batch, failed, calling, refused=refused)
                 break
             except StoreError as error:
                 tries -= 1
@@ -604,7 +583,7 @@ class Runner:
                     batch, where = Batch([], [], [], []), None
                     self._tell_unwritable(done, error)
                     left = await self._trade.leave(
-                        batch, failed, self._calling, refused=refused
+                        batch, failed, calling, refused=refused
                     )
                     break
                 except Exception:
