@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from batch.core.model import Claim, Completion
 from batch.runner import endings
-from batch.runner.trade import Trade
+from batch.runner.queries import RunQueries
 from batch.runner.values import ALL_INVALID, Options, Progress, SetAside
 
 #: A job's invalid answers over all runs are counted once this run has brought so many.
@@ -61,8 +61,10 @@ class Exclusions:
 class Validity:
     """The check that the first answers of a job are not all invalid."""
 
-    def __init__(self, options: Options, trade: Trade, exclusions: Exclusions) -> None:
-        self._trade = trade
+    def __init__(
+        self, options: Options, queries: RunQueries, exclusions: Exclusions
+    ) -> None:
+        self._queries = queries
         self._exclusions = exclusions
         self._allows = options.allow_invalid
         #: Invalid answers of this run, of jobs without a valid one; the last reason.
@@ -97,7 +99,7 @@ class Validity:
             job_id = self._doubtful.pop()
             if job_id in self._exclusions.jobs:
                 continue
-            name, stored = await self._trade.invalid_only(job_id, ALL_INVALID)
+            name, stored = await self._queries.invalid_only(job_id, ALL_INVALID)
             if stored is None:
                 self._sound.add(job_id)
                 continue

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from batch.core.model import Claim, Reply
+from batch.core.quota import Quota
 from batch.core.statements import Statement, in_headers
 from batch.providers.aside import http_date
 from batch.providers.balance import BalanceError
 from batch.providers.base import Endpoint
 from batch.runner import endings
-from batch.runner.trade import Trade
+from batch.runner.tray import Tray
 from batch.store.evidence import Decision
 from batch.timekeeper import AGREEMENT, Timekeeper
 
@@ -29,13 +30,15 @@ class Outlook:
     def __init__(
         self,
         endpoint: Endpoint,
-        trade: Trade,
+        quotas: Sequence[Quota],
+        tray: Tray,
         clock: Timekeeper,
         provider: str,
         notify: Callable[[str], None],
     ) -> None:
         self._endpoint = endpoint
-        self._trade = trade
+        self._quotas = quotas
+        self._tray = tray
         self._clock = clock
         self._provider = provider
         self._notify = notify
@@ -73,7 +76,7 @@ class Outlook:
         if len(headers) == 1 and date is not None:
             # As almost every reply has it: no more than the time.
             return []
-        quotas = [quota.of(claim.model) for quota in self._trade.holder.quotas]
+        quotas = [quota.of(claim.model) for quota in self._quotas]
         return in_headers(quotas, headers, claim.reserved_at, self._clock.now())
 
     def _is_in_question(self) -> bool:
@@ -111,7 +114,7 @@ class Outlook:
                 tell = endings.clock_is_off
             why = tell(step)
             self._notify(endings.not_by_the_clock(why, clock.now()))
-            await self._trade.note_news(Decision.CLOCK, why)
+            self._tray.decide(Decision.CLOCK, why)
 
     async def _read_balance(self) -> None:
         try:
@@ -123,4 +126,4 @@ class Outlook:
                 self._notify(told)
             return
         if said is not None:
-            await self._trade.take_over_balance(said)
+            self._tray.state([said])

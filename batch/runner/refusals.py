@@ -11,14 +11,14 @@ from http import HTTPStatus
 
 from batch.core.model import Claim, Failure
 from batch.core.verdict import Scope, Verdict, VerdictKind
-from batch.runner.trade import Trade
+from batch.runner.queries import RunQueries
 
 
 class Refusals:
     """The refusals of a run on one account since its last answer."""
 
-    def __init__(self, trade: Trade) -> None:
-        self._trade = trade
+    def __init__(self, queries: RunQueries) -> None:
+        self._queries = queries
         #: True if the account has answered, in this run or ever.
         self._answers_now = False
         self._has_answered = False
@@ -62,7 +62,7 @@ class Refusals:
             for claim, other, _ in self._open
             if _code(other) == _code(failure)
         ]
-        alone = await self._trade.refused_alone(set(alike), failure)
+        alone = await self._queries.refused_alone(set(alike), failure)
         witnesses = [one for one in alike if one not in alone]
         # A request comes twice only if no other is pending. Without an answer in this
         # run its repetition counts: it may be the account.

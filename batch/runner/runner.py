@@ -39,7 +39,7 @@ from batch.runner.pace import DEAD_FROM_THE_START, Pace
 from batch.runner.refusals import Refusals
 from batch.runner.sharedtime import SAME
 from batch.runner.trade import HEARTBEAT, Trade
-from batch.runner.tray import Batch, Refusal, Tray
+from batch.runner.tray import Batch, Pause, Refusal, Tray
 from batch.runner.values import Ending, Options, Progress
 from batch.store.outcomes import Settled
 from batch.store.queue import Claimed
@@ -81,6 +81,7 @@ class Runner:
     ) -> None:
         self.progress = Progress(provider)
         self._trade = trade
+        self._queries = trade.queries
         self._provider = provider
         self._key_origin = key_origin
         self._rules = rules
@@ -93,8 +94,8 @@ class Runner:
         self._pace = Pace(options, random)
         self._evidence = Evidence()
         self._exclusions = Exclusions(self.progress, notify)
-        self._validity = Validity(options, trade, self._exclusions)
-        self._refusals = Refusals(trade)
+        self._validity = Validity(options, trade.queries, self._exclusions)
+        self._refusals = Refusals(trade.queries)
         self._tray = Tray()
         #: Of the whole run, which may have other accounts.
         self._budget = budget or CallBudget(options.max_calls)
@@ -105,7 +106,9 @@ class Runner:
             endpoint, self, clock, random, on_text, price, trade.use_within
         )
         self._outage = Outage(clock, options, notify)
-        self._outlook = Outlook(endpoint, trade, clock, provider, notify)
+        self._outlook = Outlook(
+            endpoint, trade.holder.quotas, self._tray, clock, provider, notify
+        )
         self._in_flight = InFlight()
         #: True if it is known how the account's last calls went.
         self._has_looked_back = False
@@ -256,7 +259,7 @@ class Runner:
     async def _turn(self) -> Ending | None:
         """One exchange, and the wait for the next; how it ends, if it does."""
         if not self._has_looked_back:
-            failed, answered = await self._trade.look_back(DEAD_FROM_THE_START)
+            failed, answered = await self._queries.look_back(DEAD_FROM_THE_START)
             if failed:
                 self._pace.lose_patience()
             self._refusals.look_back(has_answered=answered)
@@ -450,7 +453,7 @@ class Runner:
             # A runner that died beside this one may leave work behind.
             if await self._take_over():
                 return None
-            if not await self._trade.others_hold():
+            if not await self._queries.others_hold():
                 return await self._conclude()
             # Elsewhere: either it is done there, or it falls to us.
             self._looked_again += 1
@@ -472,7 +475,8 @@ class Runner:
             if pause - 1.0 > self._options.max_pause:
                 self._was_unanswered = not self._evidence.answered
                 failure = self.progress.failure
-                await self._trade.pause(chance, failure.message if failure else "")
+                reason = failure.message if failure else ""
+                self._tray.pause(Pause(chance, reason))
                 text = endings.asked_to_wait(self._provider, pause)
                 return Ending(exit_code=75, message=text, resets_at=chance)
         await self._sleep_until(chance)
@@ -490,9 +494,9 @@ class Runner:
         unanswered = self._evidence.unexplained(is_open_end=True)
         if failure is None or not unanswered or self._evidence.answered:
             return Ending(exit_code=0)
-        if not await self._trade.may_be_service(unanswered):
+        if not await self._queries.may_be_service(unanswered):
             return Ending(exit_code=0)
-        if await self._trade.has_answered(self._began_at):
+        if await self._queries.has_answered(self._began_at):
             return Ending(exit_code=0)
         self._was_unanswered = True
         return endings.hopeless(self._provider, self._pace.row, failure)

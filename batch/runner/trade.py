@@ -1,4 +1,4 @@
-"""The runner's dealings with the database: one transaction an exchange."""
+"""The transactions of a runner: exchange, take-over, settlement apart, and the last."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from sqlalchemy import Connection
 from batch.core.model import (
     Claim,
     EntryState,
-    Failure,
-    Job,
     RequestState,
     Settlement,
 )
 from batch.core.statements import Statement
 from batch.runner import isolation
 from batch.runner.isolation import Isolated, Spool
+from batch.runner.queries import RunQueries
 from batch.runner.sharedtime import SharedTime
 from batch.runner.tray import Batch
 from batch.runner.values import Options
@@ -26,20 +25,15 @@ from batch.store import (
     closures,
     evidence,
     history,
-    jobs,
     kept,
-    leases,
     ledger,
     outcomes,
     queue,
     room,
     runners,
-    spending,
     stated,
-    states,
 )
 from batch.store.engine import Database, Of
-from batch.store.evidence import Decision
 from batch.store.outcomes import Settled
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
@@ -95,7 +89,6 @@ class Trade:
     ) -> None:
         self._database = database
         self.holder = holder
-        self._provider = provider
         self._options = options
         self._clock = clock
         self._dead_runners = dead_runners
@@ -103,6 +96,7 @@ class Trade:
         #: The last two heartbeats that were committed; the first came with the row.
         self._heard: tuple[datetime, ...] = (clock.now(),)
         self._answers = room.Answers()
+        self.queries = RunQueries(database, holder, provider, options, clock)
         self._spool = Spool(database.path, clock)
         self._time = SharedTime(clock)
 
@@ -143,36 +137,6 @@ class Trade:
         self._time.apply()
         return traded
 
-    async def look_back(self, number: int) -> tuple[bool, bool]:
-        """Return whether the account's newest calls, so many, all failed.
-
-        And whether any call of it was ever answered.
-        """
-        account_id = self.holder.account_id
-
-        def look(connection: Connection) -> tuple[bool, bool]:
-            failure = spending.failing(connection, account_id, number)
-            newest = history.newest_answer(connection, account_id)
-            return failure is not None, newest is not None
-
-        return await self._database.ask(look)
-
-    async def has_answered(self, since: datetime) -> bool:
-        """Tell whether any runner's call was answered since then."""
-        account_id = self.holder.account_id
-        return await self._database.ask(history.has_answered, account_id, since)
-
-    async def refused_alone(
-        self, request_ids: Collection[int], failure: Failure
-    ) -> set[int]:
-        """Select the requests refused so before, while others were answered since."""
-        account_id, ask = self.holder.account_id, self._database.ask
-        return await ask(history.refused_alone, account_id, request_ids, failure)
-
-    async def invalid_only(self, job_id: int, most: int) -> tuple[str, int | None]:
-        """The job's name, and its invalid answers up to so many; None: any is valid."""
-        return await self._database.ask(self._invalid_only, job_id, most)
-
     async def take_over(self) -> list[Orphan] | None:
         """Put back what runners held that died; None: no runner has died."""
         if self._database.lease is not None:
@@ -190,13 +154,6 @@ class Trade:
             forget()
         return orphans if dead else None
 
-    async def others_hold(self) -> bool:
-        """Tell whether another runner has requests of ours in flight, and may die."""
-        runner_id, job_ids = self.holder.runner_id, self._options.job_ids
-        return await self._database.ask(
-            leases.others_hold, runner_id, self._provider, job_ids
-        )
-
     async def leave(
         self,
         batch: Batch,
@@ -213,20 +170,6 @@ class Trade:
         `calling`: the requests whose calls were given up; no other was made.
         """
         return await self._database.run(self._leave, batch, failed, calling, refused)
-
-    async def pause(self, until: datetime, reason: str) -> None:
-        """Close the account until then: other runs are to wait too."""
-        pause = Of(self.holder.account_id, self._pause)
-        await self._database.run(pause, until, reason)
-        self._time.apply()
-
-    async def may_be_service(self, failed: Mapping[str, Sequence[int]]) -> bool:
-        """Tell whether any of these failures, by model, may be the service's."""
-
-        def look(connection: Connection) -> bool:
-            return bool(self._unexplained(connection, failed, self._clock.now()))
-
-        return await self._database.ask(look)
 
     async def settle_apart(
         self, settlements: Sequence[Settlement], claims: Sequence[Claim]
@@ -260,17 +203,6 @@ class Trade:
             f"database records{moved}"
         )
 
-    async def take_over_balance(self, said: Statement) -> None:
-        """Go by the provider's own count, where it is stricter than ours."""
-        take_over = Of(self.holder.account_id, self._take_over_statements)
-        await self._database.run(take_over, [said], self._clock.now())
-
-    async def note_news(self, decision: Decision, text: str) -> None:
-        """Write down a decision and what it rests on, once for all runs."""
-        now, account_id = self._clock.now(), self.holder.account_id
-        note = Of(account_id, evidence.note_news)
-        await self._database.run(note, account_id, decision, text, now)
-
     def beat_is_due(self) -> bool:
         return self._clock.monotonic() - self._beat_at >= HEARTBEAT
 
@@ -294,7 +226,7 @@ class Trade:
         renewed = queue.renew(connection, holder, batch.claims, now)
         if not slots:
             return Traded(renewed, None, settled, heard_at)
-        ready = self._ready(connection)
+        ready = self.queries.jobs(connection)
         claimed = queue.claim(connection, holder, ready, slots, now, selection)
         return Traded(renewed, claimed, settled, heard_at)
 
@@ -302,28 +234,6 @@ class Trade:
         now = self._clock.now()
         runners.beat(connection, self.holder.runner_id, now)
         return now
-
-    def _ready(self, connection: Connection) -> list[Job]:
-        """The jobs that this runner works on."""
-        found = jobs.listed(
-            connection,
-            ids=self._options.job_ids,
-            provider=self._provider,
-            active=True,
-        )
-        host = self._options.host
-        if host is None:
-            return found
-        return [job for job in found if job.host in (None, host)]
-
-    def _invalid_only(
-        self, connection: Connection, job_id: int, most: int
-    ) -> tuple[str, int | None]:
-        found = jobs.listed(connection, ids=[job_id])
-        if not found:
-            # It was deleted meanwhile: no answer of it is left to judge.
-            return "", None
-        return found[0].name, states.invalid_only(connection, found[0], most)
 
     def _revive(self, connection: Connection, working: Sequence[int]) -> bool:
         """Go on with what is still its own, where it was taken for dead meanwhile.
@@ -355,11 +265,13 @@ class Trade:
                 because=verdict.because,
             )
         self._take_over_statements(connection, batch.statements, now)
+        for pause in batch.pauses:
+            closures.pause(
+                connection, holder.account_id, pause.until, pause.reason, now
+            )
+        for decision, text in batch.decisions:
+            evidence.note_news(connection, holder.account_id, decision, text, now)
         return settled
-
-    def _pause(self, connection: Connection, until: datetime, reason: str) -> None:
-        now = self._time.read(connection)
-        closures.pause(connection, self.holder.account_id, until, reason, now)
 
     def _take_over_statements(
         self, connection: Connection, statements: Sequence[Statement], now: datetime
@@ -394,27 +306,13 @@ class Trade:
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
         reopened = 0
-        if not refused or history.unfailed_wait(connection, self._ready(connection)):
-            forgiven = self._unexplained(connection, failed, now)
+        if not refused or history.unfailed_wait(
+            connection, self.queries.jobs(connection)
+        ):
+            forgiven = self.queries.unexplained(connection, failed, now)
             reopened = outcomes.put_back(connection, forgiven)
         orphans = self._reap(connection, self.holder.runner_id, now)
         return Left(orphans, settled, reopened)
-
-    def _unexplained(
-        self,
-        connection: Connection,
-        failed: Mapping[str, Sequence[int]],
-        now: datetime,
-    ) -> list[int]:
-        """Leave out the requests that failed before while others were answered."""
-        holder = self.holder
-        found: list[int] = []
-        for model, ids in failed.items():
-            most = self._options.max_failures
-            past = history.Past(holder.account_id, model, holder.runner_id, most, now)
-            known = history.known_to_fail(connection, past, ids)
-            found += [one for one in ids if one not in known]
-        return found
 
     def _settle(
         self, connection: Connection, settlements: Sequence[Settlement]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 
 from batch.clock import one_turn
 from batch.core.model import Claim, Settlement
 from batch.core.statements import Statement
 from batch.core.verdict import Verdict
+from batch.store.evidence import Decision
 
 #: Turns of the loop in which outcomes may gather, and how many of them in a row may
 #: bring none.
@@ -28,6 +30,14 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """A wait that the endpoint asks for, which other runs are to keep too."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What had gathered when a transaction began."""
 
@@ -37,6 +47,9 @@ class Batch:
     refusals: Sequence[Refusal]
     #: What the endpoint said of its own count.
     statements: Sequence[Statement]
+    pauses: Sequence[Pause] = ()
+    #: What was decided, and the text that it rests on: written once for all runs.
+    decisions: Sequence[tuple[Decision, str]] = ()
 
     @property
     def settlements(self) -> list[Settlement]:
@@ -47,7 +60,8 @@ class Batch:
         return [claim for claim, _ in self.renewals]
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.renewals or self.refusals or self.statements)
+        words = self.refusals or self.statements or self.pauses or self.decisions
+        return bool(self.outcomes or self.renewals or words)
 
     def answer(self, renewed: Sequence[Claim | None]) -> None:
         """It is on disk: wake those who waited for it."""
@@ -68,6 +82,8 @@ class Tray:
         self._renewals: list[tuple[Claim, asyncio.Future[Claim | None]]] = []
         self._refusals: list[Refusal] = []
         self._statements: list[Statement] = []
+        self._pauses: list[Pause] = []
+        self._decisions: list[tuple[Decision, str]] = []
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -102,6 +118,14 @@ class Tray:
         """What the endpoint said of its own count."""
         self._statements += statements
 
+    def pause(self, pause: Pause) -> None:
+        """Add a wait that other runs are to keep too."""
+        self._pauses.append(pause)
+
+    def decide(self, decision: Decision, text: str) -> None:
+        """Add a decision, and the text that it rests on."""
+        self._decisions.append((decision, text))
+
     async def gather(self, most: int) -> None:
         """Let come in what is at the door, once anything has: so many outcomes.
 
@@ -126,9 +150,17 @@ class Tray:
             if not answer.done():
                 answer.set_result(None)
         taken, left = self._outcomes[:outcomes], self._outcomes[outcomes:]
-        batch = Batch(taken, granted, self._refusals, self._statements)
+        batch = Batch(
+            taken,
+            granted,
+            self._refusals,
+            self._statements,
+            self._pauses,
+            self._decisions,
+        )
         self._outcomes, self._renewals = left, []
         self._refusals, self._statements = [], []
+        self._pauses, self._decisions = [], []
         if left:
             self.wake.set()
         return batch
@@ -141,8 +173,9 @@ class Tray:
         self._outcomes[:0] = batch.outcomes
         self._refusals[:0] = batch.refusals
         self._statements[:0] = batch.statements
+        self._pauses[:0] = batch.pauses
+        self._decisions[:0] = batch.decisions
 
     def __bool__(self) -> bool:
-        return bool(
-            self._outcomes or self._renewals or self._refusals or self._statements
-        )
+        words = self._refusals or self._statements or self._pauses or self._decisions
+        return bool(self._outcomes or self._renewals or words)

@@ -11,7 +11,7 @@ from world import World, a_world
 
 from batch.core.expected import Expected
 from batch.errors import StoreAwayError
-from batch.runner.trade import Trade
+from batch.runner.queries import RunQueries
 from batch.store import kept
 
 GONE = StoreAwayError("the server cannot be reached")
@@ -142,15 +142,15 @@ async def test_a_question_that_is_lost_costs_no_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Also where the transaction before it has granted some."""
-    invalid_only, asked = Trade.invalid_only, []
+    invalid_only, asked = RunQueries.invalid_only, []
 
-    async def lost_once(trade: Trade, job_id: int, most: int) -> tuple[str, int]:
+    async def lost_once(queries: RunQueries, job_id: int, most: int) -> tuple[str, int]:
         asked.append(job_id)
         if len(asked) == 1:
             raise GONE
-        return await invalid_only(trade, job_id, most)
+        return await invalid_only(queries, job_id, most)
 
-    monkeypatch.setattr(Trade, "invalid_only", lost_once)
+    monkeypatch.setattr(RunQueries, "invalid_only", lost_once)
     async with a_world(tmp_path) as world:
         world.submit(8, expected=Expected(schema='{"type": "object"}'))
         await world.run()

@@ -11,7 +11,7 @@ from world import a_world
 
 from batch.core.expected import Expected
 from batch.errors import UsageError
-from batch.runner.trade import Trade
+from batch.runner.queries import RunQueries
 from batch.service import upkeep
 from batch.store import submitting
 from batch.store.schema import jobs
@@ -66,18 +66,18 @@ async def test_no_answer_is_stored_in_a_job_that_was_submitted_after_a_deletion(
 async def test_a_job_that_is_deleted_between_two_calls_does_not_end_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    invalid_only = Trade.invalid_only
+    invalid_only = RunQueries.invalid_only
     async with a_world(tmp_path) as world:
         world.submit(3, expected=Expected(schema='{"type": "object"}'))
         other = world.submit(["p4", "p5"])
         judged = []
 
-        async def deleted(trade: Trade, job_id: int, most: int) -> object:
+        async def deleted(queries: RunQueries, job_id: int, most: int) -> object:
             # While a call of the job is in flight no command deletes it.
             judged.append(job_id)
-            return await invalid_only(trade, job_id + 1000, most)
+            return await invalid_only(queries, job_id + 1000, most)
 
-        monkeypatch.setattr(Trade, "invalid_only", deleted)
+        monkeypatch.setattr(RunQueries, "invalid_only", deleted)
         outcome = await world.run(concurrency=1)
         assert judged
         # Its answers are still there, and invalid.

@@ -50,7 +50,7 @@ def test_the_clocks_are_compared_ten_times_a_second_however_many_replies_come():
     keeper: Any = Keeper()
     nobody: Any = None
     claim: Any = SimpleNamespace(reserved_at=NOON)
-    outlook = Outlook(nobody, nobody, keeper, "espai", nobody)
+    outlook = Outlook(nobody, (), nobody, keeper, "espai", nobody)
     done = Completion(text="a", finish_reason="stop", headers={"date": "Mon"})
     for seconds, compared in [(0.0, 1), (0.05, 1), (0.11, 2), (0.15, 2), (9.0, 3)]:
         keeper.now = 1000.0 + seconds

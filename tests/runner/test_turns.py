@@ -77,6 +77,6 @@ async def test_questions_of_a_run_are_answered_beside_whoever_writes(tmp_path):
         ) as other:
             other.execute("BEGIN IMMEDIATE")
 
-            assert await runner._trade.look_back(1) == (False, True)
-            assert await runner._trade.has_answered(began)
-            assert await runner._trade.invalid_only(job.id, 1) == ("job", 0)
+            assert await runner._queries.look_back(1) == (False, True)
+            assert await runner._queries.has_answered(began)
+            assert await runner._queries.invalid_only(job.id, 1) == ("job", 0)
