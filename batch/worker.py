@@ -1,7 +1,7 @@
 """One request through its attempts: each has a credit of its own before it is made.
 
-tenacity keeps the waits between them; it is entered only where there is something to
-try again, and nothing but the attempt stands inside it.
+tenacity keeps the waits between them. Most requests need one attempt, which is made
+before its loop is entered.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_result
+from tenacity import AsyncRetrying, retry_if_result, stop_never
 
 from batch.checking import fault_soon
 from batch.clock import Clock
@@ -120,30 +120,22 @@ class Worker:
         self._desk.settle(trial.outcome())
 
     async def _attempt_again(self, trial: _Trial) -> None:
-        async def settle_the_failed_attempt(_state: RetryCallState) -> None:
-            await self._desk.write(trial.to_be_continued())
-            trial.unsettled = False
-
-        async def reserve_its_own_credit(state: RetryCallState) -> None:
-            if state.attempt_number > 1:
-                trial.claim = await self._desk.renew(trial.claim)
-                trial.unsettled = True
-
-        async def next_attempt() -> _Trial:
-            # The first attempt was made outside: most requests need no other.
-            if not trial.first:
-                await self._attempt(trial)
-            trial.first = False
-            return trial
-
-        await AsyncRetrying(
+        """Attempt it until that is of no use; the first attempt was made before."""
+        attempts = AsyncRetrying(
             sleep=self._desk.pause,
-            wait=lambda _state: trial.wait(self._random()),
-            stop=lambda _state: False,
-            retry=retry_if_result(lambda tried: tried.again),
-            before=reserve_its_own_credit,
-            before_sleep=settle_the_failed_attempt,
-        )(next_attempt)
+            wait=lambda _: trial.wait(self._random()),
+            stop=stop_never,
+            retry=retry_if_result(lambda _: trial.again),
+        )
+        async for attempt in attempts:
+            with attempt:
+                if attempt.retry_state.attempt_number > 1:
+                    trial.claim = await self._desk.renew(trial.claim)
+                    trial.unsettled = True
+                    await self._attempt(trial)
+                if trial.again:
+                    await self._desk.write(trial.to_be_continued())
+                    trial.unsettled = False
 
     async def _attempt(self, trial: _Trial) -> None:
         claim = trial.claim
@@ -187,7 +179,6 @@ class _Trial:
     def __init__(self, claim: Claim, price: Price | None = None) -> None:
         self.claim = claim
         self._price = price
-        self.first = True
         #: True if a credit is reserved that nobody has accounted for yet.
         self.unsettled = True
         self._reply: Reply | None = None
