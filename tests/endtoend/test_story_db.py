@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -120,8 +121,11 @@ CREATE TRIGGER hold BEFORE INSERT ON results EXECUTE FUNCTION hold()
 HELD = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.long
-def test_a_copy_that_was_killed_begins_anew(stage: Stage, server: Cluster):
+def test_a_copy_that_was_killed_begins_anew(
+    stage: Stage, server: Cluster, number: signal.Signals
+):
     stage.serve()
     file = stage.home / "quotabatch.db"
     job = stage.submit(prompts(30))
@@ -134,9 +138,14 @@ def test_a_copy_that_was_killed_begins_anew(stage: Stage, server: Cluster):
         connection.execute("SELECT pg_advisory_lock(77)")
         copy = stage.start("db", "copy", file, url)
         wait_until(lambda: connection.execute(HELD).fetchone() == (1,), "the copy")
-        copy.kill()
+        copy.signal(number)
+        ended = copy.end()
         connection.execute("SELECT pg_advisory_unlock(77)")
         connection.execute("DROP FUNCTION hold CASCADE")
+    if number == signal.SIGINT:
+        assert ended.code == 130
+        assert "the same command begins anew" in ended.err
+        assert "Traceback" not in ended.err
 
     # Nothing of it is there, and where it came from all is as it was.
     there = stage.quick("status", "--db", url)
