@@ -18,7 +18,6 @@ from batch.core.hosts import host_of, shown
         ("http://user:secret@127.0.0.1:8775/v1", "http://127.0.0.1:8775"),
         ("http://[::1]:8775/v1", "http://[::1]:8775"),
         ("http://[0:0:0:0:0:0:0:1]:8775/v1", "http://[::1]:8775"),
-        ("http://127.1:8775/v1", "http://127.0.0.1:8775"),
         ("https://bücher.example/v1", "https://xn--bcher-kva.example"),
         (
             "https://api.cloudflare.com/accounts/{account}/v1",
