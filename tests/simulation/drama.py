@@ -12,7 +12,9 @@ from enum import StrEnum
 from functools import partial
 
 import laws
+import progress
 from ground import Ground
+from laws import TRIP
 from mortal import Mortal
 from plots import HOUR, MINUTE, Event, Plot, a_plot
 from realm import OTHER, Realm
@@ -26,8 +28,6 @@ from batch.store import kept
 
 #: How long a run may take to end that was told to, beside its calls and the disk.
 PATIENCE = 15.0
-#: Calls that a run makes at most while nothing is answered.
-TRIP = 10
 UNFINISHED = ("pending", "running", "failed", "cancelled")
 
 
@@ -59,6 +59,8 @@ class Drama:
     def play_liveness(self) -> None:
         self._play()
         self._answer_everything()
+        if self.plot.stretch:
+            progress.pass_stretch(self.realm, self._bound)
         laws.check(self.realm)
 
     def _play(self) -> None:

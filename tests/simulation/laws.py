@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from remote import BrokenLaw, Visit
 from served import SERVER
+from weather import GONE
 
 from batch.core.model import Completion, Failure
 
 if TYPE_CHECKING:
     from plots import Rule
     from realm import Realm
+
+
+#: Calls that a run makes at most while nothing is answered; the next one, where
+#: nothing has changed.
+TRIP, NEXT_TRIP = 10, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,28 @@ class Entry:
     def is_resolved(self) -> bool:
         """True if its answer came after all."""
         return self.verdict is not None and self.verdict.endswith("answered")
+
+
+def check_progress(realm: Realm, job_id: int, begun: int, runs: int) -> None:
+    """Law 7: repeated runs answer every good row, and fail every other one.
+
+    Rows that are refused for their model may wait. It costs a call for each good row,
+    all attempts of the others, and what the trips of the breaker may. `begun`: calls
+    made before them; `runs`: how many there were.
+    """
+    rows = realm.rows(f"SELECT custom_id, state FROM requests WHERE job_id = {job_id}")
+    for name, state in rows:
+        trouble = realm.bad.get(name)
+        wanted = ("completed",) if trouble is None else ("failed",)
+        if trouble == GONE:
+            wanted = ("failed", "pending")
+        _demand(7, state in wanted, f"{name} is {state} after {runs} runs")
+    names = {name for name, _ in rows}
+    spent = sum(visit.custom_id in names for visit in realm.arrived[begun:])
+    good = len(names - realm.bad.keys())
+    attempts = realm.rows(f"SELECT max_attempts FROM jobs WHERE id = {job_id}")[0][0]
+    most = good + attempts * (len(names) - good) + TRIP * runs
+    _demand(7, spent <= most, f"{spent} calls in {runs} runs, {most} may be")
 
 
 def check(realm: Realm) -> None:

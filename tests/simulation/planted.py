@@ -9,19 +9,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 from sqlalchemy import Connection, update
 
 from batch import worker
 from batch.core.model import Claim, Completion, EntryState, Failure, Settlement
+from batch.core.verdict import Scope, Verdict
 from batch.providers import allowance
 from batch.runner import runner
+from batch.runner.evidence import Evidence
 from batch.runner.trade import Trade
 from batch.store import (
     answers,
     clocks,
     counting,
+    history,
     kept,
     leases,
     ledger,
@@ -237,6 +241,41 @@ def takes_a_restart_for_a_clock_that_stepped(patch: Patch) -> None:
     patch.setattr(
         clocks, "seen", lambda connection, boot, uptime: seen(connection, boot, 1e9)
     )
+
+
+def takes_back_whatever_failed(patch: Patch) -> None:
+    """Whatever fails in a run that failures stop is the service's fault."""
+    failure = Evidence.failure
+    failed: WeakKeyDictionary[Evidence, dict[str, list[int]]] = WeakKeyDictionary()
+
+    def noting(self: Evidence, claim: Claim, *facts: Any) -> int:
+        mine = failed.setdefault(self, {})
+        mine.setdefault(claim.model, []).append(claim.request_id)
+        return failure(self, claim, *facts)
+
+    def every(self: Evidence, *, is_open_end: bool) -> dict[str, list[int]]:
+        return failed.get(self, {}) if is_open_end else {}
+
+    patch.setattr(Evidence, "failure", noting)
+    patch.setattr(Evidence, "unexplained", every)
+    patch.setattr(history, "known_to_fail", lambda *_: set[int]())
+
+
+def takes_a_refused_model_for_the_account(patch: Patch) -> None:
+    """Whoever has no such model has none for this key."""
+    judge = runner.judge
+
+    def of_all(*facts: Any) -> Verdict:
+        verdict = judge(*facts)
+        is_model = verdict.scope is Scope.MODEL
+        return replace(verdict, scope=Scope.ACCOUNT) if is_model else verdict
+
+    patch.setattr(runner, "judge", of_all)
+
+
+def counts_a_stated_wait_as_an_attempt(patch: Patch) -> None:
+    """A refusal is a failure of its request, whatever it says."""
+    patch.setattr(Verdict, "is_busy", property(lambda _: False))
 
 
 BUGS: dict[str, Planted] = {

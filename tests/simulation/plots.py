@@ -77,6 +77,9 @@ class Plot:
     max_attempts: int = 3
     #: By prompt that is never answered, what each of its calls comes to.
     bad: dict[str, str] = field(default_factory=dict)
+    #: What is submitted once the trouble is over: good prompts around a stretch of bad
+    #: ones that is longer than the breaker waits for.
+    stretch: list[str] = field(default_factory=list)
     #: The options of each process, and when it is first started.
     processes: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     #: Seconds after which one that was killed, or has ended, is started again.
@@ -187,6 +190,7 @@ def a_plot(seed: int, family: str) -> Plot:
     _set_events(plot, chance)
     _set_bad(plot)
     _set_place(plot)
+    _set_stretch(plot)
     return plot
 
 
@@ -287,6 +291,23 @@ def _set_bad(plot: Plot) -> None:
             chance.shuffle(prompts)
         for prompt in prompts[: chance.choice([1, 2, 4, 6])]:
             plot.bad[prompt] = chance.choice(NEVER_ANSWERED)
+
+
+def _set_stretch(plot: Plot) -> None:
+    """Draw the prompts of the end, and no more."""
+    chance = plot.chance("stretch")
+    # Runs on a server have a heartbeat, which over many windows takes its time.
+    least = min(rule["limit"] for rule in plot.rules)
+    is_soon = plot.database != SERVER or least > 2
+    if chance.random() < 0.3 and is_soon:
+        add_stretch(plot, chance.choices(NEVER_ANSWERED, k=chance.randint(11, 13)))
+
+
+def add_stretch(plot: Plot, troubles: Sequence[str]) -> None:
+    """Have a prompt that comes to each of these, between good ones."""
+    bad = {f"s{number}": trouble for number, trouble in enumerate(troubles)}
+    plot.bad |= bad
+    plot.stretch = ["before", *bad, "after", "last"]
 
 
 def _set_place(plot: Plot) -> None:

@@ -85,8 +85,8 @@ class Realm:
         self.processes: list[Mortal] = []
         #: By job, what it asks.
         self.prompts: dict[int, list[str]] = {}
-        #: The requests that are never answered.
-        self.bad: set[str] = set()
+        #: The requests that are never answered, and what each call comes to.
+        self.bad: dict[str, str] = {}
         #: Jobs that were submitted, also those that are deleted by now.
         self.submitted = 0
         self.trace: list[str] = []
@@ -178,9 +178,9 @@ class Realm:
             for place, prompt in enumerate(prompts, 1)
         ]
         self.bad |= {
-            f"{job}.{place}"
+            f"{job}.{place}": trouble
             for place, prompt in enumerate(prompts, 1)
-            if self.remote.weather.trouble(prompt)
+            if (trouble := self.remote.weather.trouble(prompt))
         }
         order = Order(
             sources=("-",),

@@ -1,4 +1,5 @@
-"""A server's clock and leases, two providers, a night slept through, nameless boots.
+"""A server's clock and leases, two providers, a night slept through, nameless boots,
+rows that are never answered.
 
 Each story holds, and breaks a law where the defect that it is about is planted back.
 """
@@ -6,16 +7,18 @@ Each story holds, and breaks a law where the defect that it is about is planted 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 import planted
 import pytest
 from conftest import Tell
-from plots import HOUR, MINUTE, a_day
+from plots import HOUR, MINUTE, Plot, a_day, add_stretch
+from progress import pass_stretch
 from realm import OTHER, Realm
 from remote import BrokenLaw
 from served import FILE, SERVER
-from weather import ANSWER, Fate
+from weather import ANSWER, GONE, NEVER_ANSWERED, Fate
 
 LIMIT = 4
 MANY = [f"q{number}" for number in range(8)]
@@ -97,6 +100,31 @@ def restarted_without_a_name(tell: Tell) -> None:
         assert realm.statuses() == {"completed": 2 * LIMIT}
 
 
+def a_stretch_of_bad_rows(tell: Tell) -> None:
+    """There are more than failures that stop a run, and good ones behind them."""
+    plot = Plot()
+    add_stretch(plot, [*NEVER_ANSWERED, *NEVER_ANSWERED])
+    with tell(rules=[a_day(200)], bad=plot.bad, stretch=plot.stretch) as realm:
+        pass_stretch(realm, lambda: HOUR)
+
+
+def a_model_that_is_refused(tell: Tell) -> None:
+    """Every second row names a model that the endpoint does not have."""
+    rows = [f"q{number}" for number in range(6)]
+    bad = dict.fromkeys(rows[::2], GONE)
+    plot = {"rules": [a_day(40)], "models": ("m0", "m1"), "bad": bad, "stretch": rows}
+    with tell(**plot) as realm:
+        pass_stretch(realm, lambda: HOUR)
+
+
+def a_row_that_is_asked_to_wait(tell: Tell) -> None:
+    """It is refused more often than it has attempts, while another is answered."""
+    with tell(rules=[a_day(40)], stretch=["q0", "q1"]) as realm:
+        busy = Fate("429", connects=0.0, lasts=0.1, way=1.0, wait=3)
+        fates(realm, replace(busy, name=ANSWER), *[busy] * 3)
+        pass_stretch(realm, lambda: HOUR)
+
+
 @pytest.mark.parametrize("database", [FILE, SERVER])
 def test_a_refusal_that_states_a_wait_holds_a_run_up_once(tell: Tell, database: str):
     asked_to_wait(tell, database)
@@ -118,6 +146,18 @@ def test_after_a_restart_without_a_name_the_next_day_gets_its_calls(tell: Tell):
     restarted_without_a_name(tell)
 
 
+def test_a_stretch_of_bad_rows_is_passed_in_a_few_runs(tell: Tell):
+    a_stretch_of_bad_rows(tell)
+
+
+def test_a_model_that_is_refused_keeps_no_other_from_its_answers(tell: Tell):
+    a_model_that_is_refused(tell)
+
+
+def test_stated_waits_use_up_no_attempts(tell: Tell):
+    a_row_that_is_asked_to_wait(tell)
+
+
 #: By planted bug, the story that shows it, and the law that is broken.
 STORIES: dict[planted.Planted, tuple[Callable[[Tell], None], int]] = {
     planted.takes_a_servers_time_for_a_clock_that_steps: (
@@ -128,6 +168,9 @@ STORIES: dict[planted.Planted, tuple[Callable[[Tell], None], int]] = {
     planted.counts_the_calls_of_each_provider_alone: (few_calls_for_two_providers, 5),
     planted.forgets_calls_that_were_slept_through: (slept_through_the_reset, 1),
     planted.takes_a_restart_for_a_clock_that_stepped: (restarted_without_a_name, 6),
+    planted.takes_back_whatever_failed: (a_stretch_of_bad_rows, 7),
+    planted.takes_a_refused_model_for_the_account: (a_model_that_is_refused, 7),
+    planted.counts_a_stated_wait_as_an_attempt: (a_row_that_is_asked_to_wait, 7),
 }
 
 

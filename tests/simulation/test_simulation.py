@@ -84,3 +84,4 @@ def test_the_seeds_of_every_run_contain_whatever_can_go_wrong():
     assert any(one.what == "reboot" for plot in unnamed for one in plot.events)
     assert any(plot.others for plot in plots)
     assert {name for plot in plots for name in plot.bad.values()} == set(NEVER_ANSWERED)
+    assert any(a_plot(seed, Family.LIVENESS).stretch for seed in LIVENESS)

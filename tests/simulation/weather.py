@@ -13,6 +13,8 @@ UNSENT = "unsent"
 LOST = "lost"
 ANSWER = "answer"
 CUT = "cut"
+#: There is no such model.
+GONE = "gone"
 
 _PLAIN = {
     UNSENT: Failure(code="dns", message="cannot resolve", sent=False),
@@ -31,7 +33,7 @@ _WITH_STATUS = {
     "429": 429,
     "quota": 429,
     "key": 401,
-    "gone": 404,
+    GONE: 404,
 }
 #: Everything that a call may come to, but for its answer.
 TROUBLES = (*_PLAIN, *_WITH_STATUS, CUT)
