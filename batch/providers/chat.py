@@ -13,6 +13,13 @@ from batch.core.endings import Ending, ending
 from batch.core.plain import redact
 from batch.providers import bodies
 from batch.providers.bodies import Beside
+from batch.providers.chunks import (
+    UnknownShapeError,
+    first_choice,
+    part_of,
+    said,
+    tool_calls_of,
+)
 
 #: Deeper than any real reply; what is deeper could not be stored.
 MAX_DEPTH = 50
@@ -41,6 +48,8 @@ class Chat:
         self.finish_reason = ""
         self.ending = Ending.OPEN
         self.error: Error | None = None
+        #: The part that was not understood and may have been text, if there was one.
+        self.unknown = ""
         self.model = ""
         self.usage: dict[str, Any] | None = None
         #: Whether anything of a completion was seen.
@@ -51,7 +60,7 @@ class Chat:
         """Whether it has its end, good or bad."""
         # More may follow a reason that is not known.
         known = self.ending not in (Ending.OPEN, Ending.UNKNOWN)
-        return known or self.error is not None
+        return known or self.error is not None or bool(self.unknown)
 
     @property
     def text(self) -> str:
@@ -73,16 +82,27 @@ class Chat:
 
     def take(self, body: Mapping[str, Any]) -> str:
         """Take a chunk, or a whole reply; the text that it adds."""
-        choice = _first_choice(body)
-        error = error_of(body) or (error_of(choice) if choice.get("error") else None)
+        error = error_of(body)
         if error is not None:
+            self.fail(error)
+            return ""
+        try:
+            return self._take(body, first_choice(body))
+        except UnknownShapeError as unknown:
+            self.unknown = self.unknown or str(unknown)
+            return ""
+
+    def _take(self, body: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
+        if choice.get("error") and (error := error_of(choice)) is not None:
             self.fail(error)
             return ""
         self._note(body, choice)
         if not choice:
             return ""
         self.begun = True
-        text = self._add(self._part(choice))
+        # In a stream, a message at the end would repeat what the chunks have said.
+        repeated = bool(self._text or self.calls)
+        text = self._add(part_of(choice, repeated=repeated))
         found = choice.get("finish_reason")
         reason = found.strip() if isinstance(found, str) else ""
         meaning = ending(reason) if reason else Ending.OPEN
@@ -110,16 +130,8 @@ class Chat:
         if isinstance(usage, dict) and usage:
             self.usage = usage
 
-    def _part(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
-        delta, message = choice.get("delta"), choice.get("message")
-        if isinstance(delta, dict) and delta:
-            return delta
-        # In a stream, a message at the end would repeat what the chunks have said.
-        whole = isinstance(message, dict) and not (self._text or self.calls)
-        return message if whole and isinstance(message, dict) else {}
-
     def _add(self, part: Mapping[str, Any]) -> str:
-        text, thoughts = _said(part.get("content"))
+        text, thoughts = said(part.get("content"))
         for name in ("reasoning_content", "reasoning"):
             told = part.get(name)
             if isinstance(told, str) and told:
@@ -132,10 +144,8 @@ class Chat:
         refusal = part.get("refusal")
         if isinstance(refusal, str):
             self._refusal.append(refusal)
-        calls = part.get("tool_calls")
-        for fragment in calls if isinstance(calls, list) else ():
-            if isinstance(fragment, dict):
-                self._add_call(fragment)
+        for fragment in tool_calls_of(part):
+            self._add_call(fragment)
         function = part.get("function_call")
         if isinstance(function, dict):
             # What tool_calls were called before.
@@ -213,28 +223,6 @@ def _whole(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     return text
-
-
-def _first_choice(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    choices = body.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and choice.get("index") in (0, None):
-            return choice
-    return {}
-
-
-def _said(content: Any) -> tuple[str, str]:
-    """(text, reasoning) of a content: a text, or a list of parts (Mistral)."""
-    if isinstance(content, str):
-        return content, ""
-    text = thoughts = ""
-    for part in content if isinstance(content, list) else []:
-        if isinstance(part, dict):
-            more = part.get("text")
-            text += more if isinstance(more, str) else ""
-            thinking = part.get("thinking")
-            thoughts += thinking if isinstance(thinking, str) else _said(thinking)[0]
-    return text, thoughts
 
 
 def _extend(function: dict[str, Any], fragment: Mapping[str, Any]) -> None:

@@ -198,6 +198,9 @@ class OpenaiDecoder:
             return self._reported(chat.error)
         if self._garbled:
             return self._failure("garbled", "a line of the stream is no event in JSON")
+        if chat.unknown:
+            said = f"the reply is not understood: {chat.unknown}"
+            return self._failure("garbled", said)
         if ending is Ending.OPEN:
             return self._unfinished()
         if ending is Ending.UNKNOWN and not (framed or self.is_complete()):

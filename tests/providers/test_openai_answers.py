@@ -112,6 +112,39 @@ ANSWERS: dict[str, tuple[str, Completion]] = {
         + chunk("i", "stop"),
         answer("hi", reasoning="hm"),
     ),
+    "reasoning of Databricks": (
+        chunk(
+            [
+                {
+                    "type": "reasoning",
+                    "summary": [{"type": "summary_text", "text": "hm"}],
+                },
+                {"type": "reasoning", "text": "!"},
+                {"type": "text", "text": "hi"},
+            ]
+        )
+        + STOP,
+        answer("hi", reasoning="hm!"),
+    ),
+    "text by two names (Together)": (
+        event({"choices": [{"index": 0, "text": "h", "delta": {"content": "h"}}]})
+        + event({"choices": [{"index": 0, "text": "i", "delta": {"content": "i"}}]})
+        + STOP,
+        answer("hi"),
+    ),
+    "events that carry no text": (
+        event({"type": "ping", "cost": "0"})
+        + event({"choices": [], "cost": "0"})
+        + event({"object": "chat.completion.chunk", "x_groq": {"id": "req_1"}})
+        + event({"prompt_filter_results": [{"content_filter_results": {}}]})
+        + event({"choices": [], "code": 0, "message": "Success", "sid": "1"})
+        + event({"choices": [{"content_filter_offsets": {}, "finish_reason": None}]})
+        + event({"choices": [{"delta": [], "message": None, "text": ""}]})
+        + event({"choices": [{"delta": {"tool_calls": [], "refusal": None}}]})
+        + chunk("hi", "stop")
+        + event({"usage": usage(3), "message": ""}),
+        answer("hi", usage=usage(3)),
+    ),
     "<think> is text": (
         stream("<think>hm", "</think>", "hi"),
         answer("<think>hm</think>hi"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from chatting import DONE, answer, chunk, decoded, event, failed, stream, whole
-from pieces import ROLE, STOP
+from pieces import ROLE, STOP, wanted
 
 from batch.clock import SystemClock
 from batch.core.model import Failure
@@ -290,6 +292,36 @@ FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
             "the last byte": chunk("world")[:-3] + "\n\n",
         }.items()
     },
+    **{
+        f"an event that is not understood: {reason}": (
+            chunk("The answer is ") + event(odd) + chunk("!", "stop") + DONE,
+            "garbled",
+            f"the reply is not understood: {reason}",
+            VerdictKind.RETRY,
+        )
+        for reason, odd in {
+            # Cloudflare writes a token that looks like a number as one.
+            "content is a number": {"choices": [{"delta": {"content": 42}}]},
+            "content is an object": {
+                "choices": [{"delta": {"content": {"text": "w"}}}]
+            },
+            "a part of content is a text": {"choices": [{"delta": {"content": ["w"]}}]},
+            "a part of content has no text": {
+                "choices": [{"delta": {"content": [{"type": "text", "text": 42}]}}]
+            },
+            "index is a text": {"choices": [{"index": "0", "delta": {"content": "w"}}]},
+            "choices is an object": {"choices": {"delta": {"content": "w"}}},
+            "a choice is a text": {"choices": ["w"]},
+            "delta is a text": {"choices": [{"delta": "w"}]},
+            "a choice has text and no delta": {"choices": [{"text": "w"}]},
+            "delta has text and no content": {"choices": [{"delta": {"text": "w"}}]},
+            "tool_calls is an object": {
+                "choices": [{"delta": {"tool_calls": wanted("a", "weather", "{}")}}]
+            },
+            "it has delta and no choices": {"delta": {"content": "w"}},
+            "it has message and no choices": {"message": "upstream lost 1 chunk"},
+        }.items()
+    },
     "a lost piece behind the end": (
         chunk("hi", "stop") + "ata: {}\n\n" + DONE,
         "garbled",
@@ -327,6 +359,12 @@ FAILURES: dict[str, tuple[str, str, str, VerdictKind]] = {
         "upstream connect error",
         "unfinished",
         "the reply holds no answer: upstream connect error",
+        VerdictKind.RETRY,
+    ),
+    "an object of which a part is not understood": (
+        whole({"content": [{"type": "text", "text": "The answer is "}, math.nan]}),
+        "garbled",
+        "the reply is not understood: a part of content is a number",
         VerdictKind.RETRY,
     ),
     "an object that is something else": (
