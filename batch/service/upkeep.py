@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -283,12 +284,21 @@ def _in_pieces(ids: Sequence[int], work: Callable[[Sequence[int]], T]) -> list[T
     HalfwayError where it is interrupted: what is done is done.
     """
     done: list[T] = []
-    for start in range(0, len(ids), PIECE):
-        try:
-            done.append(work(ids[start : start + PIECE]))
-        except KeyboardInterrupt:
+
+    def carry_out(piece: Sequence[int]) -> None:
+        done.append(work(piece))
+
+    try:
+        # In a thread that no interruption reaches: the piece under way is finished,
+        # and counted.
+        with ThreadPoolExecutor(1) as pool:
+            for start in range(0, len(ids), PIECE):
+                pool.submit(carry_out, ids[start : start + PIECE]).result()
+    except KeyboardInterrupt:
+        number = len(done) * PIECE
+        if number < len(ids):
             raise HalfwayError(
-                f"interrupted: {start:,} of {len(ids):,} requests are done; "
+                f"interrupted: {number:,} of {len(ids):,} requests are done; "
                 "the same command goes on with the rest"
             ) from None
     return done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -227,30 +228,44 @@ async def test_an_appended_repetition_follows_what_is_done_to_its_request_meanwh
         assert len(world.calls) == (2 if deed is take_back else 0)
 
 
+@pytest.mark.parametrize("is_committed", [False, True])
 @pytest.mark.parametrize("deed", [cancel, take_back])
 async def test_what_is_interrupted_says_how_far_it_came_and_goes_on(
-    tmp_path, monkeypatch: pytest.MonkeyPatch, deed
+    tmp_path, monkeypatch: pytest.MonkeyPatch, deed, is_committed: bool
 ):
+    """Also where the interruption comes with the commit of a piece."""
     async with a_world(tmp_path) as world:
         world.submit(ROWS)
         if deed is take_back:
             cancel(world)
         write, writes = world.service.database.write, list[object]()
+        (before,) = world.statuses()
 
         def interrupted(*args: Any, **kwargs: Any) -> Any:
             writes.append(args[0])
-            if len(writes) == 3:
+            if len(writes) == 3 and not is_committed:
                 raise KeyboardInterrupt
-            return write(*args, **kwargs)
+            done = write(*args, **kwargs)
+            if len(writes) == 3:
+                main = threading.main_thread().ident
+                assert main is not None
+                signal.pthread_kill(main, signal.SIGINT)
+            return done
 
         with monkeypatch.context() as patch:
             patch.setattr(world.service.database, "write", interrupted)
             patch.setattr(upkeep, "PIECE", PIECE)
-            with pytest.raises(QuotabatchError) as error:
-                deed(world)
+            # The event loop of the test has another.
+            handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+            try:
+                with pytest.raises(QuotabatchError) as error:
+                    deed(world)
+            finally:
+                signal.signal(signal.SIGINT, handler)
         assert error.value.exit_code == 130
-        assert f"of {ROWS} requests" in str(error.value)
+        done = ROWS - world.statuses()[before]
+        assert 0 < done < ROWS
+        assert f"interrupted: {done} of {ROWS} requests" in str(error.value)
         assert "the same command goes on" in str(error.value)
-        assert len(world.statuses()) == 2
         deed(world)
         assert len(world.statuses()) == 1
