@@ -247,10 +247,19 @@ def dropped(outcomes: int) -> str:
     )
 
 
-def unwritable(outcomes: int, error: Exception, kept_in: Path | None) -> str:
+def unwritable(
+    outcomes: int,
+    error: Exception,
+    kept_in: Path | None,
+    lost: int = 0,
+    lost_because: str = "",
+) -> str:
     """The notice about outcomes that the database cannot take."""
     those = "1 outcome" if outcomes == 1 else f"{outcomes} outcomes"
     where = f" Answers are kept in {kept_in}." if kept_in else ""
+    if lost:
+        answers = "1 answer is" if lost == 1 else f"{lost} answers are"
+        where += f" {answers} lost, as no file could be written: {lost_because}."
     return (
         f"{those} cannot be stored ({type(error).__name__}): failed with the code "
         f"{UNWRITABLE}.{where} `quotabatch show JOB ID` has the reason."

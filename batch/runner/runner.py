@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
@@ -332,7 +331,8 @@ class Runner:
     async def _isolate(self, error: Exception) -> None:
         """Record what gathered piece by piece, so that what can be written is.
 
-        The error is raised where it was no outcome's, or where there is no end of it.
+        The error is raised where it was no outcome's, where an answer was lost, or
+        where there is no end of it.
         """
         batch = self._tray.take(renewals=0)
         try:
@@ -341,13 +341,15 @@ class Runner:
         except BaseException:
             self._tray.put_back(batch)
             raise
-        batch.answer([])
+        recorded, left = batch.split(done.has)
+        recorded.answer([])
         # Their part of the transaction may be what failed: once more, by themselves.
-        self._tray.put_back(replace(batch, outcomes=[]))
-        self._take_note(done.recorded, done.settled)
-        self._tell_unwritable(done, error)
+        self._tray.put_back(left)
+        self._note_isolated(done, error)
+        if done.error is not None:
+            raise done.error
         self._unwritable += done.unwritable
-        if not done.unwritable or self._unwritable >= MOST_UNWRITABLE:
+        if not done.unwritable or done.lost or self._unwritable >= MOST_UNWRITABLE:
             raise error
 
     def _take_note(self, settlements: Sequence[Settlement], settled: Settled) -> None:
@@ -580,19 +582,20 @@ class Runner:
                     where = self._trade.keep(batch.settlements, claims)
                     raise type(error)(f"{error}; {where}" if where else error) from None
             except Exception as error:
-                # Whatever it is, what was paid for is kept first.
-                where = self._trade.keep(batch.settlements, claims)
+                done = await self._trade.settle_apart(batch.settlements, claims)
+                _, batch = batch.split(done.has)
+                self._note_isolated(done, error)
+                if where := self._trade.keep(batch.settlements, claims):
+                    self._notify(f"{where}.")
+                if done.error is not None:
+                    raise error from None
+                batch = Batch([], [], [], [])
                 try:
-                    done = await self._trade.settle_apart(batch.settlements, claims)
-                    batch, where = Batch([], [], [], []), None
-                    self._tell_unwritable(done, error)
                     left = await self._trade.leave(
                         batch, failed, calling, refused=refused
                     )
                     break
                 except Exception:
-                    if where:
-                        self._notify(f"{where}.")
                     raise error from None
             await self._clock.sleep(RECONNECT)
         self._take_note(batch.settlements, left.settled)
@@ -601,9 +604,14 @@ class Runner:
             hold = self._options.hold
             self._notify(endings.in_doubt("This run", left.orphans, hold=hold))
 
-    def _tell_unwritable(self, done: Isolated, error: Exception) -> None:
+    def _note_isolated(self, done: Isolated, error: Exception) -> None:
+        self._take_note(done.recorded, done.settled)
         if done.unwritable:
-            self._notify(endings.unwritable(done.unwritable, error, done.kept_in))
+            self._notify(
+                endings.unwritable(
+                    done.unwritable, error, done.kept_in, done.lost, done.lost_because
+                )
+            )
 
     def _tell_dropped(self, outcomes: int) -> None:
         if outcomes:

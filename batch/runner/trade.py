@@ -16,7 +16,7 @@ from batch.core.model import (
 )
 from batch.core.statements import Statement
 from batch.runner import isolation
-from batch.runner.isolation import Isolated, Spool
+from batch.runner.isolation import SPOOL_ERRORS, Isolated, Spool, reason_of
 from batch.runner.queries import RunQueries
 from batch.runner.sharedtime import SharedTime
 from batch.runner.tray import Batch
@@ -174,7 +174,10 @@ class Trade:
     async def settle_apart(
         self, settlements: Sequence[Settlement], claims: Sequence[Claim]
     ) -> Isolated:
-        """Record outcomes of which one cannot be written: it costs only itself."""
+        """Record outcomes of which one cannot be written: it costs only itself.
+
+        What ended it early is in the result, beside what was recorded until then.
+        """
 
         async def write(some: Sequence[Settlement]) -> Settled:
             return await self._database.run(Of(account_id, self._settle), some)
@@ -189,18 +192,22 @@ class Trade:
 
         None where there is none in hand.
         """
-        answers = sum(one.completion is not None for one in settlements)
+        answers = [one.entry_id for one in settlements if one.completion is not None]
         try:
             path = self._spool.put(settlements, claims)
-        except OSError as error:
-            return f"{answers} answers in hand are lost: {error.strerror}"
+        except SPOOL_ERRORS as error:
+            lost = sum(not self._spool.has(one) for one in answers)
+            those = (
+                "1 answer in hand is" if lost == 1 else f"{lost} answers in hand are"
+            )
+            return f"{those} lost: {reason_of(error)}"
         if path is None:
             return None
         where = kept.folder(self._database.path)
         moved = "" if path.parent == where else f" once it is moved to {where}"
         return (
-            f"answers in hand: {answers}, kept in {path}, which the next run with this "
-            f"database records{moved}"
+            f"answers in hand: {len(answers)}, kept in {path}, which the next run with "
+            f"this database records{moved}"
         )
 
     def beat_is_due(self) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -62,6 +62,15 @@ class Batch:
     def __bool__(self) -> bool:
         words = self.refusals or self.statements or self.pauses or self.decisions
         return bool(self.outcomes or self.renewals or words)
+
+    def split(self, has: Callable[[int], bool]) -> tuple[Batch, Batch]:
+        """Return it with the outcomes of these calls alone, and with all that is left.
+
+        `has`: whether the outcome of a call, by its entry, is among these.
+        """
+        these = [one for one in self.outcomes if has(one[0].entry_id)]
+        others = [one for one in self.outcomes if not has(one[0].entry_id)]
+        return Batch(these, [], [], []), replace(self, outcomes=others)
 
     def answer(self, renewed: Sequence[Claim | None]) -> None:
         """It is on disk: wake those who waited for it."""

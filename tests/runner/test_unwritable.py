@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -83,6 +84,50 @@ async def test_one_outcome_that_cannot_be_written_costs_only_itself(
         (note,) = [one for one in world.notes if "cannot be stored" in one]
         assert str(file) in note
         await all_answered(world)
+
+
+@pytest.mark.parametrize("room", [0, 1], ids=lambda lines: f"room for {lines}")
+async def test_where_the_spool_takes_nothing_what_the_database_takes_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+):
+    spooled = kept._write
+
+    def full(where: Path, data: bytes) -> Path:
+        if data.count(b"\n") > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return spooled(where, data)
+
+    async with a_world(tmp_path) as world:
+        world.submit(12)
+        with monkeypatch.context() as patch, unwritable(says("p7"), ERRORS[0]):
+            patch.setattr(kept, "_write", full)
+            if room:
+                await world.run(concurrency=6)
+            else:
+                # An answer was lost: no other is bought.
+                with pytest.raises(OverflowError):
+                    await world.run(concurrency=6)
+        world.check()
+        calls = len(world.calls)
+        assert world.statuses()["failed"] == 1
+        assert world.statuses()["completed"] == calls - 1
+        (failed,) = [one for one in world.export() if one["status"] == "failed"]
+        assert failed["custom_id"] == "p7"
+        (note,) = [one for one in world.notes if "cannot be stored" in one]
+        if room:
+            await all_answered(world)
+            return
+        lost = "1 answer is lost, as no file could be written: No space left on device."
+        assert lost in note
+        assert failed["error"]["message"].endswith(
+            "its answer is lost (No space left on device)"
+        )
+        world.service = reopened(world)
+        with world.service:
+            await world.run(concurrency=4)
+            world.check()
+        assert world.statuses() == {"completed": 11, "failed": 1}
+        assert len(world.calls) == len(set(world.asked)) == 12
 
 
 async def test_where_nothing_can_be_written_the_run_ends_with_everything_spooled(
