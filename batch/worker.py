@@ -20,6 +20,7 @@ from batch.core import retry
 from batch.core.expected import OnInvalid
 from batch.core.model import (
     INVALID_CODE,
+    UNCHECKED,
     Claim,
     Completion,
     EntryState,
@@ -37,8 +38,6 @@ from batch.providers.base import CancelledUnsentError, Endpoint, OnText
 USE_WITHIN = timedelta(minutes=5)
 
 
-#: Of an answer that came when the run was ended.
-UNCHECKED = "not checked: the run was ended"
 UNSENT = Failure(code="unsent", message="the call was not made", sent=False)
 
 
@@ -57,6 +56,9 @@ class Desk(Protocol):
 
     def hands_back(self, claim: Claim, verdict: Verdict) -> bool:
         """Tell whether it is to wait in the queue, instead of being retried here."""
+
+    def hold(self, settlement: Settlement) -> None:
+        """Take note of an answer that is yet to be checked."""
 
     def settle(self, settlement: Settlement) -> None:
         """Take note of the outcome; nothing of the request follows it."""
@@ -145,12 +147,14 @@ class Worker:
         self._desk.begin(claim)
         reply = await self._endpoint.call(claim, self._listener(claim))
         if isinstance(reply, Completion) and claim.expected is not None:
+            # It was paid for: it is on disk before a check that may take seconds.
+            unchecked = replace(reply, valid=False, invalid=UNCHECKED)
+            self._desk.hold(trial.unchecked(unchecked))
             try:
                 reason = await fault_soon(claim.expected, reply.text)
             except asyncio.CancelledError:
-                # It was paid for: it is kept, whoever will check it.
-                reply = replace(reply, valid=False, invalid=UNCHECKED)
-                trial.take(reply, self._desk.judge(claim, reply))
+                # It is kept, whoever will check it.
+                trial.take(unchecked, self._desk.judge(claim, unchecked))
                 self._desk.settle(trial.outcome())
                 raise
             reply = replace(reply, valid=reason is None, invalid=reason)
@@ -261,6 +265,10 @@ class _Trial:
         if self._price is None:
             return None
         return len(done.text), answer_tokens(done.text, done.usage)
+
+    def unchecked(self, done: Completion) -> Settlement:
+        """The settlement of an answer whose verdict is still to come."""
+        return self._answered(done, RequestState.RUNNING)
 
     def to_be_continued(self) -> Settlement:
         """The settlement of an attempt that another one follows."""

@@ -119,6 +119,10 @@ async def test_an_answer_is_kept_where_the_run_ends_while_it_is_checked(monkeypa
     trial = Trial(Completion(text="{}", finish_reason="stop"))
     work = asyncio.ensure_future(trial.work(expected=Expected(schema="{}")))
     await begun.wait()
+    (held,) = trial.desk.held
+    assert (held.state, held.credit) == (RequestState.RUNNING, EntryState.SPENT)
+    assert held.completion is not None
+    assert held.completion.text == "{}"
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work

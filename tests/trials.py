@@ -55,6 +55,8 @@ class Desk:
         self.log = log
         self.begun: list[Claim] = []
         self.settled: list[Settlement] = []
+        #: Answers that were yet to be checked.
+        self.held: list[Settlement] = []
         self.pauses: list[float] = []
         #: Credits left for further attempts.
         self.credits = 100
@@ -74,6 +76,9 @@ class Desk:
 
     def hands_back(self, claim: Claim, verdict: Verdict) -> bool:
         return self.gives_back
+
+    def hold(self, settlement: Settlement) -> None:
+        self.held.append(settlement)
 
     def settle(self, settlement: Settlement) -> None:
         self.log.append(("settle", str(settlement.state), str(settlement.credit)))

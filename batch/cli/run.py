@@ -131,13 +131,15 @@ def run(
         ExitStack() as held,
     ):
         from batch import presence
-        from batch.service import deadlines, limits, readiness, runs, work
+        from batch.service import deadlines, limits, readiness, runs, unchecked, work
 
         if scheduled:
             # Not every scheduler waits for the run that it started an hour before.
             if presence.is_alive(service.locks, "scheduled"):
                 raise typer.Exit(75)
             held.enter_context(presence.Presence(service.locks, "scheduled"))
+        if service.has_database:
+            unchecked.check(service, console.note)
         chosen = work.chosen_jobs(service, wanted or [])
         if all(job.paused_at is not None for job in chosen):
             paused = chosen or work.paused_jobs(service)

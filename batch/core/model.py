@@ -17,6 +17,8 @@ from batch.core.template import Template
 
 #: The error code of an answer that its job does not accept.
 INVALID_CODE = "invalid"
+#: Why an answer is not valid that is recorded, and not checked against its schema yet.
+UNCHECKED = "not checked: the run was ended"
 
 
 class RequestState(StrEnum):
@@ -212,6 +214,9 @@ class Settlement:
     size: tuple[int, int] | None = None
     #: The digest of what was asked, see core.asked.
     asked: bytes = b""
+    #: True if this is the verdict on an answer that may be recorded unchecked; then the
+    #: credit of its call is settled.
+    is_verdict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ class CallState(Enum):
     #: A credit is reserved, and its call has not begun.
     RESERVED = auto()
     CALLING = auto()
+    #: The answer is recorded, or about to be, and is held against the job's schema.
+    CHECKING = auto()
     #: Between two attempts: the last one is accounted for, no credit is reserved.
     BACKOFF = auto()
     #: The outcome is in the tray, or in the transaction under way.
@@ -45,6 +47,10 @@ class InFlight:
         """Record that the call is under way."""
         self._calls[request_id].state = CallState.CALLING
 
+    def check(self, request_id: int) -> None:
+        """Record that the answer is here, and is being checked."""
+        self._calls[request_id].state = CallState.CHECKING
+
     def back_off(self, request_id: int) -> None:
         """Record that the attempt is over, and another is to follow."""
         self._calls[request_id].state = CallState.BACKOFF
@@ -57,11 +63,9 @@ class InFlight:
         """Record that the outcome waits for the next transaction."""
         self._calls[request_id].state = CallState.ENDED
 
-    def remove_recorded(self, request_id: int) -> None:
-        """Forget the call if it has ended: its outcome is on disk."""
-        call = self._calls.get(request_id)
-        if call is not None and call.state is CallState.ENDED:
-            del self._calls[request_id]
+    def remove(self, request_id: int) -> None:
+        """Forget the call: its final outcome is on disk."""
+        self._calls.pop(request_id, None)
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -84,35 +88,40 @@ class InFlight:
 
     @property
     def open(self) -> list[int]:
-        """The requests that have no outcome yet: each takes a slot."""
-        return self._in(CallState.RESERVED, CallState.CALLING, CallState.BACKOFF)
+        """The requests that have no final outcome yet: each takes a slot."""
+        return [
+            request_id
+            for request_id, call in self._calls.items()
+            if call.state is not CallState.ENDED
+        ]
 
     @property
     def calling(self) -> list[int]:
         """The requests whose calls are under way, or were when their workers broke."""
-        return self._in(CallState.CALLING)
+        return [
+            request_id
+            for request_id, call in self._calls.items()
+            if call.state is CallState.CALLING
+        ]
 
     @property
     def reserved(self) -> set[int]:
-        """The requests whose credits are in use, or will be."""
-        waiting = CallState.RESERVED
-        return set(self.calling) | {
+        """The requests whose credits are in use: reserved, or their outcomes unwritten.
+
+        Between two attempts there is none, nor where no worker is left to use it.
+        """
+        return {
             request_id
             for request_id, call in self._calls.items()
-            if call.state is waiting and call.task is not None
+            if call.state is not CallState.BACKOFF
+            and (call.state is not CallState.RESERVED or call.task is not None)
         }
 
     @property
     def under_way(self) -> int:
-        """The number of calls whose replies may still come."""
+        """The number of calls whose outcomes may still come."""
         return sum(
-            call.state is CallState.CALLING and call.task is not None
+            call.state in (CallState.CALLING, CallState.CHECKING)
+            and call.task is not None
             for call in self._calls.values()
         )
-
-    def _in(self, *states: CallState) -> list[int]:
-        return [
-            request_id
-            for request_id, call in self._calls.items()
-            if call.state in states
-        ]

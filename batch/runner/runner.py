@@ -223,6 +223,10 @@ class Runner:
         self._in_flight.end(settlement.request_id)
         self._tray.settle(settlement)
 
+    def hold(self, settlement: Settlement) -> None:
+        self._in_flight.check(settlement.request_id)
+        self._tray.hold(settlement)
+
     async def write(self, settlement: Settlement) -> None:
         self._in_flight.back_off(settlement.request_id)
         await self._tray.write(settlement)
@@ -394,7 +398,8 @@ class Runner:
     def _count(self, settlement: Settlement, settled: Settled) -> None:
         """Count what the database took, which may be less than was sent."""
         progress = self.progress
-        self._in_flight.remove_recorded(settlement.request_id)
+        if settlement.state is not RequestState.RUNNING:
+            self._in_flight.remove(settlement.request_id)
         self._validity.settle(settlement.request_id)
         taken = settlement.entry_id in settled.stored
         if settlement.state is RequestState.COMPLETED and taken:

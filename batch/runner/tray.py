@@ -88,6 +88,8 @@ class Tray:
     def __init__(self) -> None:
         self.wake = asyncio.Event()
         self._outcomes: list[tuple[Settlement, asyncio.Future[None] | None]] = []
+        #: The entries of answers that are recorded before they are checked.
+        self._unchecked: set[int] = set()
         self._renewals: list[tuple[Claim, asyncio.Future[Claim | None]]] = []
         self._refusals: list[Refusal] = []
         self._statements: list[Statement] = []
@@ -99,17 +101,35 @@ class Tray:
         # To ask for it at each call is a system call each time, up to Python 3.11.
         return asyncio.get_running_loop()
 
-    def settle(self, settlement: Settlement) -> None:
-        """To be recorded."""
+    def hold(self, settlement: Settlement) -> None:
+        """Add an answer that is to be checked: its verdict is settled later."""
+        self._unchecked.add(settlement.entry_id)
         self._outcomes.append((settlement, None))
         self.wake.set()
+
+    def settle(self, settlement: Settlement) -> None:
+        """To be recorded."""
+        self._add(settlement, None)
 
     def write(self, settlement: Settlement) -> asyncio.Future[None]:
         """To be recorded; done once it is on disk."""
         on_disk = self._loop.create_future()
+        self._add(settlement, on_disk)
+        return on_disk
+
+    def _add(
+        self, settlement: Settlement, on_disk: asyncio.Future[None] | None
+    ) -> None:
+        entry_id = settlement.entry_id
+        if entry_id in self._unchecked:
+            # The verdict replaces the unchecked answer, which may be taken already.
+            self._unchecked.discard(entry_id)
+            settlement = replace(settlement, is_verdict=True)
+            self._outcomes = [
+                pair for pair in self._outcomes if pair[0].entry_id != entry_id
+            ]
         self._outcomes.append((settlement, on_disk))
         self.wake.set()
-        return on_disk
 
     def renew(self, claim: Claim) -> asyncio.Future[Claim | None]:
         """One more credit is wanted; None where there is none."""
@@ -179,7 +199,11 @@ class Tray:
         for _, granted in batch.renewals:
             if not granted.done():
                 granted.set_result(None)
-        self._outcomes[:0] = batch.outcomes
+        # An unchecked answer whose verdict has come meanwhile is told by that.
+        newer = {settlement.entry_id for settlement, _ in self._outcomes}
+        self._outcomes[:0] = [
+            pair for pair in batch.outcomes if pair[0].entry_id not in newer
+        ]
         self._refusals[:0] = batch.refusals
         self._statements[:0] = batch.statements
         self._pauses[:0] = batch.pauses

@@ -20,7 +20,7 @@ from batch.runner.budget import CallBudget
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options
-from batch.service import allowances, limits, living, readiness
+from batch.service import allowances, limits, living, readiness, unchecked
 from batch.service.context import Service
 from batch.service.runs import Outcome, Run, exit_code, settled
 from batch.store import (
@@ -38,6 +38,8 @@ from batch.store.sql import AnyConnection
 
 #: Up to so many requests are counted before the first call.
 COUNTED_AT_ONCE = 100_000
+#: Exit codes above this are those of signals.
+SIGNALLED = 128
 
 
 def chosen_jobs(service: Service, wanted: Sequence[str]) -> list[Job]:
@@ -118,6 +120,9 @@ async def run(
                 for name, one in skipped.items()
             }
         endings = await _all(runner.run() for runner in handle.runners)
+    if all(one.exit_code < SIGNALLED for one in endings):
+        # Of a run that died, which this one has taken over.
+        unchecked.check(service, notify)
     return concluded(
         service, chosen, handle, endings, narrowed=narrowed, skipped=skipped
     )
@@ -234,7 +239,6 @@ async def _runner(
     bounds = replace(service.settings.bounds(), idle=idle)
     endpoint = made(profile, key.secret if key else None, bounds)
     stack.push_async_callback(endpoint.close)
-    service.bring_in_ledgers(profile)
     holder = service.database.write(_begin, service, profile, lock.name, keep)
     if not separate_ledger:
         # A `db copy` may have had its turn before ours, and moved the ledger.

@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from batch.core.model import RequestState, Settlement
+from batch.core.model import UNCHECKED, RequestState, Settlement
 from batch.store import recording
 from batch.store.many import among
 from batch.store.schema import PROVISIONAL, requests, results
@@ -122,9 +122,36 @@ def stored(connection: Connection, settlements: Sequence[Settlement]) -> frozens
     )
 
 
+def unchecked(connection: Connection, verdicts: Sequence[Settlement]) -> set[int]:
+    """Select those of these verdicts, by entry, whose answers stand unchecked."""
+    if not verdicts:
+        return set()
+    sent = {one.entry_id: one.request_id for one in verdicts}
+    rows = connection.execute(_UNCHECKED, {"ids": list(sent.values())})
+    return {row.entry_id for row in rows if sent.get(row.entry_id) == row.request_id}
+
+
 _STORED = select(results.c.request_id, results.c.entry_id).where(
     among(results.c.request_id), results.c.entry_id.is_not(None)
 )
+
+
+_UNCHECKED = _STORED.where(PROVISIONAL, results.c.invalid == UNCHECKED)
+
+
+def keep_unchecked(connection: Connection, request_ids: Sequence[int]) -> set[int]:
+    """Complete those of these requests whose answers stand unchecked; return them.
+
+    Their runner died: the answers stay, not valid, and are not asked for again.
+    """
+    rows = connection.execute(_UNCHECKED, {"ids": list(request_ids)})
+    ids = [row.request_id for row in rows]
+    connection.execute(_COMPLETE, {"ids": ids})
+    connection.execute(_COMPLETE_TWINS, {"ids": ids})
+    connection.execute(
+        update(results).where(results.c.request_id.in_(ids)).values(provisional=False)
+    )
+    return set(ids)
 
 
 def is_answered(connection: Connection, request_id: int) -> bool:

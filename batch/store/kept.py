@@ -19,7 +19,13 @@ from typing import Any
 import orjson
 
 from batch import atomicfiles
-from batch.core.model import Claim, Completion, Settlement
+from batch.core.model import (
+    UNCHECKED,
+    Claim,
+    Completion,
+    RequestState,
+    Settlement,
+)
 from batch.core.price import Cost
 from batch.store.sql import from_stored, to_stored
 
@@ -139,7 +145,8 @@ def _as_answer(
         "custom_id": claim.custom_id,
         "asked": digest(claim.messages),
         "digest": claim.asked.hex(),
-        "state": one.state,
+        # One that is yet to be checked is not asked for again.
+        "state": RequestState.COMPLETED if done.invalid == UNCHECKED else one.state,
         "cost": None if cost is None else [cost.calls, cost.credits, cost.tokens],
         "size": one.size,
         "ended_at": None if now is None else to_stored(now),

@@ -8,7 +8,7 @@ request it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -81,9 +81,11 @@ def settle(
     ended = _ended(connection, holder, settlements, open_calls)
     good = [one for one in owned if one.state is RequestState.COMPLETED]
     bad = [one for one in owned if one.state is not RequestState.COMPLETED]
-    _settle_answers(connection, holder, good, calls, now)
+    unchecked = answers.unchecked(connection, [one for one in owned if one.is_verdict])
+    _settle_answers(connection, holder, good, calls, unchecked, now)
     for one in bad:
-        _settle_other(connection, holder, one, calls[one.entry_id], now)
+        call = calls[one.entry_id]
+        _settle_other(connection, holder, one, call, one.entry_id in unchecked, now)
     for one in ownerless:
         call = calls.get(one.entry_id)
         # Its call was made, or was not, whatever became of the job.
@@ -102,10 +104,15 @@ def _settle_answers(
     holder: Holder,
     settlements: Sequence[Settlement],
     calls: Mapping[int, AnyRow],
+    unchecked: Collection[int],
     now: datetime,
 ) -> None:
-    """Record answers that end their requests."""
-    fresh = [one for one in settlements if _is_open(calls[one.entry_id])]
+    """Record answers that end their requests, or the verdicts on `unchecked` ones."""
+    fresh = [
+        one
+        for one in settlements
+        if one.entry_id in unchecked or _is_open(calls[one.entry_id])
+    ]
     if not fresh:
         return
     answers.complete(connection, fresh, now)
@@ -118,6 +125,9 @@ def _settle_answers(
     alike = holder.is_flat and not holder.has_refills
     for one in fresh:
         call = calls[one.entry_id]
+        if one.entry_id in unchecked:
+            # Its credit was settled with the answer.
+            continue
         if not _is_reserved(call):
             _resolve_doubt(connection, holder, one, call, now)
         elif not alike:
@@ -132,21 +142,27 @@ def _settle_other(
     holder: Holder,
     one: Settlement,
     call: AnyRow,
+    is_unchecked: bool,
     now: datetime,
 ) -> None:
-    """Record a failure, an answer that stands for now, or a request given back."""
+    """Record a failure, an answer that stands for now, or a request given back.
+
+    `is_unchecked`: its answer is recorded, and this is the verdict on it.
+    """
     reserved = _is_reserved(call)
-    if reserved:
+    if reserved or is_unchecked:
         _note_failure(connection, one)
+    if reserved:
         _settle_credit(connection, holder, one, call, now)
     # Given back with nothing at stake, its last call is settled already.
     idle = one.failure is None and one.completion is None
-    if not (idle or _is_open(call)):
+    if not (idle or is_unchecked or _is_open(call)):
         return
-    _move(connection, call.runner_id, one, now, counts=one.counts and reserved)
+    counts = one.counts and (reserved or is_unchecked)
+    _move(connection, call.runner_id, one, now, counts=counts)
     if one.completion is not None:
         answers.hold(connection, one, now)
-        if not reserved:
+        if not (reserved or is_unchecked):
             _resolve_doubt(connection, holder, one, call, now)
 
 

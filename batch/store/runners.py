@@ -165,7 +165,10 @@ def reap(
         select(requests).where(requests.c.runner_id == runner_id)
     ).all()
     orphans = []
+    kept = answers.keep_unchecked(connection, [row.id for row in held]) if held else ()
     for row in held:
+        if row.id in kept:
+            continue
         entry_id = doubtful.get(row.id)
         lost = entry_id is not None and (
             hold or _doubts(connection, row.id) >= MOST_DOUBTS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from batch.core.endings import Ending, ending
-from batch.core.model import Counts, Job, RequestState
+from batch.core.model import UNCHECKED, Counts, Job, RequestState
 from batch.store import sql
 from batch.store.jobs import of_job
 from batch.store.sql import AnyConnection
@@ -128,8 +128,12 @@ def cut(connection: AnyConnection, job: Job) -> list[tuple[str, int]]:
 
 
 def invalid_only(connection: AnyConnection, job: Job, most: int) -> int | None:
-    """Count the job's invalid answers, up to so many; None where any is valid."""
+    """Count the job's invalid answers, up to so many; None where any is valid.
+
+    Those that are not checked yet are neither.
+    """
     is_invalid = f"results.valid = {sql.false(connection)}"
+    is_invalid += f" AND results.invalid <> '{UNCHECKED}'"
     of_this = (
         "FROM results JOIN requests ON requests.id = results.request_id "
         "WHERE results.request_id BETWEEN :first_id AND :last_id "

@@ -7,10 +7,22 @@ import asyncio
 import pytest
 from world import World, a_world
 
-from batch.core.model import EntryState, Failure, RequestState, Settlement
+from batch import worker
+from batch.clock import one_turn
+from batch.core.expected import Expected
+from batch.core.model import (
+    UNCHECKED,
+    Completion,
+    EntryState,
+    Failure,
+    RequestState,
+    Settlement,
+)
 from batch.runner import endings
 from batch.service import living, work
 from batch.store import jobs, outcomes, queue, runners
+from batch.store.purse import Holder
+from batch.store.schema import entries
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -121,3 +133,60 @@ async def test_a_run_says_when_it_waits_long_for_another(tmp_path):
         world.submit(1)
         await asyncio.gather(world.run(), world.run())
         assert world.notes == [endings.ELSEWHERE]
+
+
+async def test_answers_are_on_disk_while_they_are_checked(tmp_path, monkeypatch):
+    begun, may_end = 0, asyncio.Event()
+
+    async def slowly(_expected: Expected, _text: str) -> str | None:
+        nonlocal begun
+        begun += 1
+        if begun > 1:
+            # The first call goes alone, until it is known how it ended.
+            await may_end.wait()
+        return None
+
+    monkeypatch.setattr(worker, "fault_soon", slowly)
+    async with a_world(tmp_path) as world:
+        world.submit(2, expected=Expected(schema='{"type": "object"}'))
+        answers = "SELECT count(*) FROM results WHERE text IS NOT NULL"
+        run = asyncio.ensure_future(world.run())
+        while world.query(answers) != [(2,)]:
+            await one_turn()
+        assert begun == 2
+        states = "SELECT state FROM requests ORDER BY id"
+        assert world.query(states) == [("completed",), ("running",)]
+        may_end.set()
+        assert (await run).exit_code == 0
+        assert len(world.calls) == 2
+        assert world.query("SELECT valid FROM results") == [(1,), (1,)]
+
+
+async def test_a_run_checks_the_answers_that_a_dead_one_left_unchecked(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(2, expected=Expected(schema='{"type": "object"}'))
+        runner_id = hold(world, calls=1)
+        service = world.service
+        with service.database.transaction() as connection:
+            (row,) = connection.execute(entries.select()).all()
+            done = Completion(
+                text='{"a": 1}', finish_reason="stop", valid=False, invalid=UNCHECKED
+            )
+            holder = Holder(runner_id=runner_id, account_id=row.account_id, quotas=())
+            left = Settlement(
+                entry_id=row.id,
+                request_id=row.request_id,
+                state=RequestState.RUNNING,
+                credit=EntryState.SPENT,
+                completion=done,
+            )
+            outcomes.settle(connection, holder, [left], world.clock.now())
+        if service.database.lease is not None:
+            world.clock.time += 2 * service.database.lease
+
+        await world.run()
+
+        assert world.asked == ["p2"]
+        first, _ = world.query("SELECT valid, invalid FROM results ORDER BY request_id")
+        assert first == (1, None)
+        assert "Checked an answer" in world.notes[-1]
