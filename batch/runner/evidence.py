@@ -43,7 +43,7 @@ class Evidence:
         #: Models and jobs that have failed since the last answer of any; how often.
         self.failing_models: Counter[str] = Counter()
         self.failing_jobs: Counter[int] = Counter()
-        #: Models that only failed, while others were answered.
+        #: Models that only failed, or were refused, while others were answered.
         self.out_of_service: set[str] = set()
         #: True once a reply with a success status held no answer: the service is up,
         #: the request fails.

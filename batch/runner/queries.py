@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -13,6 +14,17 @@ from batch.runner.values import Options
 from batch.store import history, jobs, leases, spending, states
 from batch.store.engine import Database
 from batch.store.purse import Holder
+
+
+class EarlierRuns(NamedTuple):
+    """The outcomes of an account's calls before a run."""
+
+    #: True if the newest calls all failed.
+    failed: bool
+    #: True if any call was ever answered.
+    has_answered: bool
+    #: The models that answered lately.
+    models: set[str]
 
 
 class RunQueries:
@@ -32,17 +44,15 @@ class RunQueries:
         self._options = options
         self._clock = clock
 
-    async def look_back(self, number: int) -> tuple[bool, bool]:
-        """Return whether the account's newest calls, so many, all failed.
-
-        And whether any call of it was ever answered.
-        """
+    async def look_back(self, number: int) -> EarlierRuns:
+        """Look at the account's newest calls; `number`: of failures in a row."""
         account_id = self._holder.account_id
 
-        def look(connection: Connection) -> tuple[bool, bool]:
+        def look(connection: Connection) -> EarlierRuns:
             failure = spending.failing(connection, account_id, number)
             newest = history.newest_answer(connection, account_id)
-            return failure is not None, newest is not None
+            models = history.answering_models(connection, account_id)
+            return EarlierRuns(failure is not None, newest is not None, models)
 
         return await self._database.ask(look)
 
@@ -52,11 +62,14 @@ class RunQueries:
         return await self._database.ask(history.has_answered, account_id, since)
 
     async def refused_alone(
-        self, request_ids: Collection[int], failure: Failure
+        self, request_ids: Collection[int], failure: Failure, model: str | None
     ) -> set[int]:
-        """Select the requests refused so before, while others were answered since."""
+        """Select the requests refused so before, while others were answered since.
+
+        `model`: by that model; None: by any.
+        """
         account_id, ask = self._holder.account_id, self._database.ask
-        return await ask(history.refused_alone, account_id, request_ids, failure)
+        return await ask(history.refused_alone, account_id, request_ids, failure, model)
 
     async def invalid_only(self, job_id: int, most: int) -> tuple[str, int | None]:
         """The job's name, and its invalid answers up to so many; None: any is valid."""

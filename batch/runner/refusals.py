@@ -1,11 +1,13 @@
-"""Refusals of an account that may be about one request: in a 2xx reply, or a 403.
+"""Refusals of an account or a model that may be about one request.
 
-Such a reply may be about its request alone. Where the account has answered before, it
-takes a second request that is refused with the same code until the run stops.
+A 2xx reply and a 403 may be about their request alone, and so may whatever is read as a
+refusal of a model: 404, for one. Where the account, or the model, has answered before,
+it takes a second request that is refused with the same code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -13,62 +15,82 @@ from batch.core.model import Claim, Failure
 from batch.core.verdict import Scope, Verdict, VerdictKind
 from batch.runner.queries import RunQueries
 
+#: The scope of a refusal: a model; None: the whole account.
+Refused = str | None
+
 
 class Refusals:
-    """The refusals of a run on one account since its last answer."""
+    """The refusals of a run on one account since its last answer, by their scope."""
 
     def __init__(self, queries: RunQueries) -> None:
         self._queries = queries
-        #: True if the account has answered, in this run or ever.
-        self._answers_now = False
-        self._has_answered = False
+        #: What has answered in this run, and what ever has.
+        self._answers_now: set[Refused] = set()
+        self._has_answered: set[Refused] = set()
         #: Those that no answer has followed, with what each would stop the run for.
-        self._open: list[tuple[Claim, Failure, Verdict]] = []
-        #: True once requests that were refused alike stop the run.
-        self.are_confirmed = False
+        self._open: dict[Refused, list[tuple[Claim, Failure, Verdict]]] = {}
+        #: What is set aside, or stops the run, since requests were refused alike.
+        self.confirmed: set[Refused] = set()
 
-    def look_back(self, *, has_answered: bool) -> None:
-        """Take note whether the account answered in an earlier run."""
-        self._has_answered |= has_answered
+    def look_back(self, *, has_answered: bool, models: Collection[str]) -> None:
+        """Take note what answered in earlier runs: the account, and which models."""
+        self._has_answered.update(models)
+        if has_answered:
+            self._has_answered.add(None)
 
-    def answer(self) -> None:
-        """A call was answered: it was not the account that was refused."""
-        self._answers_now = self._has_answered = True
-        self._open.clear()
+    def answer(self, claim: Claim) -> None:
+        """A call was answered: it was neither the account nor the model."""
+        for refused in (None, claim.model):
+            self._answers_now.add(refused)
+            self._has_answered.add(refused)
+            self._open.pop(refused, None)
 
     def weigh(self, claim: Claim, failure: Failure, verdict: Verdict) -> Verdict:
-        """Count a refusal of the account against its request, until it is confirmed."""
+        """Count a refusal against its request, until it is confirmed."""
+        if verdict.kind is not VerdictKind.STOP:
+            return verdict
+        about_model = verdict.scope is Scope.MODEL
         # So is 403: a gateway or a moderation may dislike one prompt.
         status = failure.status or 0
         may_be_one = 200 <= status < 300 or status == HTTPStatus.FORBIDDEN
-        stops = verdict.kind is VerdictKind.STOP and verdict.scope is Scope.ACCOUNT
-        if not (stops and may_be_one and self._has_answered):
+        refused = claim.model if about_model else None
+        if refused not in self._has_answered or not (may_be_one or about_model):
             return verdict
-        self._open.append((claim, failure, verdict))
-        because = f"{verdict.because}, but the account has answered other requests"
+        self._open.setdefault(refused, []).append((claim, failure, verdict))
+        who = "model" if about_model else "account"
+        because = f"{verdict.because}, but the {who} has answered other requests"
         return replace(verdict, kind=VerdictKind.RETRY, because=because)
 
-    async def confirmed(self) -> tuple[Failure, Verdict] | None:
-        """Return the refusal that stops the run, with its verdict; None: it goes on.
+    async def confirm(self) -> list[tuple[Refused, Failure, Verdict]]:
+        """Return what is refused from now on, with the refusals that confirm it."""
+        found = []
+        for refused in [*self._open]:
+            if refused not in self.confirmed and await self._is_confirmed(refused):
+                self.confirmed.add(refused)
+                _, failure, verdict = self._open[refused][-1]
+                found.append((refused, failure, verdict))
+        return found
 
-        A request that had been refused so before the account's last answer does not
-        count.
+    async def _is_confirmed(self, refused: Refused) -> bool:
+        """Tell whether requests were refused alike.
+
+        A request that had been refused so before the last answer does not count.
         """
-        if len(self._open) < 2:
-            return None
-        _, failure, verdict = self._open[-1]
+        refusals = self._open[refused]
+        if len(refusals) < 2:
+            return False
+        _, failure, _ = refusals[-1]
         alike = [
             claim.request_id
-            for claim, other, _ in self._open
+            for claim, other, _ in refusals
             if _code(other) == _code(failure)
         ]
-        alone = await self._queries.refused_alone(set(alike), failure)
+        alone = await self._queries.refused_alone(set(alike), failure, refused)
         witnesses = [one for one in alike if one not in alone]
         # A request comes twice only if no other is pending. Without an answer in this
-        # run its repetition counts: it may be the account.
-        told = len(set(witnesses) if self._answers_now else witnesses)
-        self.are_confirmed = told > 1
-        return (failure, verdict) if self.are_confirmed else None
+        # run its repetition counts: it may be the account, or the model.
+        answers = refused in self._answers_now
+        return len(set(witnesses) if answers else witnesses) > 1
 
 
 def _code(failure: Failure) -> tuple[str | None, ...]:

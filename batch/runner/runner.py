@@ -161,7 +161,7 @@ class Runner:
         if isinstance(reply, Completion):
             self._pace.succeeded(reserved_at=claim.reserved_at)
             self._evidence.answer(claim)
-            self._refusals.answer()
+            self._refusals.answer(claim)
             self._validity.see(claim, reply)
             self.progress.row = self._pace.row
             return None
@@ -170,6 +170,8 @@ class Runner:
         verdict = self._refusals.weigh(claim, reply, verdict)
         at, sent = claim.reserved_at, reply.sent
         counted = self._pace.failed(verdict, now, reserved_at=at, sent=sent)
+        # A model's refusal tells nothing of the others' pace.
+        counted |= verdict.is_unconfirmed
         row = self._evidence.failure(claim, reply, verdict) if counted else 0
         self.progress.row, self.progress.failure = self._pace.row, reply
         if verdict.named is not None:
@@ -177,8 +179,7 @@ class Runner:
         if verdict.kind is VerdictKind.EXHAUSTED:
             self._refuse(claim, reply, verdict)
         elif verdict.kind is VerdictKind.STOP and verdict.scope is Scope.MODEL:
-            text = endings.model_refused(self._provider, claim.model, reply, verdict)
-            self._exclusions.add_model(claim.model, 78, text)
+            self._refuse_model(claim.model, reply, verdict)
         elif verdict.kind is VerdictKind.STOP:
             self.drain(self._stopped(reply, verdict))
         elif self._pace.is_hopeless(reply):
@@ -193,6 +194,10 @@ class Runner:
             text = endings.model_fails(self._provider, claim.model, row, reply)
             self._exclusions.add_model(claim.model, 69, text)
         return verdict
+
+    def _refuse_model(self, model: str, reply: Failure, verdict: Verdict) -> None:
+        text = endings.model_refused(self._provider, model, reply, verdict)
+        self._exclusions.add_model(model, 78, text)
 
     def _stopped(self, reply: Failure, verdict: Verdict) -> Ending:
         return endings.stopped(self._provider, reply, verdict, self._key_origin)
@@ -262,10 +267,10 @@ class Runner:
     async def _turn(self) -> Ending | None:
         """One exchange, and the wait for the next; how it ends, if it does."""
         if not self._has_looked_back:
-            failed, answered = await self._queries.look_back(DEAD_FROM_THE_START)
-            if failed:
+            past = await self._queries.look_back(DEAD_FROM_THE_START)
+            if past.failed:
                 self._pace.lose_patience()
-            self._refusals.look_back(has_answered=answered)
+            self._refusals.look_back(has_answered=past.has_answered, models=past.models)
             self._has_looked_back = True
         if self._in_flight.has_workers:
             await self._tray.gather(AT_ONCE)
@@ -285,8 +290,7 @@ class Runner:
             await self._take_over()
         # Before the claim, which would take more of what is to stop.
         await self._validity.judge()
-        if self._ending is None and (found := await self._refusals.confirmed()):
-            self.drain(self._stopped(*found))
+        await self._confirm_refusals()
         batch = self._tray.take(renewals=self._budget.left, outcomes=AT_ONCE)
         if batch.settlements or batch.statements:
             # What came back, or was never spent, may do for another call.
@@ -331,6 +335,17 @@ class Runner:
         # What follows may raise: nothing that was granted is left without its worker.
         await self._validity.judge()
         await self._outlook.look(refused=bool(batch.refusals))
+
+    async def _confirm_refusals(self) -> None:
+        """Stop, or set models aside, where requests were refused alike."""
+        if self._ending is not None:
+            return
+        for model, reply, verdict in await self._refusals.confirm():
+            if model is None:
+                self.drain(self._stopped(reply, verdict))
+            else:
+                self._evidence.out_of_service.add(model)
+                self._refuse_model(model, reply, verdict)
 
     async def _isolate(self, error: Exception) -> None:
         """Record what gathered piece by piece, so that what can be written is.
@@ -499,6 +514,9 @@ class Runner:
         if self._evidence.has_replied:
             return Ending(exit_code=0)
         unanswered = self._evidence.unexplained(is_open_end=True)
+        for model in self._refusals.confirmed:
+            # It was set aside: the service is there, and told why.
+            unanswered.pop(model or "", None)
         if failure is None or not unanswered or self._evidence.answered:
             return Ending(exit_code=0)
         if not await self._queries.may_be_service(unanswered):
@@ -573,7 +591,7 @@ class Runner:
         failed = self._evidence.unexplained(is_open_end=is_open_end)
         # Requests that were refused alike count where no other is left to ask: else
         # each run would ask them anew, and none would ever fail.
-        refused = self._refusals.are_confirmed
+        refused = self._refusals.confirmed
         batch = self._tray.take()
         calling = self._in_flight.calling
         tries = self._outage.last_tries

@@ -160,13 +160,14 @@ class Trade:
         failed: Mapping[str, Sequence[int]],
         calling: Collection[int],
         *,
-        refused: bool = False,
+        refused: Collection[str | None] = (),
     ) -> Left:
         """Record the last outcomes, and let go of everything else.
 
         `failed`: the failures that may be the service's, by model; they are taken back
-        where the ledger does not show that they are the requests'. `refused`: all were
-        refused alike; theirs are taken back only if requests without a failure wait.
+        where the ledger does not show that they are the requests'. `refused`: models
+        whose requests were refused alike, None: all; theirs are taken back where, and
+        only where, requests without a failure wait.
         `calling`: the requests whose calls were given up; no other was made.
         """
         return await self._database.run(self._leave, batch, failed, calling, refused)
@@ -305,21 +306,36 @@ class Trade:
         batch: Batch,
         failed: Mapping[str, Sequence[int]],
         calling: Collection[int],
-        refused: bool,
+        refused: Collection[str | None],
     ) -> Left:
         # Nothing was heard of the calls that were given up.
         runner_id = None if calling else self.holder.runner_id
         now = self._time.read(connection, leaving=True, runner_id=runner_id)
         settled = self._record(connection, batch, now)
         self._let_go(connection, calling, now)
-        reopened = 0
-        if not refused or history.unfailed_wait(
-            connection, self.queries.jobs(connection)
-        ):
-            forgiven = self.queries.unexplained(connection, failed, now)
-            reopened = outcomes.put_back(connection, forgiven)
+        forgiven = self._forgiven(connection, failed, refused, now)
+        reopened = outcomes.put_back(connection, forgiven)
         orphans = self._reap(connection, self.holder.runner_id, now)
         return Left(orphans, settled, reopened)
+
+    def _forgiven(
+        self,
+        connection: Connection,
+        failed: Mapping[str, Sequence[int]],
+        refused: Collection[str | None],
+        now: datetime,
+    ) -> list[int]:
+        """Select the failures to take back, see `leave`."""
+        jobs = self.queries.jobs(connection) if refused else []
+        forgiven: list[int] = []
+        for model, ids in failed.items():
+            if model in refused:
+                # What they failed with before may have been the same.
+                if history.unfailed_wait(connection, jobs, model):
+                    forgiven += ids
+            elif None not in refused or history.unfailed_wait(connection, jobs):
+                forgiven += self.queries.unexplained(connection, {model: ids}, now)
+        return forgiven
 
     def _settle(
         self, connection: Connection, settlements: Sequence[Settlement]

@@ -20,9 +20,25 @@ def has_answered(connection: Connection, account_id: int, since: datetime) -> bo
     return connection.execute(query).first() is not None
 
 
-def newest_answer(connection: Connection, account_id: int) -> int | None:
-    """Find the ledger's entry of the call that was answered last."""
-    return connection.execute(_newest(_answered(account_id))).scalar()
+def newest_answer(
+    connection: Connection, account_id: int, model: str | None = None
+) -> int | None:
+    """Find the ledger's entry of the call that was answered last, by this model."""
+    answered = _answered(account_id)
+    if model is not None:
+        answered = answered.where(entries.c.model == model)
+    return connection.execute(_newest(answered)).scalar()
+
+
+#: Answers that are looked through for the models that gave them.
+NEWEST_ANSWERS = 10_000
+
+
+def answering_models(connection: Connection, account_id: int) -> set[str]:
+    """Select the models of the account's newest answers."""
+    newest = _newest(_answered(account_id), NEWEST_ANSWERS)
+    models = newest.add_columns(entries.c.model).subquery().c.model
+    return set(connection.scalars(select(models).distinct().where(models.is_not(None))))
 
 
 #: A request that failed for so many times its attempts, over so long a time, is at
@@ -121,10 +137,10 @@ def _failures(past: Past) -> Select[int | None]:
     )
 
 
-def _newest(answered: Select[int]) -> Select[int]:
+def _newest(answered: Select[int], most: int = 1) -> Select[int]:
     # In the order of an index: of a long ledger not all is to be read and sorted.
     newest = entries.c.settled_at.desc(), entries.c.id.desc()
-    return answered.order_by(*newest).limit(1)
+    return answered.order_by(*newest).limit(most)
 
 
 def refused_alone(
@@ -132,9 +148,13 @@ def refused_alone(
     account_id: int,
     request_ids: Collection[int],
     failure: Failure,
+    model: str | None = None,
 ) -> set[int]:
-    """Select the requests that had this failure before a call that was answered."""
-    newest = newest_answer(connection, account_id)
+    """Select the requests that had this failure before a call that was answered.
+
+    `model`: by that model; None: by any.
+    """
+    newest = newest_answer(connection, account_id, model)
     rows = connection.execute(
         select(entries.c.request_id)
         .join(errors, errors.c.entry_id == entries.c.id)
@@ -163,12 +183,21 @@ def _answered(account_id: int) -> Select[int]:
     )
 
 
-def unfailed_wait(connection: Connection, jobs: Sequence[Job]) -> bool:
-    """Tell whether any of these jobs has a request to ask that has never failed."""
+def unfailed_wait(
+    connection: Connection, jobs: Sequence[Job], model: str | None = None
+) -> bool:
+    """Tell whether any of these jobs has a request to ask that has never failed.
+
+    `model`: of that model; None: of any.
+    """
     waiting = select(requests.c.id).where(
         requests.c.same_as.is_(None), PENDING, requests.c.failures == 0
     )
-    return any(
-        connection.execute(waiting.where(requests.c.job_id == job.id).limit(1)).first()
-        for job in jobs
-    )
+
+    def waits(job: Job) -> bool:
+        mine = waiting.where(requests.c.job_id == job.id)
+        if model is not None and job.models:
+            mine = mine.where(func.coalesce(requests.c.model, job.model) == model)
+        return connection.execute(mine.limit(1)).first() is not None
+
+    return any(waits(job) for job in jobs if model in (None, job.model, *job.models))

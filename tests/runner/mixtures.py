@@ -30,7 +30,16 @@ errors = { refused = ["4000", "4003"] }
 quotas = [{ name = "daily", limit = 100000, window = "day" }]
 """
 #: What bad rows are answered with, and services that are down.
-FAULTS = ("http:500", "http:400", "error:500", "error:4000", "html", "cut", "empty")
+FAULTS = (
+    "http:500",
+    "http:400",
+    "http:404",
+    "error:500",
+    "error:4000",
+    "html",
+    "cut",
+    "empty",
+)
 DOWN = ("http:500", "http:503", "drop")
 #: The calls of a run from which a service is down, and from which it is up again.
 NEVER = 1_000_000

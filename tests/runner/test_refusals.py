@@ -1,11 +1,11 @@
-"""Refusals of the key inside a 200 reply: about one request, or about the account."""
+"""Refusals of the key or of a model: about one request, or about all of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 import pytest
-from test_progress import Moody, bad_rows, states
+from test_progress import ALL, Moody, bad_rows, states
 from world import a_world
 
 
@@ -110,3 +110,37 @@ async def test_a_refusal_with_the_status_401_needs_no_second_request(tmp_path):
         world.submit(9)
         assert (await world.run(concurrency=1)).exit_code == 77
         assert len(world.calls) == 3
+
+
+class Missing(Moody):
+    fault = "http:404"
+
+
+async def test_rows_that_are_not_found_do_not_block_those_behind(tmp_path):
+    """Their refusals read as if they were about the model, which answers others."""
+    async with a_world(tmp_path, kind=Missing) as world:
+        world.submit(51)
+        bad_rows(world, {f"p{n}" for n in range(6, 12)})
+        codes = [(await world.run(concurrency=3)).exit_code for _ in range(3)]
+        assert states(world)["completed"] == 45
+        codes += [(await world.run(concurrency=3)).exit_code for _ in range(2)]
+        world.check()
+        assert states(world) == {"completed": 45, "failed": 6}
+        assert codes[-1] == 0
+        assert len(world.calls) <= 45 + 3 * 6 + ALL
+
+
+async def test_a_model_that_was_withdrawn_costs_two_calls_a_run(tmp_path):
+    async with a_world(tmp_path, kind=Missing) as world:
+        world.submit(7)
+        bad_rows(world, {f"p{n}" for n in range(4, 8)})
+        for number in range(1, 9):
+            outcome = await world.run(concurrency=1)
+            assert outcome.exit_code == 78
+            assert len(world.calls) == 3 + 2 * number
+            # Each was asked more often than it may fail, and none is blamed for it.
+            assert states(world) == {"completed": 3, "pending": 4}
+        message = outcome.endings["espai"].message
+        assert "check base_url and model" in message
+        assert "once the service answers" not in message
+        assert max(Counter(world.asked).values()) > 3

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from served import FILE, SERVER
 from test_killed import hold
-from world import a_world
+from world import MODEL, a_world
 
 from batch.store import runners
 
@@ -77,6 +77,7 @@ async def test_questions_of_a_run_are_answered_beside_whoever_writes(tmp_path):
         ) as other:
             other.execute("BEGIN IMMEDIATE")
 
-            assert await runner._queries.look_back(1) == (False, True)
+            past = await runner._queries.look_back(1)
+            assert past == (False, True, {MODEL})
             assert await runner._queries.has_answered(began)
             assert await runner._queries.invalid_only(job.id, 1) == ("job", 0)
