@@ -42,6 +42,23 @@ _BRACKETED = re.compile(r"\(([RT]P[MHD])\)")
 _HYPHENED = re.compile(r"(?<=\w)-per-(?:min|minute|hour|day|week|month)\b")
 _TOKENS = _compiled(r"\bTP[MHD]\b|\btokens? ?(?:per|/)|\btokens? limit")
 _LIMIT_OF_NOUGHT = re.compile(r"\blimit:? 0(?![.,]?\d)", re.IGNORECASE)
+#: Codes and kinds of errors of a limit, and of another cause.
+_CODE_OF_LIMIT = _compiled(
+    r"limit|quota|exhausted|too.?many|throttl|insufficient|credit|balance|billing"
+    r"|^(?:402|429)$"
+)
+_CODE_OF_OTHER = _compiled(
+    r"moderat|content.?(?:filter|policy|violation)|safety|blocked|sensitive|flagged"
+    r"|invalid.?(?:request|prompt|input|argument|param)|bad.?request|validation"
+    r"|context.?length"
+)
+#: Words that tell of a limit without naming its period; only the first _LOOKED_AT
+#: characters are searched.
+_OF_LIMIT = _compiled(
+    r"limit|quota|exceed|exhaust|credits?\b|allowance|allocation|used up|too many"
+    r"|额度|次数|上限|限额|限制|限流|配额|用完|用尽|已用|超出|超过|超限|余额|频率|频繁|不足"
+)
+_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,19 @@ def named(failure: Failure) -> Named | None:
         if found is not None:
             return found
     return _in(message, tokens=True if _TOKENS.search(message) else None)
+
+
+def is_spoken_of(failure: Failure, *, states_wait: bool) -> bool:
+    """Tell whether anything but the name of a period shows that a limit was met.
+
+    Its code decides, if that says of what kind the error is.
+    """
+    codes = [failure.endpoint_code or "", failure.endpoint_type or ""]
+    if failure.limits or any(_CODE_OF_LIMIT.search(code) for code in codes):
+        return True
+    if any(_CODE_OF_OTHER.search(code) for code in codes):
+        return False
+    return states_wait or _OF_LIMIT.search(failure.message[:_LOOKED_AT]) is not None
 
 
 def has_none_at_all(failure: Failure) -> bool:

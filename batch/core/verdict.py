@@ -112,6 +112,8 @@ class Verdict:
 LONGEST_PAUSE = 300.0
 
 _MAY_BE_QUOTA = frozenset({402, 403, 429})
+#: A reply with one of these is about a limit where its message names a period.
+_LIMITED = frozenset({402, 429, 503})
 _OVERLOAD = frozenset({429, 503, 529})
 _CONFIGURATION = frozenset({405, 407, 410})
 _REJECTED = frozenset({400, 406, 409, 411, 413, 414, 415, 422, 431, 451})
@@ -191,6 +193,9 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
             because = "it states a limit of 0"
             return _stop(StopCause.PLAN, because, Scope.MODEL)
         named = limits.named(failure)
+        if status not in _LIMITED and not _speaks_of_limit(failure, rules, now):
+            # The period may stand in a prompt that the message quotes.
+            named = None
         # Of a 402 only words for a period tell that something comes back.
         is_limit = named is not None and (status != 402 or named.kind is not None)
         if named is not None and is_limit and not named.is_short:
@@ -230,6 +235,17 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
 def _is_off_plan(failure: Failure, rules: Rules) -> bool:
     stated = (number(failure.headers.get(name)) for name in rules.limit_headers)
     return limits.has_none_at_all(failure) or 0 in stated
+
+
+def _speaks_of_limit(failure: Failure, rules: Rules, now: datetime) -> bool:
+    # Many send the other headers with every reply.
+    headers = {
+        name: value
+        for name, value in failure.headers.items()
+        if name.startswith("retry-after")
+    }
+    waits = stated_waits(headers, failure.message, now, rules.zone)
+    return limits.is_spoken_of(failure, states_wait=bool(waits))
 
 
 def _names_model_code(failure: Failure) -> bool:

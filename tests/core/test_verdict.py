@@ -53,8 +53,13 @@ def without_words(one: Verdict) -> Verdict:
     return replace(one, because="")
 
 
-def retry(wait: float | None = None, *, overload: bool = False) -> Verdict:
-    return Verdict(kind=VerdictKind.RETRY, wait=wait, overload=overload)
+def error(message: str, endpoint_code: str | None = None) -> Failure:
+    """Return an error object inside a 200 reply."""
+    return failure(200, message, code="endpoint_error", endpoint_code=endpoint_code)
+
+
+def retry(wait: float | None = None, **more: Any) -> Verdict:
+    return Verdict(kind=VerdictKind.RETRY, wait=wait, **more)
 
 
 def exhausted(
@@ -102,7 +107,21 @@ PLAN = Verdict(kind=VerdictKind.STOP, cause=StopCause.PLAN, scope=Scope.MODEL)
         (failure(403, "今日额度已用完"), exhausted(named=DAY)),
         (failure(429, "额度不足"), exhausted()),
         (failure(200, "每日次数已达上限", code="endpoint_error"), exhausted(named=DAY)),
-        # But not where quotas are none of its business.
+        # In a 2xx reply or a 403, where there is a sign of a limit beside the period:
+        # that may stand in a prompt that is quoted.
+        (error("Blocked: 'my daily routine'", "moderation_blocked"), retry()),
+        (error("Blocked: 'my daily limit'", "moderation_blocked"), retry()),
+        (error("not safe: 'tokens per minute'", "safety"), retry()),
+        (error("Blocked: 'my monthly report'"), retry()),
+        (failure(403, "Blocked: 'three meals per day'"), KEY),
+        (failure(403, "'my daily routine'", x_ratelimit_reset="9000"), KEY),
+        (error("daily", "rate_limit_error"), exhausted(named=DAY)),
+        (error("daily", "429"), exhausted(named=DAY)),
+        (error("50 per day were used up"), exhausted(named=DAY)),
+        (error("limit of 5 / min"), retry(named=MINUTE)),
+        (failure(403, "daily", retry_after="20"), exhausted(named=DAY, pause=20)),
+        (failure(403, "daily", endpoint_code="x.QUOTA"), exhausted(named=DAY)),
+        # And not where quotas are none of its business.
         (failure(500, "daily maintenance"), retry()),
         (failure(400, "the field per_day is unknown"), FAIL),
         (failure(401, "your daily report"), KEY),
