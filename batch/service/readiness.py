@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from batch import presence
 from batch.address import Server
 from batch.config import FLAG
+from batch.core.expected import OnInvalid
 from batch.core.hosts import shown
 from batch.core.model import Counts, Job
 from batch.errors import (
@@ -149,11 +150,13 @@ def obstacle(
     if job.paused_at is not None:
         return f"paused; `quotabatch resume {job.id}` continues it"
     # Those that are asked again keep their answers until there are others.
-    if counts.invalid and (
-        states.invalid_only(connection, job, ALL_INVALID) == ALL_INVALID
-    ):
+    asks_again = job.expected is not None and job.expected.on_invalid is OnInvalid.RETRY
+    if (
+        counts.invalid or (asks_again and states.holds_invalid(connection, job))
+    ) and states.invalid_only(connection, job, ALL_INVALID) == ALL_INVALID:
+        number = f" ({counts.invalid:,} invalid)" if counts.invalid else ""
         return (
-            f"stopped, as no answer so far is valid ({counts.invalid:,} invalid); "
+            f"stopped, as no answer so far is valid{number}; "
             f"`quotabatch run {job.id} --allow-invalid` continues it"
         )
     if isinstance(service.settings.database, Server):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 
 from batch.core.endings import Ending, ending
-from batch.core.model import UNCHECKED, Counts, Job, RequestState
+from batch.core.model import INVALID_CODE, UNCHECKED, Counts, Job, RequestState
 from batch.store import sql
 from batch.store.jobs import of_job
 from batch.store.sql import AnyConnection
@@ -130,21 +130,58 @@ def cut(connection: AnyConnection, job: Job) -> list[tuple[str, int]]:
 def invalid_only(connection: AnyConnection, job: Job, most: int) -> int | None:
     """Count the job's invalid answers, up to so many; None where any is valid.
 
-    Those that are not checked yet are neither.
+    Each call that brought one counts, also where another of its request followed. Those
+    that are not checked yet are neither.
     """
-    is_invalid = f"results.valid = {sql.false(connection)}"
-    is_invalid += f" AND results.invalid <> '{UNCHECKED}'"
-    of_this = (
-        "FROM results JOIN requests ON requests.id = results.request_id "
-        "WHERE results.request_id BETWEEN :first_id AND :last_id "
-        "AND requests.job_id + 0 = :job_id"
-    )
-    values = {"first_id": job.first_id, "last_id": job.last_id, "job_id": job.id}
-    valid = f"SELECT results.request_id {of_this} AND results.valid LIMIT 1"
+    values = _values(job)
+    valid = f"SELECT results.request_id {_RESULTS_OF} AND results.valid LIMIT 1"
     if sql.row(connection, valid, **values) is not None:
         return None
-    invalid = f"SELECT results.request_id {of_this} AND {is_invalid} LIMIT :most"
-    return len(sql.rows(connection, invalid, most=most, **values))
+    # Of each request the newest answer, unless its call is among those below.
+    standing = (
+        f"SELECT results.request_id {_RESULTS_OF} "
+        f"AND {_flagged(connection)} AND results.invalid <> '{UNCHECKED}' "
+        "AND NOT EXISTS (SELECT 1 FROM errors WHERE "
+        f"errors.entry_id = results.entry_id AND errors.code = '{INVALID_CODE}') "
+        "LIMIT :most"
+    )
+    number = len(sql.rows(connection, standing, most=most, **values))
+    if number == most:
+        return number
+    followed = (
+        f"SELECT errors.entry_id FROM {_RESULTS} CROSS JOIN entries CROSS JOIN errors "
+        f"WHERE {_OF_JOB} AND {_flagged(connection)} "
+        "AND entries.request_id = requests.id AND errors.entry_id = entries.id "
+        f"AND errors.code = '{INVALID_CODE}' LIMIT :most"
+    )
+    return number + len(sql.rows(connection, followed, most=most - number, **values))
+
+
+def holds_invalid(connection: AnyConnection, job: Job) -> bool:
+    """Tell whether a pending request has an invalid answer since it was asked for."""
+    query = (
+        f"SELECT results.request_id {_RESULTS_OF} AND {_flagged(connection)} "
+        "AND requests.state = 'pending' AND requests.failures > 0 LIMIT 1"
+    )
+    return sql.row(connection, query, **_values(job)) is not None
+
+
+#: In this order: a job may have few answers, and a million requests.
+_RESULTS = "results CROSS JOIN requests"
+_OF_JOB = (
+    "requests.id = results.request_id "
+    "AND results.request_id BETWEEN :first_id AND :last_id "
+    "AND requests.job_id + 0 = :job_id"
+)
+_RESULTS_OF = f"FROM {_RESULTS} WHERE {_OF_JOB}"
+
+
+def _values(job: Job) -> dict[str, int | None]:
+    return {"first_id": job.first_id, "last_id": job.last_id, "job_id": job.id}
+
+
+def _flagged(connection: AnyConnection) -> str:
+    return f"results.valid = {sql.false(connection)}"
 
 
 def _answered(job: Job) -> str:

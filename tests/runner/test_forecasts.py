@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from world import MODEL, World, a_world
 
-from batch.core.expected import Expected
+from batch.core.expected import Expected, OnInvalid
 from batch.core.forecast import Forecast
 from batch.core.model import Job
 from batch.service import reading, upkeep
@@ -121,6 +121,21 @@ async def test_calls_of_another_profile_of_the_account_come_first_too(tmp_path):
         whole = reading.forecast_all(world.service, "twin")
         assert whole is not None
         assert (whole[0], whole[1].windows, whole[1].now) == (10, 1, 10)
+
+
+@pytest.mark.parametrize("max_attempts", [4, 20])
+async def test_answers_that_are_asked_for_again_count_in_every_later_run(
+    tmp_path, max_attempts
+):
+    expected = Expected(on_invalid=OnInvalid.RETRY)
+    async with a_world(tmp_path) as world:
+        job = world.submit(30, expected=expected, max_attempts=max_attempts)
+        for calls in (10, 13, 16):
+            assert (await world.run(concurrency=1)).exit_code == 1
+            assert len(world.calls) == calls
+            (report,) = reading.job_reports(world.service, str(job.id))
+            assert "no answer so far is valid" in report.obstacle
+            assert report.forecast is None
 
 
 async def test_a_job_whose_answers_are_all_invalid_has_a_reason_and_no_day(tmp_path):
