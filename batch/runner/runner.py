@@ -306,7 +306,7 @@ class Runner:
             traded = await self._trade.exchange(
                 batch,
                 slots,
-                self._known(),
+                self._known(batch),
                 working=self._in_flight.open,
                 selection=self._selection(),
             )
@@ -395,11 +395,13 @@ class Runner:
             task.add_done_callback(partial(self._finished, call))
         progress.in_flight = len(self._in_flight.open)
 
-    def _known(self) -> set[int] | None:
+    def _known(self, batch: Batch) -> set[int] | None:
         """After a loss of the database: the requests whose credits are in use."""
         if not self._outage.lasts:
             return None
-        return self._in_flight.reserved
+        # Once this batch is recorded, its requests hold only what a lost reply granted.
+        recorded = {one.request_id for one in batch.settlements}
+        return self._in_flight.reserved - recorded
 
     def _finished(self, call: Call, task: asyncio.Task[None]) -> None:
         call.task = None
