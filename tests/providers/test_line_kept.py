@@ -6,19 +6,22 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import pytest
 from asking import claim
 from chatting import whole
 
-from batch.clock import SystemClock
+from batch.clock import one_turn
 from batch.core.model import Completion, Failure
-from batch.providers import idle
+from batch.providers import idle, wire
 from batch.providers.bounds import Bounds
 from batch.providers.openai import OpenaiEndpoint
 from batch.providers.profiles import Profile, merged
 
 STRAY = "an answer to nobody"
+#: Turns of the loop that a server waits for another request.
+MOST_TURNS = 5000
 
 
 def reply(text: str) -> bytes:
@@ -27,12 +30,37 @@ def reply(text: str) -> bytes:
     return f"{head}Content-Type: application/json\r\n\r\n".encode() + body
 
 
+class Ticking:
+    """A clock that goes by the server's requests, whatever load the machine is under.
+
+    By the real one, a pause of this process would be silence to the client, and the
+    server, which is paused too, would speak only after it.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def time(self) -> float:
+        return self._now
+
+    def tick(self) -> None:
+        self._now += idle.QUIET / 10
+
+    async def sleep(self, seconds: float) -> None:
+        until = self._now + seconds
+        for _ in range(MOST_TURNS):
+            if self._now >= until:
+                break
+            await one_turn()
+
+
 class Keeping:
     """A server that keeps its connections, and says more than was asked."""
 
     def __init__(self, *after: bytes | float, hangs_up: bool = False) -> None:
-        #: What is said behind each reply; a number waits so many seconds.
+        #: What is said behind each reply; a number waits so many seconds of its clock.
         self._after = after
+        self.clock = Ticking()
         self._hangs_up = hangs_up
         self.connections = self.requests = 0
         self._talks: set[asyncio.Task[None]] = set()
@@ -75,6 +103,7 @@ class Keeping:
         length = int(head.lower().partition(b"content-length: ")[2].split()[0])
         body = json.loads(await reader.readexactly(length))
         self.requests += 1
+        self.clock.tick()
         said = [reply("re: " + body["messages"][-1]["content"]), *self._after]
         await self._say(writer, said)
         return True
@@ -89,7 +118,7 @@ class Keeping:
                 continue
             writer.write(together)
             together = b""
-            await SystemClock().sleep(one)
+            await self.clock.sleep(one)
         writer.write(together)
         await writer.drain()
 
@@ -148,8 +177,10 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
         [0.02, reply(STRAY)[:20], 0.02, reply(STRAY)[20:]],
     ],
 )
-async def test_a_reply_too_many_is_nobodys_answer(after, at_once):
+async def test_a_reply_too_many_is_nobodys_answer(after, at_once, monkeypatch):
     server = Keeping(*after)
+    kept = partial(idle.Idle, server.clock)
+    monkeypatch.setattr(wire, "Idle", lambda _, most: kept(most))
     assert await asked(server, 40, at_once=at_once) == own(40)
     assert server.requests == 40
 
