@@ -118,8 +118,10 @@ def _now(progress: Progress, clock: Clock) -> Text:
         seconds = (progress.sleeping_until - clock.now()).total_seconds()
         until = words.moment(progress.sleeping_until)
         return Text(f"sleeping until {until}, {words.stretch(seconds)} to go")
+    # The ledger's count beside it includes the calls of other runs.
+    calls = f"{words.number(progress.calls, 'call')} in this run"
     flight = f"{progress.in_flight:,} in flight"
-    return Text(f"{flight}, {_rate(progress, clock):,.0f} answers a minute")
+    return Text(f"{calls}, {flight}, {_rate(progress, clock):,.0f} answers a minute")
 
 
 def _set_aside(progress: Progress) -> str:
@@ -138,7 +140,7 @@ def _line(handle: Run, progress: Progress, clock: Clock) -> str:
     if progress.standings:
         standing = longest(progress.standings)
         unit = "credits" if standing.is_known else standing.quota.unit
-        parts.append(f"{words.used(standing)} {unit}")
+        parts.append(f"account: {words.used(standing)} {unit}")
     if progress.set_aside:
         parts.append(_set_aside(progress))
     parts.append(str(_now(progress, clock)))

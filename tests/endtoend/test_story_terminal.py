@@ -103,7 +103,7 @@ def test_the_live_display_shows_progress_credits_and_the_newest_answer(stage: St
     with terminal(stage, "run", "--concurrency", 1) as live:
         live.shows("5 of 8 answered")
         live.shows("6 of 6 credits")
-        live.shows("1 in flight")
+        live.shows("6 calls in this run, 1 in flight")
         live.shows("answers a minute")
         live.shows("[bold]回答[/bold]")
         live.shows("for frage 4")
