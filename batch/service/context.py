@@ -155,6 +155,18 @@ class Service:
         one = self.account(profile)
         return spending.account_of(connection, one.host, one.fingerprint, one.former)
 
+    def bring_in_ledgers(self, profile: Profile) -> None:
+        """Bring together what earlier versions counted of its account, in pieces."""
+        one = self.account(profile)
+        if not self.database.look(spending.by_former_names, one.former):
+            return
+        # What writes takes longer to load than looking may take.
+        from batch.store import accounts
+
+        name = (one.provider, one.fingerprint, one.host, one.former)
+        while self.database.write(accounts.bring_in, *name, PIECE):
+            pass
+
     def job(self, wanted: str) -> Job:
         """The job with this number or name; of several with one name, none."""
         found = self.database.look(jobs.listed)

@@ -228,6 +228,7 @@ def forget(service: Service) -> str:
     named one. UsageError where there is none, or more than one: no account is made.
     """
     one = service.account(service.settings.profile())
+    service.bring_in_ledgers(service.settings.profile())
     with service.database.transaction() as connection:
         if service.account_id(connection, service.settings.profile()) is not None:
             account_id, label = _account_id(connection, one), one.label
@@ -269,6 +270,7 @@ def record(service: Service, credits: int, note: str | None) -> str:
     # If this boot's time is unconfirmed, it is stored: the transaction that corrects it
     # carries over what is recorded here.
     shared = SharedTime(service.time)
+    service.bring_in_ledgers(service.settings.profile())
     with service.database.transaction() as connection:
         now = shared.read(connection)
         account_id = _account_id(connection, one)

@@ -239,6 +239,7 @@ async def _runner(
     bounds = replace(service.settings.bounds(), idle=idle)
     endpoint = made(profile, key.secret if key else None, bounds)
     stack.push_async_callback(endpoint.close)
+    service.bring_in_ledgers(profile)
     holder = service.database.write(_begin, service, profile, lock.name, keep)
     if not separate_ledger:
         # A `db copy` may have had its turn before ours, and moved the ledger.

@@ -28,11 +28,9 @@ def account(
     """Return the account's id; make it at its first use.
 
     The ledgers that earlier versions kept for it become one, a run in flight included.
+    Call `bring_in` until nothing is left, so that this has little to move.
     """
-    if not host:
-        former = [(provider, fingerprint), *former]
-    before = spending.by_former_names(connection, former)
-    found = spending.account_at(connection, host, fingerprint)
+    found, before = _known(connection, provider, fingerprint, host, former)
     if found is not None:
         account_id = found
     elif before:
@@ -52,14 +50,61 @@ def account(
     return account_id
 
 
+def bring_in(
+    connection: Connection,
+    provider: str,
+    fingerprint: str,
+    host: str,
+    former: Former,
+    most: int,
+) -> bool:
+    """Move up to so many settled calls to the account that a ledger becomes a part of.
+
+    False where there are none. Each ledger's windows are counted anew from the calls
+    that it has now, so that the next claim and every report agree with them. What is
+    in flight, and what the endpoint said, `account` moves.
+    """
+    found, before = _known(connection, provider, fingerprint, host, former)
+    target = before.pop(0) if found is None and before else found
+    if target is None:
+        return False
+    for source in before:
+        some = (
+            select(entries.c.id)
+            .where(entries.c.account_id == source, entries.c.settled_at.is_not(None))
+            .limit(most)
+        )
+        moved = connection.execute(
+            update(entries).where(entries.c.id.in_(some)).values(account_id=target)
+        ).rowcount
+        if moved:
+            for one in (source, target):
+                opening.recount_later(connection, one)
+            return True
+    return False
+
+
+def _known(
+    connection: Connection, provider: str, fingerprint: str, host: str, former: Former
+) -> tuple[int | None, list[int]]:
+    """Find the account of a key at a host, and the ledgers of earlier versions."""
+    if not host:
+        former = [(provider, fingerprint), *former]
+    before = spending.by_former_names(connection, former)
+    return spending.account_at(connection, host, fingerprint), before
+
+
 def _merge(connection: Connection, source: int, target: int) -> None:
     """Count what was spent on one account on another, and leave the first empty.
 
     Its row stays: a run of an earlier version may still write there, and what it does
     is taken over the next time.
     """
-    query = select(entries.c.id).where(entries.c.account_id == source).limit(1)
-    if connection.execute(query).first() is None:
+    found = (
+        select(table.c.id).where(table.c.account_id == source).limit(1)
+        for table in (windows, entries)
+    )
+    if all(connection.execute(query).first() is None for query in found):
         return
     other = windows.alias("other")
     taken = exists().where(

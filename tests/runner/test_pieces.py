@@ -10,16 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, update
 from world import World, a_world
 
 from batch.errors import QuotabatchError, UsageError
 from batch.service import appending, context, pieces, reading, showing, upkeep
 from batch.service.context import Service
 from batch.service.intake import Intake
+from batch.store import accounts
 from batch.store import appending as store_appending
+from batch.store.schema import entries
 
 ROWS, PIECE = 35, 10
 
@@ -161,6 +165,47 @@ async def test_appended_rows_are_seen_at_once_and_moved_in_pieces(
         assert standing() == whole
         assert (await world.run()).exit_code == 0
         assert world.statuses() == {"completed": 2 + ROWS}
+
+
+async def test_a_run_brings_two_ledgers_of_an_earlier_version_together_in_pieces(
+    tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    async with a_world(tmp_path) as world:
+        world.submit(ROWS)
+        assert (await world.run()).exit_code == 0
+        database, account = world.service.database, world.service.account
+        former = (("a", "before"), ("b", "before"))
+        monkeypatch.setattr(
+            world.service, "account", lambda of: replace(account(of), former=former)
+        )
+
+        def divide(connection: Connection) -> None:
+            first, second = (accounts.account(connection, *one) for one in former)
+            connection.execute(update(entries).values(account_id=first))
+            later = entries.c.id > 2 * PIECE + 1
+            connection.execute(update(entries).where(later).values(account_id=second))
+
+        database.write(divide)
+        begin, moved = database.transaction, list[int]()
+
+        def owners() -> Counter[Any]:
+            return Counter(world.query("SELECT id, account_id FROM entries"))
+
+        @contextmanager
+        def counted(account_id: int | None = None) -> Iterator[Any]:
+            before = owners()
+            with begin(account_id) as connection:
+                yield connection
+            moved.append((before - owners()).total())
+
+        monkeypatch.setattr(database, "transaction", counted)
+        monkeypatch.setattr(context, "PIECE", PIECE)
+        world.submit(["one more"])
+        assert (await world.run()).exit_code == 0
+        assert sum(moved) == ROWS
+        assert max(moved) == PIECE
+        assert list(world.used().values()) == [ROWS + 1]
+        world.check()
 
 
 def before_publishing(patch: pytest.MonkeyPatch, *deeds: Callable[[], object]) -> None:

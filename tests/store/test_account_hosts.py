@@ -7,7 +7,7 @@ from scene import HOUR, NOON, SECOND, Scene, answered, daily
 from sqlalchemy import Connection, func, select, update
 
 from batch.store import audit, opening, spending
-from batch.store.accounts import account
+from batch.store.accounts import account, bring_in
 from batch.store.schema import accounts, entries
 
 HOST = "https://api.example.com"
@@ -96,3 +96,51 @@ def test_two_ledgers_of_earlier_versions_become_one(scene: Scene):
     assert audit.findings(connection) == []
     known = select(func.count()).select_from(accounts)
     assert connection.scalar(known) == 2
+
+
+def counted(connection: Connection, account_id: int) -> int:
+    mine = entries.c.account_id == account_id
+    return connection.scalar(select(func.count()).where(mine)) or 0
+
+
+def test_settled_calls_of_several_ledgers_are_brought_together_in_pieces(scene: Scene):
+    """At each point counters and entries agree, and another piece may be the last."""
+    connection, pieces = scene.connection, [2, 2, 1]
+    first, second = scene, Scene(connection, daily(9))
+    second.account_id = account(connection, *FORMER[1])
+    second.holder = second.runner()
+    first.job(20)
+    first.settle(*map(answered, first.claimed(1)))
+    second.settle(*map(answered, second.claimed(5)))
+    second.claimed(1)
+    close(second, NOON, daily(9), until=NOON + HOUR)
+    quotas = [daily(9)]
+    for number in range(len(pieces) + 1):
+        for one in (first, second):
+            wrong = audit.miscounted(connection, one.account_id, quotas, NOON)
+            assert audit.findings(connection) + wrong == []
+        assert counted(connection, first.account_id) == 1 + sum(pieces[:number])
+        more = bring_in(connection, "espai", "key", HOST, FORMER, 2)
+        assert more == (number < len(pieces))
+    # What is in flight, and the closed window, come at once.
+    assert taken(connection) == first.account_id
+    assert counted(connection, first.account_id) == 7
+    assert audit.miscounted(connection, first.account_id, quotas, NOON) == []
+    assert first.claimed(9, NOON + HOUR - SECOND) == []
+    assert not bring_in(connection, "espai", "key", HOST, FORMER, 2)
+
+
+def test_a_closed_window_is_kept_of_a_ledger_whose_calls_were_all_moved(scene: Scene):
+    connection = scene.connection
+    other = Scene(connection, daily(5))
+    other.account_id = account(connection, *FORMER[1])
+    other.holder = other.runner()
+    scene.job(9)
+    scene.settle(*map(answered, scene.claimed(1)))
+    other.settle(*map(answered, other.claimed(1)))
+    close(other, NOON, daily(5), until=NOON + HOUR)
+    while bring_in(connection, "espai", "key", HOST, FORMER, 1):
+        pass
+    assert counted(connection, other.account_id) == 0
+    assert taken(connection) == scene.account_id
+    assert scene.claimed(9, NOON + HOUR - SECOND) == []
