@@ -50,8 +50,14 @@ def checked(
         raise ConfigError(f"{key}: {value!r} is not one of {', '.join(choices)}{hint}")
     low = least is not None and not value >= least
     if low or (most is not None and not value <= most):
-        raise ConfigError(f"{key}: {value} is not {least:.15g} to {most:.15g}")
+        raise ConfigError(f"{key}: {value} is not {_range(least, most)}")
     return value
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if most is None:
+        return f"{least:.15g} or more"
+    return f"{most:.15g} or less" if least is None else f"{least:.15g} to {most:.15g}"
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:

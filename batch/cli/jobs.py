@@ -52,8 +52,10 @@ def retry(
     Those of --finish-reason and --invalid stay until the next ones are there.
     """
     with opened(db=db) as service:
-        from batch.service import upkeep
+        from batch.service import unchecked, upkeep
 
+        # What a run left unchecked may be valid: it is not paid for again.
+        unchecked.check(service, console.note)
         asked_with = params(param or [])
         done = upkeep.retry(
             service,

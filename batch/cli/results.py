@@ -201,6 +201,7 @@ def _request_as_json(report: "RequestReport") -> dict[str, Any]:
 def _request_lines(report: "RequestReport") -> list[str]:
     from batch.core.hosts import shown
     from batch.core.messages import said_in
+    from batch.core.model import UNCHECKED
 
     row = report.request
     lines = [f"{row.custom_id}  {row.state}  {row.model or report.job.model}"]
@@ -237,6 +238,8 @@ def _request_lines(report: "RequestReport") -> list[str]:
         lines += ["", "tool calls:", row.tool_calls]
     if row.text is not None:
         lines += ["", f"answer ({row.finish_reason}):", row.text]
+    if row.invalid == UNCHECKED:
+        return [*lines, "", "not checked against the job's schema yet"]
     if row.invalid is not None:
         lines += ["", f"not what the job expects: {row.invalid}"]
     if row.provisional and row.state != "completed":

@@ -58,6 +58,8 @@ _BY_WORDS = (
         "unavailable exception crash crashed killed terminated preempted malformed "
         "unexpected incomplete partial truncated pause rate quota capacity",
     ),
+    # "eos_tokens", "stop_token_reached": before the tokens that cut.
+    (Ending.WHOLE, "stop stopped eos eot end"),
     (Ending.LENGTH, "length tokens token context window"),
 )
 _WORDS = tuple((one, frozenset(words.split())) for one, words in _BY_WORDS)

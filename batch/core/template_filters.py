@@ -43,10 +43,11 @@ MAX_PRECISION = 300
 MAX_WRAPPED = 100_000
 
 
-def tojson(value: Any, indent: int | None = None) -> str:
+def tojson(value: Any, indent: int | str | None = None) -> str:
     if isinstance(value, list | dict | tuple):
         check_nested(value)
-    if isinstance(indent, int) and indent > MAX_INDENT:
+    width = len(indent) if isinstance(indent, str) else indent
+    if isinstance(width, int) and width > MAX_INDENT:
         raise OverflowError(f"tojson indents by more than {MAX_INDENT} characters")
     # Jinja2's own escapes <, >, & and ' for HTML and all Chinese as \uXXXX.
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)

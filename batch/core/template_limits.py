@@ -26,8 +26,9 @@ MAX_MADE = 8 * MAX_TEXT
 
 #: The variable with the meter of a row; no template can spell it.
 METER = " meter"
-_WIDTH = re.compile(r"\d{7,}")
-_STAR = re.compile(r"%[^%a-zA-Z]*\*")
+_NUMBER = re.compile(r"[0-9]+")
+#: The widths of a conversion after `%`, behind its key and flags.
+_CONVERSION = re.compile(r"%(?:\([^)]*\))?[#0 +-]*([0-9*.]*)")
 _WIDTH_OF_VALUE = (
     "a format that takes its width from a value may make too many characters; use "
     "`center`, or the methods `ljust` and `rjust`"
@@ -77,22 +78,24 @@ def check_width(text: str, *widths: Any) -> None:
 
 
 def check_format(text: str) -> None:
-    """Refuse a width in a text for str.format that is too large, or is a value's."""
-    _check_widths(text)
-    if any("{" in (spec or "") for _, _, spec, _ in Formatter().parse(text)):
+    """Refuse a text for str.format whose widths are too large, or taken from values."""
+    specs = [spec or "" for _, _, spec, _ in Formatter().parse(text)]
+    if any("{" in spec for spec in specs):
         raise OverflowError(_WIDTH_OF_VALUE)
+    _check_widths(width for spec in specs for width in _NUMBER.findall(spec))
 
 
 def check_percent(text: Any) -> None:
-    """Refuse a width in a text for `%` that is too large, or is a value's."""
+    """Refuse a text for `%` whose widths are too large, or taken from values."""
     if isinstance(text, str):
-        _check_widths(text)
-        if _STAR.search(text.replace("%%", "")):
+        found = _CONVERSION.findall(text.replace("%%", ""))
+        if any("*" in widths for widths in found):
             raise OverflowError(_WIDTH_OF_VALUE)
+        _check_widths(width for widths in found for width in _NUMBER.findall(widths))
 
 
-def _check_widths(text: str) -> None:
-    if any(int(found[:12]) > MAX_TEXT for found in _WIDTH.findall(text)):
+def _check_widths(widths: Iterable[str]) -> None:
+    if sum(int(width[:12]) for width in widths) > MAX_TEXT:
         raise OverflowError(f"more than {MAX_TEXT:,} characters")
 
 

@@ -24,12 +24,12 @@ class VerdictKind(StrEnum):
 
     RETRY = "retry"  # the same request may succeed later
     FAIL = "fail"  # this request never will
-    STOP = "stop"  # no request of this account will
+    STOP = "stop"  # no request of its scope will: the account's, or a model's
     EXHAUSTED = "exhausted"  # the quota is gone until its reset
 
 
 class StopCause(StrEnum):
-    """Why no request of this account can succeed."""
+    """Why no request of a scope, an account or a model, can succeed."""
 
     KEY = "key"  # the key was refused
     CONFIGURATION = "configuration"  # a wrong URL, model, certificate
@@ -104,7 +104,10 @@ class Verdict:
 
     @property
     def is_unconfirmed(self) -> bool:
-        """Tell whether it would stop the run if another request were refused alike."""
+        """Tell whether it would stop the run, or set its model aside.
+
+        If another request were refused alike.
+        """
         return self.kind is VerdictKind.RETRY and self.cause is not None
 
 

@@ -37,7 +37,7 @@ NO_CONNECTION = frozenset({"connect", "connect_timeout", "dns"})
 
 
 class Line:
-    """The HTTP side of an endpoint: a session, its bounds, and the key to hide."""
+    """The HTTP side of an endpoint: a transport, its bounds, and the key to hide."""
 
     def __init__(
         self,

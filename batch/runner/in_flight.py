@@ -52,7 +52,7 @@ class InFlight:
         self._calls[request_id].state = CallState.CHECKING
 
     def back_off(self, request_id: int) -> None:
-        """Record that the attempt is over, and another is to follow."""
+        """Record that the attempt is on disk, and another is to follow."""
         self._calls[request_id].state = CallState.BACKOFF
 
     def renewed(self, request_id: int) -> None:
@@ -108,7 +108,8 @@ class InFlight:
     def reserved(self) -> set[int]:
         """The requests whose credits are in use: reserved, or their outcomes unwritten.
 
-        Between two attempts there is none, nor where no worker is left to use it.
+        Between two attempts, once the last is on disk, there is none, nor where no
+        worker is left to use it.
         """
         return {
             request_id

@@ -50,7 +50,7 @@ class Refusals:
         if verdict.kind is not VerdictKind.STOP:
             return verdict
         about_model = verdict.scope is Scope.MODEL
-        # So is 403: a gateway or a moderation may dislike one prompt.
+        # A success, and 403: a gateway or a moderation may dislike one prompt.
         status = failure.status or 0
         may_be_one = 200 <= status < 300 or status == HTTPStatus.FORBIDDEN
         refused = claim.model if about_model else None

@@ -233,8 +233,9 @@ class Runner:
         self._tray.hold(settlement)
 
     async def write(self, settlement: Settlement) -> None:
-        self._in_flight.back_off(settlement.request_id)
         await self._tray.write(settlement)
+        # Before, its credit is in use: an outage must not give it back.
+        self._in_flight.back_off(settlement.request_id)
 
     async def renew(self, claim: Claim) -> Claim:
         if self._ending is not None or self._goes_back(claim):

@@ -1,4 +1,4 @@
-"""Spooled answers: taken in when their database is opened, file by file."""
+"""Spooled answers: taken in, file by file, by commands that write."""
 
 from __future__ import annotations
 

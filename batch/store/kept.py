@@ -1,7 +1,7 @@
 """Answers that the database did not take: spooled in files beside it until it does.
 
-Each is paid for. A file holds one JSON object a line; whoever opens the database next
-has them recorded, if they are answers to requests of this very database.
+Each is paid for. A file holds one JSON object a line; the next run, or any command that
+writes, has them recorded, if they are answers to requests of this very database.
 """
 
 from __future__ import annotations

@@ -116,12 +116,7 @@ def _settle_answers(
     if not fresh:
         return
     answers.complete(connection, fresh, now)
-    found = [calls[one.entry_id] for one in fresh]
-    new = sorted({call.job_id for call in found if call.host is None})
-    if new:
-        # The first answer of each tells the host that all should come from.
-        values = {"ids": new, "b_account": holder.account_id}
-        connection.execute(_FIRST_HOST, values)
+    _note_host(connection, holder, [calls[one.entry_id] for one in fresh])
     alike = holder.is_flat and not holder.has_refills
     for one in fresh:
         call = calls[one.entry_id]
@@ -161,9 +156,18 @@ def _settle_other(
     counts = one.counts and (reserved or is_unchecked)
     _move(connection, call.runner_id, one, now, counts=counts)
     if one.completion is not None:
+        _note_host(connection, holder, [call])
         answers.hold(connection, one, now)
         if not (reserved or is_unchecked):
             _resolve_doubt(connection, holder, one, call, now)
+
+
+def _note_host(connection: Connection, holder: Holder, calls: Sequence[AnyRow]) -> None:
+    """Have the first answer of a job tell the host that all should come from."""
+    new = sorted({call.job_id for call in calls if call.host is None})
+    if new:
+        values = {"ids": new, "b_account": holder.account_id}
+        connection.execute(_FIRST_HOST, values)
 
 
 def put_back(connection: Connection, request_ids: Iterable[int]) -> int:

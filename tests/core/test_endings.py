@@ -11,7 +11,7 @@ KNOWN = {
     "NOT_FINISHED",
     Ending.WHOLE: "stop STOP FINISH_REASON_STOP end_turn endTurn stop_sequence eos "
     "eos_token COMPLETE completed tool_calls function_call tool_use NO_ERROR "
-    "eos_token_id end_token stop_token_ids",
+    "eos_token_id end_token stop_token_ids stop_tokens EndOfTextToken eos-tokens",
     Ending.LENGTH: "length MAX_TOKENS max_output_tokens maxTokens model_length "
     "model_context_window_exceeded token_limit limit limit_reached max_output cut_off",
     Ending.FILTERED: "content_filter content_filter:RECITATION content_filtered SAFETY "

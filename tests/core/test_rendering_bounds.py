@@ -27,6 +27,8 @@ HUGE = 20_000_000
         "'%*d' % (N, 1)",
         "'%*d' | format(N, 1)",
         "'%Ns' | format(x)",
+        "('{0:999999}' * 2500).format(1)",
+        "('%999999s' * 2500) % x",
         "'{:N}'.format(x)",
         "'{:N}'['format'](x)",
         "('{:N}' | attr('format'))(x)",
@@ -54,6 +56,7 @@ def test_a_text_that_would_be_too_long_is_never_made(expression):
     ("expression", "expected"),
     [
         ("'{{{}}} 50% * {:>5}'.format(x, x)", "{a} 50% *     a"),
+        ("'20261130: {}'.format(x)", "20261130: a"),
         ("'%5s%% *' % x", "    a% *"),
         ("'%3d' | format(7)", "  7"),
         ("'{x:>3}'.format_map({'x': x})", "  a"),
@@ -75,6 +78,7 @@ def test_a_text_cannot_be_translated_into_longer_ones():
     ("expression", "reason"),
     [
         ("[1] | tojson(indent=N)", "indents by more than 100"),
+        ("[1] | tojson(indent='x' * 101)", "indents by more than 100"),
         ("x | batch(N, 'y') | list | length", "more than 200,000 items"),
         ("x | slice(N) | list | length", "more than 200,000 slices"),
         ("x.join(['a' * 99999] * 9999)", "characters"),

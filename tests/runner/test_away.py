@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from world import World, a_world
 
-from batch.core.expected import Expected
+from batch.core.expected import Expected, OnInvalid
 from batch.errors import StoreAwayError
+from batch.runner import runner
 from batch.runner.queries import RunQueries
 from batch.store import kept
 
@@ -64,6 +65,22 @@ async def test_a_transaction_that_is_lost_costs_neither_answer_nor_credit(
             told = [note for note in world.notes if "Waiting for it" in note]
             assert len(told) == 1
             assert "The database is back." in world.notes
+
+
+async def test_more_outcomes_than_a_transaction_takes_outlast_a_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What is left for the next transaction was called: it is not given back."""
+    monkeypatch.setattr(runner, "AT_ONCE", 3)
+    expected = Expected(schema='{"type": "object"}', on_invalid=OnInvalid.RETRY)
+    async with a_world(tmp_path, latency=6.0) as world:
+        world.submit(40, max_attempts=2, expected=expected)
+        with monkeypatch.context() as patch:
+            Line(world, patch).unsent = range(14, 26)
+            await world.run(concurrency=12, allow_invalid=True)
+        world.check()
+        assert len(world.calls) == 80
+        assert world.entries() == {"spent": 80}
 
 
 async def test_many_losses_in_a_row_are_outlasted(

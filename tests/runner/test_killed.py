@@ -181,6 +181,8 @@ async def test_a_run_checks_the_answers_that_a_dead_one_left_unchecked(tmp_path)
                 completion=done,
             )
             outcomes.settle(connection, holder, [left], world.clock.now())
+            # No other host is to continue the job.
+            assert jobs.listed(connection)[0].host
         if service.database.lease is not None:
             world.clock.time += 2 * service.database.lease
 
