@@ -67,8 +67,9 @@ async def test_a_transaction_that_is_lost_costs_neither_answer_nor_credit(
             assert "The database is back." in world.notes
 
 
+@pytest.mark.parametrize("first", [16, 28])
 async def test_more_outcomes_than_a_transaction_takes_outlast_a_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
 ):
     """What is left for the next transaction was called: it is not given back."""
     monkeypatch.setattr(runner, "AT_ONCE", 3)
@@ -76,7 +77,7 @@ async def test_more_outcomes_than_a_transaction_takes_outlast_a_loss(
     async with a_world(tmp_path, latency=6.0) as world:
         world.submit(40, max_attempts=2, expected=expected)
         with monkeypatch.context() as patch:
-            Line(world, patch).unsent = range(14, 26)
+            Line(world, patch).unsent = range(first, first + 12)
             await world.run(concurrency=12, allow_invalid=True)
         world.check()
         assert len(world.calls) == 80
