@@ -17,7 +17,7 @@ from tenacity import AsyncRetrying, retry_if_result, stop_never
 from batch.checking import fault_soon
 from batch.clock import Clock
 from batch.core import retry
-from batch.core.expected import OnInvalid
+from batch.core.expected import ANY, OnInvalid
 from batch.core.model import (
     INVALID_CODE,
     UNCHECKED,
@@ -147,9 +147,10 @@ class Worker:
         self._desk.begin(claim)
         reply = await self._endpoint.call(claim, self._listener(claim))
         if isinstance(reply, Completion) and claim.expected is not None:
-            # It was paid for: it is on disk before a check that may take seconds.
             unchecked = replace(reply, valid=False, invalid=UNCHECKED)
-            self._desk.hold(trial.unchecked(unchecked))
+            if claim.expected.schema != ANY:
+                # It was paid for: it is on disk before a check that may take seconds.
+                self._desk.hold(trial.unchecked(unchecked))
             try:
                 reason = await fault_soon(claim.expected, reply.text)
             except asyncio.CancelledError:

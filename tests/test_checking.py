@@ -133,6 +133,14 @@ async def test_an_answer_is_kept_where_the_run_ends_while_it_is_checked(monkeypa
     assert last.completion.invalid == "not checked: the run was ended"
 
 
+async def test_what_is_checked_at_once_is_recorded_once():
+    trial = Trial(Completion(text="{}", finish_reason="stop"))
+    last = await trial.work(expected=Expected())
+    assert last.completion is not None
+    assert last.completion.valid
+    assert trial.desk.held == []
+
+
 async def test_a_check_that_was_given_up_before_it_began_is_not_made(
     monkeypatch, checker
 ):

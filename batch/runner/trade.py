@@ -1,4 +1,4 @@
-"""The transactions of a runner: exchange, take-over, settlement apart, and the last."""
+"""The transactions of a runner: exchanges, take-overs, settlements apart, the last."""
 
 from __future__ import annotations
 
