@@ -13,7 +13,7 @@ from realm import Realm
 from remote import BrokenLaw
 
 #: Played by the tests, in pieces that can be shared out.
-SAFETY, LIVENESS = range(0, 240, 20), range(0, 80, 10)
+SAFETY, LIVENESS = range(0, 140, 10), range(0, 50, 5)
 
 
 def shared(pieces: range) -> list[Any]:
