@@ -78,7 +78,7 @@ class Runner:
         budget: CallBudget | None = None,
         key_origin: str = "",
     ) -> None:
-        self.progress = Progress(provider)
+        self.progress = Progress(provider, job_ids=set())
         self._trade = trade
         self._queries = trade.queries
         self._provider = provider
@@ -391,6 +391,8 @@ class Runner:
             self._tray.wake.set()
         for claim in claimed.claims:
             self._exclusions.see(claim)
+            if progress.job_ids is not None:
+                progress.job_ids.add(claim.job_id)
             task = loop.create_task(self._worker.work(claim))
             call = self._in_flight.add(claim, task)
             task.add_done_callback(partial(self._finished, call))

@@ -99,6 +99,8 @@ class Progress:
     set_aside: list[SetAside] = field(default_factory=list)
     #: How it ends, as soon as that is known.
     ending: Ending | None = None
+    #: The jobs that it has called for; None: not known.
+    job_ids: set[int] | None = None
     _streaming: dict[str, str] = field(default_factory=dict)
 
     def stream(self, custom_id: str, text: str) -> None:

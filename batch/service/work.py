@@ -149,6 +149,7 @@ def concluded(
     """What came of a run whose accounts, in the order of `progress`, ended so."""
     names = [progress.provider for progress in handle.progress]
     others = [] if narrowed else _since(service, handle.known, names)
+    late = _late(others, handle, endings)
     if not narrowed:
         known = {job.id for job in [*chosen, *others]}
         others += [job for job in paused_jobs(service) if job.id not in known]
@@ -164,7 +165,8 @@ def concluded(
     ]
     return Outcome(
         exit_code=exit_code(
-            [*endings, *skipped.values()], [counts for _, counts in counted]
+            [*endings, *skipped.values()],
+            [counts for job, counts in counted if job.id not in late],
         ),
         endings=dict(zip(names, endings, strict=True)),
         progress=dict(zip(names, handle.progress, strict=True)),
@@ -172,6 +174,21 @@ def concluded(
         seconds=service.clock.monotonic() - handle.started,
         skipped=dict(skipped),
     )
+
+
+def _late(others: Sequence[Job], handle: Run, endings: Sequence[Ending]) -> set[int]:
+    """Select the jobs that came in when there was nothing left to do.
+
+    They are no work that remains of this run, which has called for none of them.
+    """
+    if any(one.exit_code for one in endings):
+        return set()
+    called: set[int] = set()
+    for progress in handle.progress:
+        if progress.job_ids is None:
+            return set()
+        called |= progress.job_ids
+    return {job.id for job in others} - called
 
 
 def trust_clock(service: Service) -> None:

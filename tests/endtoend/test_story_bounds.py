@@ -60,7 +60,7 @@ def test_a_job_file_that_names_its_job_with_a_number_is_told_of(stage: Stage):
     stage.write("job.toml", f'dataset = "rows.jsonl"\nname = "7"\nmodel = "{MODEL}"\n')
     done = stage.quick("submit", "job.toml")
     assert done.code == 78
-    assert "job.toml: 'name' is '7': this is a job's number" in done.err
+    assert "job.toml: name: '7' is a job's number" in done.err
     assert "--name" not in done.err
 
 
