@@ -7,7 +7,7 @@ import asyncio
 from happenings import sorry_for
 from world import a_world
 
-from batch.service import upkeep
+from batch.service import upkeep, work
 from batch.service.runs import Outcome
 
 
@@ -139,3 +139,26 @@ async def test_what_another_run_has_in_flight_of_a_paused_job_remains(tmp_path):
         second = await beside[0]
         assert second.jobs[0][1].running == 1
         assert second.exit_code == 75
+
+
+async def test_a_job_that_comes_in_when_a_run_is_over_is_no_work_of_it(
+    tmp_path, monkeypatch
+):
+    async with a_world(tmp_path) as world:
+        world.submit(1)
+        came: list[str] = []
+
+        def late(*_: object) -> None:
+            came.append("late")
+            world.submit(["new"])
+
+        # Between the run's last look at the queue and its summary.
+        monkeypatch.setattr(work.unchecked, "check", late)
+        outcome = await world.run(narrowed=False)
+        assert came
+        assert outcome.exit_code == 0
+        assert world.asked == ["p1"]
+        # The summary names it all the same.
+        assert [counts.pending for _, counts in outcome.jobs] == [0, 1]
+        monkeypatch.undo()
+        assert (await world.run()).exit_code == 0
