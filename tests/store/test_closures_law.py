@@ -110,7 +110,7 @@ deeds = st.one_of(
     st.lists(st.sampled_from(sorted(Per)), min_size=2, max_size=2),
     st.lists(deeds, min_size=3, max_size=25),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @pytest.mark.long
 def test_whatever_was_said_an_account_is_never_stuck_for_ever(
     arena: Database, kinds, pers, story

@@ -370,7 +370,7 @@ def test_after_any_deeds_each_counter_is_its_recount(arena: Database, quotas, st
 @pytest.mark.long
 @given(together, stories)
 @settings(
-    max_examples=40,
+    max_examples=25,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )

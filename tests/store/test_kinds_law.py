@@ -199,7 +199,7 @@ deeds = st.one_of(
     st.lists(deeds, min_size=5, max_size=30),
     st.lists(st.floats(0, 1), min_size=1, max_size=5),
 )
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_no_endpoint_of_any_kind_counts_more_than_its_limit(
     arena: Database, quota, story, parts
 ):

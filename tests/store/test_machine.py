@@ -522,7 +522,7 @@ def test_whatever_happens_in_whatever_order(arena: Database):
     run_state_machine_as_test(
         OnTheArena,
         settings=settings(
-            max_examples=35,
+            max_examples=25,
             stateful_step_count=25,
             # A story is short enough to be read; to shorten it takes minutes.
             phases=[Phase.generate],

@@ -95,7 +95,7 @@ deeds = st.one_of(
     st.sampled_from([ESPAI, TOKENS, Price(call=2), Price(call=1, answer_chars=50)]),
     st.lists(deeds, min_size=4, max_size=30),
 )
-@settings(max_examples=60)
+@settings(max_examples=40)
 @pytest.mark.long
 def test_windows_entries_and_tallies_agree_whatever_calls_cost(
     arena: Database, kinds, units, price, story
