@@ -37,7 +37,7 @@ every_kind_with_a_price = pytest.mark.parametrize("kinds", PRICED, ids="+".join)
 def test_no_endpoint_is_sent_more_than_its_limit(
     stories: Stories, together: Together, kinds
 ):
-    stories.play(together, a_small_plan, kinds, range(2 if kinds in PAIRS else 4))
+    stories.play(together, a_small_plan, kinds, range(1 if kinds in PAIRS else 3))
 
 
 @every_kind_with_a_price
