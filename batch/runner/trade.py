@@ -80,7 +80,7 @@ class Trade:
         self,
         database: Database,
         holder: Holder,
-        provider: str,
+        queries: RunQueries,
         options: Options,
         clock: Timekeeper,
         dead_runners: Callable[
@@ -96,7 +96,7 @@ class Trade:
         #: The last two heartbeats that were committed; the first came with the row.
         self._heard: tuple[datetime, ...] = (clock.now(),)
         self._answers = room.Answers()
-        self.queries = RunQueries(database, holder, provider, options, clock)
+        self.queries = queries
         self._spool = Spool(database.path, clock)
         self._time = SharedTime(clock)
 

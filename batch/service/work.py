@@ -17,6 +17,7 @@ from batch.core.model import Counts, Job
 from batch.providers import endpoints
 from batch.providers.profiles import Profile
 from batch.runner.budget import CallBudget
+from batch.runner.queries import RunQueries
 from batch.runner.runner import Runner
 from batch.runner.trade import Trade
 from batch.runner.values import Ending, Options
@@ -261,10 +262,11 @@ async def _runner(
     if not separate_ledger:
         # A `db copy` may have had its turn before ours, and moved the ledger.
         whereabouts.claim(home.ledgers, account.name, address, account.former_names)
+    queries = RunQueries(service.database, holder, profile.name, options, service.time)
     trade = Trade(
         service.database,
         holder,
-        profile.name,
+        queries,
         options,
         service.time,
         lambda connection, heard: living.dead_runners(connection, service, heard),
