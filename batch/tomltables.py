@@ -139,11 +139,11 @@ class Reader:
         return not self._table
 
     def has(self, *names: str) -> bool:
-        """Whether one of these keys is given."""
+        """Tell whether one of these keys is given."""
         return any(name in self._table for name in names)
 
     def says(self, name: str, word: str) -> bool:
-        """Whether this key has this very word, which is then read."""
+        """Tell whether this key has this very word, which is then read."""
         if self._table.get(name) != word:
             return False
         self._take(name, str, None)

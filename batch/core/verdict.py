@@ -29,7 +29,7 @@ class VerdictKind(StrEnum):
 
 
 class StopCause(StrEnum):
-    """Why no request of a scope, an account or a model, can succeed."""
+    """A cause for which no request of an account, or of a model, can succeed."""
 
     KEY = "key"  # the key was refused
     CONFIGURATION = "configuration"  # a wrong URL, model, certificate

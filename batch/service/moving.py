@@ -32,7 +32,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What was copied."""
+    """The result of a copy."""
 
     #: The same on both sides.
     totals: Totals

@@ -71,7 +71,7 @@ async def test_a_transaction_that_is_lost_costs_neither_answer_nor_credit(
 async def test_more_outcomes_than_a_transaction_takes_outlast_a_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
 ):
-    """What is left for the next transaction was called: it is not given back."""
+    """Outcomes left for the next transaction are of calls that were made."""
     monkeypatch.setattr(runner, "AT_ONCE", 3)
     expected = Expected(schema='{"type": "object"}', on_invalid=OnInvalid.RETRY)
     async with a_world(tmp_path, latency=6.0) as world:
