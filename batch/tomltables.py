@@ -63,7 +63,8 @@ def _range(least: float | None, most: float | None) -> str:
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return what an error may add where a known word is similar."""
     close = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    # As text: the known word may be a member of an enumeration.
+    return f"; did you mean {str(close[0])!r}?" if close else ""
 
 
 class Reader:

@@ -362,6 +362,11 @@ def test_a_mistake_in_a_quota_names_its_place(table, expected):
     assert said.startswith(f"profiles.espai.quotas[2].{expected}")
 
 
+def test_a_window_that_is_misspelt_is_suggested_as_it_is_written():
+    said = reason({"espai": {"quotas": [{"limit": 5, "window": "dayly"}]}})
+    assert said.endswith("first-call, refill, grant; did you mean 'day'?")
+
+
 def test_a_profile_is_a_table():
     assert reason({"mine": "espai"}) == "profiles.mine: must be a table, not a text"
     assert reason({"mine": {}}) == "profiles.mine.protocol: is missing"
