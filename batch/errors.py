@@ -69,10 +69,13 @@ class Problem:
     #: 1-based physical line; 0 where the file as a whole is meant.
     line: int
     reason: str
+    #: 1-based, in an array with several elements on one line; 0 elsewhere.
+    element: int = 0
 
     def __str__(self) -> str:
         where = f"{self.source}:{self.line}" if self.line else self.source
-        return f"{where}: {self.reason}"
+        element = f"element {self.element}: " if self.element else ""
+        return f"{where}: {element}{self.reason}"
 
 
 class DatasetError(QuotabatchError):

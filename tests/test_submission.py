@@ -97,6 +97,33 @@ def test_rows_of_one_name_are_left_out_where_bad_rows_are():
     ]
 
 
+@pytest.mark.parametrize(
+    ("indent", "named"),
+    [
+        (None, ["1: element 1: a n", "1: element 6: the", "1: element 7: custom"]),
+        (1, ["2: a n", "19: the", "22: custom"]),
+    ],
+)
+def test_a_bad_element_of_an_array_is_named_where_its_line_does_not_tell(
+    tmp_path: Path, indent: int | None, named: list[str]
+):
+    """It cannot be read, or not be rendered, or its name was taken."""
+    rows = [5, *(row(f"r{n}", "x") for n in range(4)), {"prompt": 7}, row("r1", "x")]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows, indent=indent))
+    order = Order(
+        sources=(str(path),),
+        template=Template(),
+        provider="espai",
+        model="qwen2.5:7b",
+        name="a job",
+    )
+    with opened(db=None) as service, pytest.raises(DatasetError) as caught:
+        submission.submit(service, order)
+    for problem, beginning in zip(caught.value.problems, named, strict=True):
+        assert str(problem).startswith(f"{path}:{beginning}")
+
+
 def test_a_row_that_is_bad_hides_no_names_that_stand_twice():
     rows: list[dict[str, Any]] = [row("a", "x"), row("b", "y"), {"custom_id": "c"}]
     rows += [row("a", "z"), row("d", "v"), row("d", "w")]

@@ -41,14 +41,21 @@ def array_rows(
         # In GBK and its like a byte of a character can look like a bracket.
         blocks = decoder.as_utf8(blocks)
         decoder = Decoder("utf-8")
+    before = 1
     for number, element in enumerate(elements(blocks, max_line), start=1):
         line = element.line
+        # Its line alone would not tell which of several elements it is.
+        place = number if line == before else 0
+        before = line
         if element.fault is not None:
-            yield BadRow(number, line, element.fault)
+            yield BadRow(number, line, element.fault, place)
         elif element.raw is None:
-            yield BadRow(number, line, too_long(element.size, max_line, "row"))
+            reason = too_long(element.size, max_line, "row")
+            yield BadRow(number, line, reason, place)
         else:
-            yield object_row(number, line, element.raw, decoder, in_array=True)
+            yield object_row(
+                number, line, element.raw, decoder, in_array=True, element=place
+            )
 
 
 def elements(blocks: Iterator[bytes], max_size: int) -> Iterator[Element]:

@@ -72,27 +72,37 @@ def _plain(raw: bytes) -> dict[str, Any] | None:
 
 
 def object_row(
-    number: int, line: int, raw: bytes, decoder: Decoder, *, in_array: bool = False
+    number: int,
+    line: int,
+    raw: bytes,
+    decoder: Decoder,
+    *,
+    in_array: bool = False,
+    element: int = 0,
 ) -> Row | BadRow:
     """The row of one JSON text, or what is wrong with it."""
+
+    def bad(reason: str) -> BadRow:
+        return BadRow(number, line, reason, element)
+
     try:
         text = decoder.text(raw)
     except UnicodeDecodeError as error:
-        return BadRow(number, line, decoder.complaint(raw, error))
+        return bad(decoder.complaint(raw, error))
     if not decoder.is_utf8:
         raw = text.encode()
     try:
         values = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        return BadRow(number, line, _complaint(text, error, line if in_array else 0))
+        return bad(_complaint(text, error, line if in_array else 0))
     if type(values) is not dict:
-        return BadRow(number, line, f"{kind_of(values)}, where an object is expected")
+        return bad(f"{kind_of(values)}, where an object is expected")
     if _is_suspicious(raw, values):
         values = _second_look(raw, text, values)
         if isinstance(values, str):
-            return BadRow(number, line, values)
+            return bad(values)
     several_lines = b"\n" in raw or b"\r" in raw
-    return Row(number, line, values, _joined(text) if several_lines else text)
+    return Row(number, line, values, _joined(text) if several_lines else text, element)
 
 
 def _is_suspicious(raw: bytes, values: dict[str, Any]) -> bool:

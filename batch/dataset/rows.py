@@ -30,6 +30,8 @@ class Row(NamedTuple):
     values: dict[str, Any]
     #: The row as one JSON object without line ends; its numbers keep their digits.
     text: str
+    #: Its place in an array; 0 where no element before it begins on the same line.
+    element: int = 0
 
 
 class Sheet(NamedTuple):
@@ -80,6 +82,8 @@ class BadRow:
     number: int
     line: int
     reason: str
+    #: As Row has it.
+    element: int = 0
 
 
 class FaultError(Exception):

@@ -40,6 +40,7 @@ class Drafted(NamedTuple):
     draft: Draft
     source: str
     line: int
+    element: int
     digest: bytes
     #: Where answers are to be used again: the digest of all that is asked with.
     asked: bytes = b""
@@ -126,7 +127,7 @@ class Intake:
                 rendered = self._renderer.render(row.values, number)
                 drafted.append(self._draft(source, number, row, rendered))
             except RowError as error:
-                self._receipt.complain(source, row.line, str(error))
+                self._receipt.complain(source, row.line, str(error), row.element)
         return drafted
 
     def earlier(self, connection: Connection, drafted: Sequence[Drafted]) -> Earlier:
@@ -308,6 +309,7 @@ class Intake:
             draft,
             source,
             row.line,
+            row.element,
             asked.within_a_job(messages, model, params),
             asked.anywhere(
                 self._profile.name, model or self._order.model, messages, sent
@@ -349,4 +351,4 @@ class Intake:
         return "--model takes an id or a name" + (f": {known}" if known else "")
 
     def _complain(self, drafted: Drafted, reason: str) -> None:
-        self._receipt.complain(drafted.source, drafted.line, reason)
+        self._receipt.complain(drafted.source, drafted.line, reason, drafted.element)

@@ -86,10 +86,10 @@ class Receipt:
         """Credits that the job takes, if every call gets its answer."""
         return self.requests - self.duplicates - self.reused
 
-    def complain(self, source: str, line: int, reason: str) -> None:
+    def complain(self, source: str, line: int, reason: str, element: int = 0) -> None:
         """A line cannot be used. Lines come nearly in order, not quite."""
         self.bad += 1
-        self.problems.append(Problem(source, line, reason))
+        self.problems.append(Problem(source, line, reason, element))
         if len(self.problems) > 10 * DatasetError.SHOWN:
             self.problems = self.first_problems()
 
@@ -100,8 +100,8 @@ class Receipt:
     def first_problems(self) -> list[Problem]:
         """Those that are named to the user."""
 
-        def place(one: Problem) -> tuple[int, int]:
-            return self.sources.index(one.source), one.line
+        def place(one: Problem) -> tuple[int, int, int]:
+            return self.sources.index(one.source), one.line, one.element
 
         return sorted(self.problems, key=place)[: DatasetError.SHOWN]
 

@@ -55,7 +55,7 @@ def pieces(
                 left -= len(rows)
                 for row in rows:
                     if isinstance(row, BadRow):
-                        receipt.complain(name, row.line, row.reason)
+                        receipt.complain(name, row.line, row.reason, row.element)
                 good = [row for row in rows if isinstance(row, Row)]
                 yield Piece(name, number, good)
         except DatasetError as error:
