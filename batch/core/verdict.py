@@ -6,12 +6,11 @@ endpoint's own error code, the limit that it names, its status, its wait.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
 
-from batch.core import limits
+from batch.core import limits, model_access
 from batch.core.limits import Named
 from batch.core.model import PROXY_DENIED, Failure
 from batch.core.quota import WindowKind
@@ -117,36 +116,12 @@ LONGEST_PAUSE = 300.0
 _MAY_BE_QUOTA = frozenset({402, 403, 429})
 #: A reply with one of these is about a limit where its message names a period.
 _LIMITED = frozenset({402, 429, 503})
+#: A reply with one of these is about the model where its message says so.
+_MAY_BE_MODEL = frozenset({400, 401, 403})
 _OVERLOAD = frozenset({429, 503, 529})
 _CONFIGURATION = frozenset({405, 407, 410})
 _REJECTED = frozenset({400, 406, 409, 411, 413, 414, 415, 422, 431, 451})
 _TRANSIENT = frozenset({408, 409, 425})
-#: Codes and kinds of errors about the model.
-_MODEL_CODES = frozenset(
-    {
-        "model_not_found",
-        "model_not_available",
-        "model_not_supported",
-        "model_not_allowed",
-        "model_access_denied",
-        "model_decommissioned",
-        "unknown_model",
-        "invalid_model",
-        "unsupported_model",
-        "modelnotfound",
-        "modelnotopen",
-    }
-)
-#: Messages about the model; only the first _LOOKED_AT characters are searched.
-_MODEL_WORDS = re.compile(
-    r"(?:invalid|unknown|unsupported|no such|not a valid) model\b"
-    r"|\bmodel\b.{0,100}?\b(?:(?:not|n't) (?:found|exist|available|allowed|a valid)"
-    r"|no longer available|decommissioned)\b"
-    r"|\b(?:no|not have|without) (?:access|permission)\b.{0,60}?\bmodel\b"
-    r"|模型.{0,20}?(?:不存在|未找到|无权限|未开通)|(?:不存在|没有)该?模型",
-    re.IGNORECASE,
-)
-_LOOKED_AT = 1000
 
 
 def judge(failure: Failure, rules: Rules, now: datetime) -> Verdict:
@@ -180,8 +155,9 @@ def _by_code(failure: Failure, rules: Rules, now: datetime) -> Verdict | None:
             return _fail(because)
         if code in rules.transient:
             return _retry(failure, rules, now, because)
-    if _names_model_code(failure):
-        because = f"its code {failure.endpoint_code or failure.endpoint_type} says so"
+    about_model = model_access.code_of(failure)
+    if about_model is not None:
+        because = f"its code {about_model} says so"
         return _stop(StopCause.CONFIGURATION, because, Scope.MODEL)
     found = [word for word in rules.transient_words if word in failure.message]
     if found:
@@ -205,7 +181,9 @@ def _by_status(failure: Failure, rules: Rules, status: int, now: datetime) -> Ve
             because = f"it names the limit: {named.words!r}"
             return _exhausted(failure, rules, named, now, because)
     by_status = f"its status is {status}"
-    if status == 404 or (status in (400, 403) and _speaks_of_model(failure)):
+    if status == 404 or (
+        status in _MAY_BE_MODEL and model_access.is_spoken_of(failure)
+    ):
         return _stop(StopCause.CONFIGURATION, by_status, Scope.MODEL)
     if status in (401, 403):
         return _stop(StopCause.KEY, by_status)
@@ -249,15 +227,6 @@ def _speaks_of_limit(failure: Failure, rules: Rules, now: datetime) -> bool:
     }
     waits = stated_waits(headers, failure.message, now, rules.zone)
     return limits.is_spoken_of(failure, states_wait=bool(waits))
-
-
-def _names_model_code(failure: Failure) -> bool:
-    codes = (failure.endpoint_code, failure.endpoint_type)
-    return any(code is not None and code.lower() in _MODEL_CODES for code in codes)
-
-
-def _speaks_of_model(failure: Failure) -> bool:
-    return _MODEL_WORDS.search(failure.message[:_LOOKED_AT]) is not None
 
 
 def _stop(cause: StopCause, because: str, scope: Scope = Scope.ACCOUNT) -> Verdict:

@@ -78,6 +78,8 @@ def test_what_an_endpoint_says_means(case):
     }
     if "tokens" in case:
         assert got.tokens is case["tokens"]
+    if "scope" in case:
+        assert got.scope == case["scope"]
     limits = {one.quota: one.limit for one in learned(profile, failure, got)}
     assert limits == case.get("limit", {})
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
+from aiohttp import web
 from test_progress import ALL, Moody, bad_rows, states
-from world import a_world
+from world import MODEL, a_world
+
+from batch.standin.service import Standin
 
 
 class Refusing(Moody):
@@ -144,3 +148,38 @@ async def test_a_model_that_was_withdrawn_costs_two_calls_a_run(tmp_path):
         assert "check base_url and model" in message
         assert "once the service answers" not in message
         assert max(Counter(world.asked).values()) > 3
+
+
+class Restricting(Moody):
+    """A LiteLLM proxy whose key is for one model only."""
+
+    def _receive(self, body: Any, key: object) -> tuple[str, str]:
+        self.always = "" if body["model"] == MODEL else "http:401"
+        return Standin._receive(self, body, key)
+
+    async def _misbehave(self, *_: object) -> web.Response:
+        said = (
+            f"key not allowed to access model. This key can only access models="
+            f"['{MODEL}']. Tried to access m3"
+        )
+        kind = "key_model_access_denied"
+        error = {"message": said, "type": kind, "param": "model", "code": "401"}
+        return web.json_response({"error": error}, status=401)
+
+
+async def test_a_model_that_the_key_may_not_use_does_not_stop_the_other_jobs(tmp_path):
+    async with a_world(tmp_path, kind=Restricting) as world:
+        world.queue(
+            [{"custom_id": f"b{n}", "prompt": f"b{n}", "model": "m3"} for n in (1, 2)],
+            name="first",
+            provider="espai",
+            priority=1,
+        )
+        world.submit(5)
+        for number in range(1, 3):
+            outcome = await world.run(concurrency=1)
+            assert outcome.exit_code == 78
+            assert states(world) == {"completed": 5, "pending": 2}
+            assert len(world.calls) == 5 + number
+        message = outcome.endings["espai"].message
+        assert "no request for the model m3 can succeed" in message
