@@ -188,6 +188,7 @@ async def _settle(
     done.settled = Settled(
         done.settled.stored | settled.stored,
         done.settled.ownerless | settled.ownerless,
+        {**done.settled.fallen_back, **settled.fallen_back},
     )
 
 

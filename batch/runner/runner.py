@@ -426,6 +426,9 @@ class Runner:
             progress.answer(self._clock.monotonic())
             done = settlement.completion
             progress.invalid += done is not None and done.valid is False
+        elif settlement.entry_id in settled.fallen_back:
+            progress.answer(self._clock.monotonic())
+            progress.invalid += settled.fallen_back[settlement.entry_id]
         elif settlement.state is RequestState.FAILED:
             progress.failed += taken
         if settlement.failure and settlement.credit is EntryState.RELEASED:
@@ -627,7 +630,9 @@ class Runner:
                     raise error from None
             await self._clock.sleep(RECONNECT)
         self._take_note(batch.settlements, left.settled)
-        self.progress.failed -= left.reopened
+        self.progress.failed -= left.reopened.failed
+        self.progress.completed -= left.reopened.fallen_back
+        self.progress.invalid -= left.reopened.invalid
         if left.orphans:
             hold = self._options.hold
             self._notify(endings.in_doubt("This run", left.orphans, hold=hold))

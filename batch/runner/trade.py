@@ -34,7 +34,7 @@ from batch.store import (
     stated,
 )
 from batch.store.engine import Database, Of
-from batch.store.outcomes import Settled
+from batch.store.outcomes import Reopened, Settled
 from batch.store.purse import Holder
 from batch.store.queue import Claimed
 from batch.store.runners import Orphan
@@ -69,8 +69,8 @@ class Left:
 
     orphans: Sequence[Orphan]
     settled: Settled
-    #: Requests that had failed in the run and wait again.
-    reopened: int
+    #: Requests that had ended in the run and wait again.
+    reopened: Reopened
 
 
 class Trade:

@@ -117,7 +117,7 @@ class Progress:
         self._streaming.pop(custom_id, None)
 
     def answer(self, at: float) -> None:
-        """An answer is on disk."""
+        """A request has its answer on disk, or an earlier one of its own again."""
         self.completed += 1
         self.answered.append(at)
         if len(self.answered) > REMEMBERED:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,7 +25,7 @@ from sqlalchemy import (
 from batch.core.model import UNCHECKED, RequestState, Settlement
 from batch.store import recording
 from batch.store.many import among
-from batch.store.schema import PROVISIONAL, requests, results
+from batch.store.schema import PROVISIONAL, entries, requests, results
 
 #: The code of a request whose run ended while it was being asked.
 IN_DOUBT = "in_doubt"
@@ -170,6 +171,38 @@ def has_answer(connection: Connection, request_id: int) -> bool:
         results.c.request_id == request_id, PROVISIONAL
     )
     return connection.execute(query).first() is not None
+
+
+class FallenBack(NamedTuple):
+    """An earlier answer that is the result of its request again."""
+
+    is_invalid: bool
+    #: The newest call for the request, whose failure led to it.
+    newest_entry_id: int | None
+
+
+_FALLEN_BACK = (
+    select(
+        requests.c.id,
+        results.c.valid,
+        select(func.max(entries.c.id))
+        .where(entries.c.request_id == requests.c.id)
+        .scalar_subquery()
+        .label("newest_entry_id"),
+    )
+    .join(results, results.c.request_id == requests.c.id)
+    .where(
+        among(requests.c.id), requests.c.state == RequestState.COMPLETED, PROVISIONAL
+    )
+)
+
+
+def fallen_back(
+    connection: Connection, request_ids: Sequence[int]
+) -> dict[int, FallenBack]:
+    """Select those of these requests that have an earlier answer as their result."""
+    rows = connection.execute(_FALLEN_BACK, {"ids": list(request_ids)})
+    return {row.id: FallenBack(row.valid is False, row.newest_entry_id) for row in rows}
 
 
 #: Whether the request, or the one that it shares its answer with, has an earlier one.

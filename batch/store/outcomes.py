@@ -25,6 +25,7 @@ from batch.store import (
     taking,
     wishes,
 )
+from batch.store.answers import FallenBack
 from batch.store.carrying import NONE, NOTE, ended_at
 from batch.store.closures import Ended
 from batch.store.many import among
@@ -54,6 +55,20 @@ class Settled:
     stored: frozenset[int] = field(default_factory=frozenset)
     #: Outcomes whose call is unknown or whose job was deleted: they changed no request.
     ownerless: frozenset[int] = field(default_factory=frozenset)
+    #: Final errors whose requests have an earlier answer as their result again; True
+    #: where that is not valid.
+    fallen_back: Mapping[int, bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reopened:
+    """The number of requests that wait again, by what they had ended with."""
+
+    failed: int = 0
+    #: An earlier answer, after their attempts were used up.
+    fallen_back: int = 0
+    #: Of those: answers that are not valid.
+    invalid: int = 0
 
 
 def settle(
@@ -96,6 +111,7 @@ def settle(
     return Settled(
         answers.stored(connection, owned),
         frozenset(one.entry_id for one in ownerless),
+        _fallen_back(connection, bad),
     )
 
 
@@ -170,25 +186,44 @@ def _note_host(connection: Connection, holder: Holder, calls: Sequence[AnyRow]) 
         connection.execute(_FIRST_HOST, values)
 
 
-def put_back(connection: Connection, request_ids: Iterable[int]) -> int:
-    """Take back a failure of each request as often as it is named, and reopen it.
+def _fallen_back(
+    connection: Connection, settlements: Sequence[Settlement]
+) -> dict[int, bool]:
+    """Select the final errors whose requests went back to an earlier answer.
 
-    Return how many had failed for good.
+    Only the newest call of a request tells: an older one has no say any more.
+    """
+    failed = [one for one in settlements if one.state is RequestState.FAILED]
+    if not failed:
+        return {}
+    found = answers.fallen_back(connection, [one.request_id for one in failed])
+    return {
+        one.entry_id: found[one.request_id].is_invalid
+        for one in failed
+        if one.request_id in found
+        and found[one.request_id].newest_entry_id == one.entry_id
+    }
+
+
+def put_back(connection: Connection, request_ids: Iterable[int]) -> Reopened:
+    """Take back a failure of each request as often as it is named, and reopen it.
 
     What was spent stays in the ledger, and the request behind those that were not
     tried. One that went back to an earlier answer is asked anew.
     """
-    reopened = 0
+    failed = fallen_back = invalid = 0
     for request_id, times in Counter(request_ids).items():
         mine = requests.c.id == request_id
-        if _gave_up(connection, request_id):
+        if (earlier := _gave_up(connection, request_id)) is not None:
             wishes.ask_anew(connection, [request_id])
+            fallen_back += 1
+            invalid += earlier.is_invalid
         moved = connection.execute(
             update(requests)
             .where(mine, requests.c.state == RequestState.FAILED)
             .values(state=RequestState.PENDING)
         ).rowcount
-        reopened += moved
+        failed += moved
         if moved:
             connection.execute(
                 results.delete().where(results.c.request_id == request_id)
@@ -202,22 +237,23 @@ def put_back(connection: Connection, request_ids: Iterable[int]) -> int:
             .where(mine, requests.c.state == RequestState.PENDING)
             .values(failures=case((failures > times, failures - times), else_=0))
         )
-    return reopened
+    return Reopened(failed, fallen_back, invalid)
 
 
-def _gave_up(connection: Connection, request_id: int) -> bool:
-    """Tell whether it has its earlier answer again because its attempts are used up.
+def _gave_up(connection: Connection, request_id: int) -> FallenBack | None:
+    """Return the earlier answer that it has again because its attempts are used up.
 
-    Of one with attempts left it was the user who withdrew the retry.
+    None where it has none. Of one with attempts left it was the user who withdrew the
+    retry.
     """
     used_up = (
         select(requests.c.id)
         .join(jobs, jobs.c.id == requests.c.job_id)
         .where(requests.c.id == request_id, requests.c.failures >= jobs.c.max_attempts)
     )
-    return connection.execute(used_up).first() is not None and answers.has_answer(
-        connection, request_id
-    )
+    if connection.execute(used_up).first() is None:
+        return None
+    return answers.fallen_back(connection, [request_id]).get(request_id)
 
 
 _NOW = bindparam("now", type_=Moment())
