@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batch import presence
 from batch.address import Server
-from batch.config import FLAG
+from batch.config import DEFAULT, FLAG
 from batch.core.expected import OnInvalid
 from batch.core.hosts import shown
 from batch.core.model import Counts, Job
@@ -215,6 +215,43 @@ def check_way(service: Service, profile: Profile) -> Key | None:
             f"{profile.key_env} or {ANY_PROVIDER}"
         )
     return key
+
+
+def profile_to_book_for(service: Service) -> Profile:
+    """Return the profile in use, on whose account calls can be made.
+
+    KeyRefusedError without its key, as credits booked on the account without a key
+    would bind no call. UsageError where the user named no provider, and only others
+    than the default one have a key or jobs.
+    """
+    profile = service.settings.profile()
+    try:
+        check_way(service, profile)
+    except KeyRefusedError:
+        others = _in_use(service)
+        is_named = service.settings.origins["provider"] != DEFAULT
+        if is_named or not others or profile.name in others:
+            raise
+        raise UsageError(
+            f"{profile.name} has neither a key nor jobs; there are: "
+            f"{', '.join(others)}. Say which with --provider"
+        ) from None
+    return profile
+
+
+def _in_use(service: Service) -> list[str]:
+    """Name the providers that have a key or jobs."""
+    jobs = service.database.look(spending.providers) if service.has_database else []
+    found = []
+    for name in sorted(service.settings.profiles):
+        try:
+            has_key = service.key(service.settings.profile(name)) is not None
+        except KeyRefusedError:
+            # It has one, though not one that can be sent.
+            has_key = True
+        if has_key or name in jobs:
+            found.append(name)
+    return found
 
 
 def check_keep(profile: Profile, keep: int) -> None:

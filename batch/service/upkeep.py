@@ -15,7 +15,7 @@ from batch.core.model import Job
 from batch.errors import HalfwayError, UsageError
 from batch.runner import endings
 from batch.runner.sharedtime import SharedTime
-from batch.service import allowances, living
+from batch.service import allowances, living, readiness
 from batch.service.context import PIECE, Service
 from batch.service.order import check_params
 from batch.service.ordering import due_moment
@@ -266,11 +266,12 @@ def _only_account(service: Service, connection: Connection) -> AnyLine:
 
 def record(service: Service, credits: int, note: str | None) -> str:
     """Book credits that were spent elsewhere with the key in use; the account."""
-    one = service.account(service.settings.profile())
+    profile = readiness.profile_to_book_for(service)
+    one = service.account(profile)
     # If this boot's time is unconfirmed, it is stored: the transaction that corrects it
     # carries over what is recorded here.
     shared = SharedTime(service.time)
-    service.bring_in_ledgers(service.settings.profile())
+    service.bring_in_ledgers(profile)
     with service.database.transaction() as connection:
         now = shared.read(connection)
         account_id = _account_id(connection, one)

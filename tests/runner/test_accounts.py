@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 from world import KEY, a_world
 
-from batch.service import work
+from batch.errors import KeyRefusedError, UsageError
+from batch.service import upkeep, work
 
 TWO_PROFILES = """
 [profiles.espai]
@@ -255,3 +256,37 @@ async def test_every_account_leaves_alone_what_is_to_be_kept(tmp_path):
         assert outcome.exit_code == 75
         assert world.statuses(a) == {"completed": 1, "pending": 8}
         assert world.statuses(b) == {"completed": 2, "pending": 7}
+
+
+async def test_credits_are_booked_only_on_an_account_that_calls_can_be_made_on(
+    tmp_path,
+):
+    """Without the key they would count on an account that binds no call."""
+    async with a_world(tmp_path, limit=20, environ={"ESPAI_API_KEY": ""}) as world:
+        with pytest.raises(KeyRefusedError, match="keys set espai"):
+            upkeep.record(world.service, 15, "phone")
+        assert world.entries() == {}
+        world.service.keyring.store("espai", KEY)
+        assert upkeep.record(world.service, 15, "phone").startswith("espai:")
+        world.submit(40)
+        assert (await world.run()).exit_code == 75
+        assert len(world.calls) == 5
+
+
+@pytest.mark.parametrize("has", ["key", "jobs"])
+async def test_credits_are_not_booked_on_a_default_provider_that_is_not_used(
+    tmp_path, has
+):
+    environ = {"ESPAI_API_KEY": "", "OTHER_KEY": KEY if has == "key" else ""}
+    async with a_world(tmp_path, config_toml=TWO_PROFILES, environ=environ) as world:
+        if has == "jobs":
+            world.submit(1, provider="other")
+        with pytest.raises(UsageError, match="there are: other"):
+            upkeep.record(world.service, 15, None)
+        assert world.entries() == {}
+
+
+async def test_credits_are_booked_for_a_provider_that_needs_no_key(tmp_path):
+    environ = {"ESPAI_API_KEY": "", "QUOTABATCH_PROVIDER": "ollama"}
+    async with a_world(tmp_path, environ=environ) as world:
+        assert upkeep.record(world.service, 15, None) == "ollama:none"
