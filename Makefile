@@ -21,7 +21,7 @@ help:
 	@echo "make demo      see the whole story in 20 seconds, on a stand-in service"
 	@echo "make test      the tests (under five minutes)"
 	@echo "make test-fast the fastest of them: make test-fast PYTHON=python3.13 VENV=.venv/3.13"
-	@echo "make test-all  the tests and the long campaigns"
+	@echo "make test-all  all parameters of the tests, and the long campaigns"
 	@echo "make test-cluster  runs on Ray clusters, one after the other"
 	@echo "make simulate  whole runs in virtual time, SEEDS=1000 of them, on all cores"
 	@echo "make bench     how fast it is, over the bare client and raw SQLite; takes its time"
@@ -31,13 +31,15 @@ help:
 demo: $(VENV)/.installed
 	@$(BIN)/quotabatch demo
 
+# The first and the last of each test's parameters, and no campaign: test-all plays all.
+SOME := -m "not long and not heavy" --spread 2
 test: $(VENV)/.dev
-	$(PYTEST) -m "not long and not heavy"
+	$(PYTEST) $(SOME)
 
 # What depends on the version of Python most, in a third of the time.
 FAST := $(addprefix tests/,core dataset export providers runner store)
 test-fast: $(VENV)/.dev
-	$(PYTEST) -m "not long and not heavy" $(FAST)
+	$(PYTEST) $(SOME) $(FAST)
 
 test-all: $(VENV)/.dev $(VENV)/.heavy
 	$(PYTEST) -m "not cluster"

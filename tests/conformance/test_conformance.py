@@ -57,6 +57,7 @@ def test_processes_that_race_for_it_are_sent_no_more(
 
 
 @pytest.mark.parametrize("kind", STEADY)
+@pytest.mark.long
 def test_nine_tenths_of_what_is_allowed_are_used(together: Together, kind):
     rng, windows = Random(f"steady {kind}"), 7
     plan = a_steady_plan(rng, kind, windows)

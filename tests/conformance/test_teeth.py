@@ -282,6 +282,7 @@ def test_a_keep_that_is_not_kept(monkeypatch, together):
     assert law_broken_by(together, ["rolling"]) == 1
 
 
+@pytest.mark.long
 def test_a_price_that_is_never_corrected(monkeypatch, together):
     real = outcomes.settle
 

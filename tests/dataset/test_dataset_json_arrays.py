@@ -58,6 +58,7 @@ def test_the_cuts_do_not_matter_for_rubbish_either(text, data):
 
 @given(json_rows, st.data())
 @law
+@pytest.mark.long
 def test_an_array_that_is_cut_off_is_never_taken_for_whole(rows, data):
     raw = json.dumps(rows).encode()
     cut = data.draw(st.integers(1, len(raw) - 1))

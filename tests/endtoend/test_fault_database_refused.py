@@ -172,6 +172,7 @@ def permissions(path: Path, mode: int) -> Iterator[None]:
 @needs_mount
 @pytest.mark.fault(11)
 @pytest.mark.parametrize("what", ["the folder", "the file"])
+@pytest.mark.long
 def test_a_read_only_disk_is_told_of(stage: Stage, what):
     served = prepared(stage)
     with read_only(stage.home if what == "the folder" else database(stage)):

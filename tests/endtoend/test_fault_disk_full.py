@@ -89,6 +89,7 @@ def test_no_call_is_made_on_a_disk_that_is_nearly_full(small: Stage):
         pytest.param(500_000, id="long"),
     ],
 )
+@pytest.mark.long
 def test_answers_that_come_when_the_disk_is_full_are_kept(small: Stage, size):
     """It was filled by somebody else, while the calls were out."""
     elsewhere = small.aside / "elsewhere"

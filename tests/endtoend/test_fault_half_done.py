@@ -153,6 +153,7 @@ EXPORT = ("export", 1, "--force", "-o", "out.jsonl")
 
 @pytest.mark.fault(50)
 @pytest.mark.parametrize("syscall", ["fsync", "chmod", "rename"])
+@pytest.mark.long
 def test_an_export_that_is_killed_before_its_end_leaves_what_was_there(
     stage: Stage, exported: str, syscall
 ):

@@ -43,6 +43,7 @@ def damaged(line: bytes, random: Random) -> bytes:
 
 @pytest.mark.fault(51)
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.long
 def test_what_is_queued_and_what_is_named_are_all_the_lines(stage: Stage, seed: int):
     random = Random(seed)
     good = {n: f"frage {n}: 床前明月光" for n in range(1, LINES + 1)}

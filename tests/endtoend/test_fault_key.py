@@ -183,6 +183,7 @@ def test_a_key_that_a_cut_goes_through_is_hidden_too(stage: Stage, protocol: Pro
 
 @either
 @pytest.mark.fault(54)
+@pytest.mark.long
 def test_a_fault_of_our_own_brings_it_not_to_light_either(
     stage: Stage, protocol: Protocol
 ):

@@ -34,6 +34,7 @@ def codes(stage: Stage) -> list[str]:
 
 @either
 @pytest.mark.fault(40)
+@pytest.mark.long
 def test_a_redirect_costs_one_call_and_takes_nothing_elsewhere(
     stage: Stage, protocol: Protocol
 ):

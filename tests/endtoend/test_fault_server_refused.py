@@ -127,6 +127,7 @@ def test_a_server_that_cannot_be_used_is_one_line_without_the_password(
     assert len(error) < 300
 
 
+@pytest.mark.long
 def test_no_command_shows_the_password_of_a_server_that_is_away(stage: Stage):
     served = stage.serve()
     stage.env["QUOTABATCH_DB"] = f"postgresql+psycopg://me:{SECRET}@127.0.0.1:1/db"
@@ -157,6 +158,7 @@ def nowhere(stage: Stage) -> None:
             secretive(path.read_text("utf-8", "replace"))
 
 
+@pytest.mark.long
 def test_a_wrong_password_and_a_wrong_database_are_said(machines: Machines):
     stage, cluster = machines.machine(), machines.cluster
     served = stage.serve()
@@ -180,6 +182,7 @@ def test_a_wrong_password_and_a_wrong_database_are_said(machines: Machines):
 
 
 @pytest.mark.fault(12)
+@pytest.mark.long
 def test_a_database_without_our_schema_is_not_written_to(
     stage: Stage, cluster: Cluster
 ):

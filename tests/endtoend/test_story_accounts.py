@@ -47,6 +47,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.long
 def test_two_profiles_with_one_host_and_key_share_one_limit(
     stage: Stage, other: dict[str, str]
 ):

@@ -35,6 +35,7 @@ def rows_in(stage: Stage) -> int:
     return int(number)
 
 
+@pytest.mark.long
 def test_a_file_that_has_grown_is_appended_again_and_again(stage: Stage):
     served = stage.serve()
     made(stage, "a", "b")
@@ -219,6 +220,7 @@ def test_answers_of_earlier_jobs_are_used_here_too(stage: Stage):
         ("", "none.jsonl", "none.jsonl: "),
     ],
 )
+@pytest.mark.long
 def test_what_cannot_be_appended_is_said_in_one_line(stage, change, source, reason):
     made(stage, "a")
     if change:

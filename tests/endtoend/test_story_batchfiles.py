@@ -123,6 +123,7 @@ def test_where_no_row_names_a_model_that_is_said_once(stage: Stage):
     assert stage.quick("status", "--json").json() == []
 
 
+@pytest.mark.long
 def test_a_file_of_several_kinds_is_read_line_by_line(stage: Stage):
     served = stage.serve()
     rows = [

@@ -78,6 +78,7 @@ def test_a_deadline_in_another_year_is_shown_with_its_year(stage: Stage):
     assert "9997" in stage.quick("change", job, "--due", "9997-12-31").err
 
 
+@pytest.mark.long
 def test_a_request_is_shown_also_where_the_locale_knows_no_such_letters(stage: Stage):
     stage.write("rows.jsonl", '{"custom_id": "铁", "prompt": "eins"}\n')
     assert stage.quick("submit", "rows.jsonl", "--model", MODEL).code == 0
@@ -95,6 +96,7 @@ def test_a_request_is_shown_also_where_the_locale_knows_no_such_letters(stage: S
         assert b"unexpected" not in done.stderr
 
 
+@pytest.mark.long
 def test_a_file_name_need_not_be_utf_8(stage: Stage):
     name = os.fsdecode("数据".encode("gbk"))
     (stage.folder / f"{name}.jsonl").write_text('{"prompt": "eins"}\n')

@@ -55,6 +55,7 @@ def line(done: Result) -> str:
     return done.err
 
 
+@pytest.mark.long
 def test_a_user_moves_to_a_server_and_nothing_is_asked_twice(
     stage: Stage, server: Cluster
 ):

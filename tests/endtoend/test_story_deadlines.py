@@ -33,6 +33,7 @@ def test_a_job_that_will_be_late_is_warned_of_when_it_is_submitted_and_run(
     assert "late" in stage.quick("status", 1).out
 
 
+@pytest.mark.long
 def test_a_job_that_will_be_done_in_time_is_not_warned_of(stage: Stage):
     stage.serve(limit=2)
     path = stage.write("prompts.txt", "".join(f"prompt {n}\n" for n in range(10)))
@@ -129,6 +130,7 @@ def test_a_cap_that_is_none_queues_nothing(stage: Stage, cap):
     assert stage.quick("status", "--json").json() == []
 
 
+@pytest.mark.long
 def test_a_job_is_not_told_late_for_the_cap_of_another(stage: Stage):
     stage.serve(limit=200)
     stage.submit([f"a{n}" for n in range(40)], "--daily-cap", 6, "--name", "capped")

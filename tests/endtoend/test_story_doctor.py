@@ -173,6 +173,7 @@ def test_a_key_file_that_others_can_read_is_told_of(stage: Stage, words):
     assert f"chmod 600 {file}" in after.out + after.err
 
 
+@pytest.mark.long
 def test_a_clock_that_is_off_is_told_by_how_much(stage: Stage):
     stage.serve()
     done = stage.run("doctor", "--json", later=timedelta(hours=3))

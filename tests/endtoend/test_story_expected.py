@@ -70,6 +70,7 @@ def test_what_is_not_as_expected_is_kept_and_flagged(stage: Stage):
     assert rows[2]["invalid"] == prose["invalid"]
 
 
+@pytest.mark.long
 def test_an_answer_that_takes_for_ever_to_check_is_kept_and_flagged(stage: Stage):
     slow = "a" * 40 + "!"
     said = {
@@ -91,6 +92,7 @@ def test_an_answer_that_takes_for_ever_to_check_is_kept_and_flagged(stage: Stage
     assert long["invalid"].startswith("not JSON: ")
 
 
+@pytest.mark.long
 def test_invalid_answers_are_no_success_and_every_report_counts_them(stage: Stage):
     stage.serve(answer=says(SAID))
     job = submitted(stage, "good", "prose", "prose")

@@ -156,6 +156,7 @@ def test_an_export_has_the_documented_fields_in_their_order(stage: Stage):
     ]
 
 
+@pytest.mark.long
 def test_an_export_while_the_job_runs_shows_where_everything_stands(stage: Stage):
     served = stage.serve(latency=1, clock=GateClock(passes=3))
     job = stage.submit([f"frage {n}" for n in range(10)])

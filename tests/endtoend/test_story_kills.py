@@ -105,6 +105,7 @@ def test_after_a_kill_the_next_run_names_what_was_in_flight_and_goes_on(stage: S
     assert (ledger["used"], ledger["reserved"]) == (14, 0)
 
 
+@pytest.mark.long
 def test_held_back_calls_are_asked_again_only_when_the_user_says_so(stage: Stage):
     served = stage.serve(latency=1, clock=GateClock(passes=0))
     job = stage.submit([f"frage {n}" for n in range(1, 4)])

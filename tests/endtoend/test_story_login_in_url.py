@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from stage import Stage
 from test_story_providers import use
 
@@ -52,6 +53,7 @@ def test_a_password_in_a_profile_is_shown_nowhere(stage: Stage):
     assert all(SECRET not in one.out + one.err for one in told)
 
 
+@pytest.mark.long
 def test_beside_a_key_that_needs_the_same_header_nothing_is_sent(stage: Stage):
     served = stage.serve(limit=None)
     use(stage, "ollama", with_login(served.url))

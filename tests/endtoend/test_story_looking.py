@@ -292,6 +292,7 @@ def test_a_paused_job_waits_while_the_others_go_on(stage: Stage):
     assert served.prompts == ["zwei", "eins"]
 
 
+@pytest.mark.long
 def test_a_job_that_is_paused_beside_a_run_is_work_that_remains(stage: Stage):
     served = stage.serve(latency=1, clock=GateClock(1))
     stage.submit(["eins", "zwei", "drei"])

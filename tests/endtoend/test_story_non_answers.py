@@ -126,6 +126,7 @@ def by_prompt(connection: socket.socket, request: Request) -> None:
 
 
 @pytest.mark.fault(25, 26, 27, 32, 34)
+@pytest.mark.long
 def test_every_non_answer_fails_and_the_answers_beside_them_stay(stage: Stage):
     server = stage.keep(RawServer(by_prompt))
     stage.configure(limit=200)

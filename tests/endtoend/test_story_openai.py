@@ -61,6 +61,7 @@ def test_a_job_is_answered_to_the_limit_and_the_rest_waits(stage: Stage, streame
 
 
 @pytest.mark.fault(36)
+@pytest.mark.long
 def test_its_refusal_at_the_limit_closes_the_day(stage: Stage):
     served = stage.serve(limit=2)
     configure(stage, served.url, limit=200)
@@ -75,6 +76,7 @@ def test_its_refusal_at_the_limit_closes_the_day(stage: Stage):
 
 
 @pytest.mark.fault(39)
+@pytest.mark.long
 def test_a_refused_key_ends_the_run_with_the_first_call(stage: Stage):
     served = stage.serve(keys=frozenset({"another"}))
     configure(stage, served.url)

@@ -131,6 +131,7 @@ def test_an_earlier_export_of_the_job_is_replaced(worked: Stage, before, after):
         assert done.code == 0, done.err
 
 
+@pytest.mark.long
 def test_an_export_is_known_again_whatever_has_become_of_the_job(stage: Stage):
     stage.serve(faults={1: "http:400"})
     job = stage.submit(["eins", "zwei"])
@@ -164,6 +165,7 @@ def test_the_errors_of_an_earlier_export_are_replaced(stage: Stage):
 
 
 @pytest.mark.parametrize("form", [*FORMS, "openai"])
+@pytest.mark.long
 def test_the_export_of_another_job_is_not_replaced_unasked(worked: Stage, form):
     second = worked.submit(["eins", "zwei"], "--system", "Kurz.")
     words = ("--format", form, "-o", "out")

@@ -92,6 +92,7 @@ def postgresql() -> Iterator[Cluster]:
         yield server
 
 
+@pytest.mark.long
 def test_a_job_is_done_on_a_server_over_a_refusal_and_a_kill(
     stage: Stage, endpoint: Endpoint, postgresql: Cluster
 ):

@@ -48,6 +48,7 @@ def served(stage: Stage, script: Script, limit: int = 1000) -> RawServer:
     return server
 
 
+@pytest.mark.long
 def test_a_stretch_of_rows_that_are_never_answered_holds_up_no_other(stage: Stage):
     server = served(stage, by_row)
     job = stage.submit([str(n) for n in range(1, 52)], "--max-attempts", 3)
@@ -151,6 +152,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("way", REFUSALS)
+@pytest.mark.long
 def test_a_model_that_is_refused_is_set_aside_and_the_others_are_asked(
     stage: Stage, way: str
 ):

@@ -29,7 +29,14 @@ def with_login(proxy: Proxy) -> str:
     return proxy.url.replace("http://", f"http://{LOGIN}@")
 
 
-@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "HTTP_PROXY",
+        pytest.param("http_proxy", marks=pytest.mark.long),
+        pytest.param("ALL_PROXY", marks=pytest.mark.long),
+    ],
+)
 def test_a_proxy_of_the_environment_is_gone_by(stage: Stage, variable):
     there = served(stage)
     proxy = stage.keep(Proxy(there.url, LOGIN))
@@ -65,6 +72,7 @@ def test_tls_goes_through_a_tunnel(stage: Stage, tmp_path: Path):
 
 
 @pytest.mark.parametrize(("scheme", "credits"), [("http", 1), ("https", 0)])
+@pytest.mark.long
 def test_a_proxy_that_wants_a_login_is_named_and_stops_the_run(
     stage: Stage, scheme, credits
 ):
@@ -84,6 +92,7 @@ def test_a_proxy_that_wants_a_login_is_named_and_stops_the_run(
     assert stage.ledger()["used"] == credits
 
 
+@pytest.mark.long
 def test_a_proxy_that_is_not_there_is_named(stage: Stage):
     served(stage)
     stage.submit(["eins"])
@@ -97,6 +106,7 @@ def test_a_proxy_that_is_not_there_is_named(stage: Stage):
     assert f"connection refused, by the proxy {where} (see `proxy`)" in done.err
 
 
+@pytest.mark.long
 def test_a_setting_goes_before_the_environment(stage: Stage):
     there = served(stage)
     proxy = stage.keep(Proxy(there.url))
@@ -111,6 +121,7 @@ def test_a_setting_goes_before_the_environment(stage: Stage):
     assert f"POST http://{HOST}/v1/llm HTTP/1.1" in proxy.lines
 
 
+@pytest.mark.long
 def test_a_profile_may_name_its_proxy_also_for_this_machine(stage: Stage):
     there = stage.serve()
     proxy = stage.keep(Proxy(there.url))
@@ -126,6 +137,7 @@ def test_a_profile_may_name_its_proxy_also_for_this_machine(stage: Stage):
     assert "hunter2" not in told
 
 
+@pytest.mark.long
 def test_this_machine_is_called_without_the_environments_proxy(stage: Stage):
     there = stage.serve()
     proxy = stage.keep(Proxy(there.url))
@@ -139,6 +151,7 @@ def test_this_machine_is_called_without_the_environments_proxy(stage: Stage):
     "way",
     [{"NO_PROXY": f"x,{HOST}"}, {"no_proxy": "*"}, {"QUOTABATCH_PROXY": "none"}],
 )
+@pytest.mark.long
 def test_a_host_may_be_called_directly(stage: Stage, way):
     there = served(stage)
     proxy = stage.keep(Proxy(there.url))
@@ -150,7 +163,9 @@ def test_a_host_may_be_called_directly(stage: Stage, way):
     assert f"cannot resolve {HOST}" in done.err
 
 
-@pytest.mark.parametrize("variable", ["ALL_PROXY", "QUOTABATCH_PROXY"])
+@pytest.mark.parametrize(
+    "variable", [pytest.param("ALL_PROXY", marks=pytest.mark.long), "QUOTABATCH_PROXY"]
+)
 def test_a_proxy_of_another_kind_is_refused_in_words(stage: Stage, variable):
     there = served(stage)
     stage.submit(["eins"])

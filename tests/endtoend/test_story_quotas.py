@@ -12,6 +12,7 @@ from stage import DAY, MODEL, Stage
 # What `quota` shows
 
 
+@pytest.mark.long
 def test_quota_shows_every_kind(stage: Stage):
     served = stage.serve()
     configure(

@@ -60,6 +60,7 @@ def test_what_was_answered_before_costs_nothing(stage: Stage, served: Served):
     )
 
 
+@pytest.mark.long
 def test_an_answer_is_reused_only_where_the_job_is_sent_to_its_host(
     stage: Stage, served: Served
 ):
@@ -92,6 +93,7 @@ def test_an_answer_is_reused_only_where_the_job_is_sent_to_its_host(
     assert stage.export(4)[-1].get("reused") is None
 
 
+@pytest.mark.long
 def test_an_answer_of_an_earlier_version_is_reused_whatever_its_host(
     stage: Stage, served: Served
 ):

@@ -16,6 +16,7 @@ from stage import MODEL, Stage
         pytest.param(6, 1000, 2500, id="six-large", marks=pytest.mark.long),
     ],
 )
+@pytest.mark.long
 def test_six_runners_on_one_queue_spend_exactly_the_limit(
     stage: Stage, runners, limit, requests
 ):

@@ -72,6 +72,7 @@ quotas = [{ name = "minute", limit = 5, window = "minute" }]
 """
 
 
+@pytest.mark.long
 def test_runs_start_after_the_resets_of_those_who_have_jobs(stage: Stage):
     machine = Machine(stage)
     stage.home.mkdir()
@@ -107,6 +108,7 @@ OLDER = b"""\
 """
 
 
+@pytest.mark.long
 def test_without_zones_runs_start_each_hour_in_place_of_an_older_schedule(stage: Stage):
     machine = Machine(stage, crontab=CRONTAB)
     (machine.state / "crontab").write_bytes(OLDER)

@@ -95,6 +95,7 @@ def test_a_scheduled_run_without_credits_says_nothing_and_makes_no_call(stage: S
     assert served.count == 2
 
 
+@pytest.mark.long
 def test_a_scheduled_run_does_not_begin_beside_another_one(stage: Stage):
     gate = GateClock(0)
     served = stage.serve(clock=gate, latency=1)

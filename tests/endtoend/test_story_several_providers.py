@@ -159,6 +159,7 @@ def accounts(stage: Stage) -> list[tuple[str, bool]]:
     return [(row["provider"], row["closed"]) for row in rows]
 
 
+@pytest.mark.long
 def test_quota_forget_finds_the_only_account_and_makes_none(stage: Stage):
     served = several(stage, "fast", "tiny")
     served.standin.limit = 1

@@ -90,6 +90,7 @@ def test_a_run_that_sleeps_until_the_reset_can_be_interrupted(stage: Stage):
 
 
 @pytest.mark.fault(21)
+@pytest.mark.long
 def test_a_stopped_run_is_not_taken_for_a_dead_one(stage: Stage):
     served, running = in_flight(stage)
     running.signal(signal.SIGSTOP)

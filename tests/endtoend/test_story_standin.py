@@ -58,6 +58,7 @@ def test_the_stand_in_counts_refuses_and_has_a_next_day(stage: Stage):
     assert "4 calls received" in done.err
 
 
+@pytest.mark.long
 def test_the_command_line_of_its_first_lines_works(stage: Stage):
     process, url = serving(stage, "--port", 0)
     process.says(f"QUOTABATCH_HOME=$(mktemp -d) QUOTABATCH_BASE_URL={url}")
@@ -98,6 +99,7 @@ def test_faults_that_there_are_not_are_refused_at_the_start(stage: Stage):
     assert stage.quick("standin", "--zone", "Mars").code == 2
 
 
+@pytest.mark.long
 def test_it_ends_at_once_though_a_call_is_stalled(stage: Stage):
     process, url = serving(stage, "--port", 0, "--fault", "*=stall")
     port = int(url.removesuffix("/v1").rpartition(":")[2])

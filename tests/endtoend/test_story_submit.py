@@ -269,6 +269,7 @@ def half_submitted(stage: Stage) -> Process:
 
 
 @pytest.mark.fault(52)
+@pytest.mark.long
 def test_a_submission_that_is_killed_half_way_leaves_nothing(stage: Stage):
     submitting = half_submitted(stage)
     before = stage.quick("status", "--json")

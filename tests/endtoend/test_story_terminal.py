@@ -117,6 +117,7 @@ def test_the_live_display_shows_progress_credits_and_the_newest_answer(stage: St
     assert "\x1b[?25h" in live.raw  # the cursor is back
 
 
+@pytest.mark.long
 def test_the_live_display_never_shows_the_key_though_the_answer_does(stage: Stage):
     served = stage.serve(
         latency=1,
@@ -178,6 +179,7 @@ def test_deleting_asks_and_takes_no_for_an_answer(stage: Stage):
     assert stage.quick("status", "--json").json() == []
 
 
+@pytest.mark.long
 def test_a_long_note_is_broken_between_words(stage: Stage):
     path = stage.write("prompts.txt", "eins\n")
     words = ("submit", path, "--model", MODEL)

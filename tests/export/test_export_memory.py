@@ -83,7 +83,12 @@ def answer(path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "format", [ExportFormat.JSONL, ExportFormat.CSV, ExportFormat.OPENAI]
+    "format",
+    [
+        ExportFormat.JSONL,
+        pytest.param(ExportFormat.CSV, marks=pytest.mark.long),
+        pytest.param(ExportFormat.OPENAI, marks=pytest.mark.long),
+    ],
 )
 def test_few_large_answers_take_no_more_memory_than_many_small_ones(
     peak: Callable[[str, int, ExportFormat], int], format: ExportFormat

@@ -71,6 +71,7 @@ def failed(reply: Reply, code: str) -> Failure:
 
 @given(answers, cuts)
 @pytest.mark.fault(34)
+@pytest.mark.long
 def test_the_cuts_do_not_matter(text, at):
     done = decoded(text.encode(), at)
     assert done == Completion(text=text, finish_reason="stop", model=MODEL)

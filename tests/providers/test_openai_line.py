@@ -154,7 +154,7 @@ def check_cuts(replies: dict[int, Reply], ended: int) -> None:
             assert TEXT.startswith(got.partial)
 
 
-@pytest.mark.parametrize("step", [[], [Reset()]])
+@pytest.mark.parametrize("step", [[], pytest.param([Reset()], marks=pytest.mark.long)])
 @pytest.mark.fault(27, 33)
 async def test_a_stream_in_chunks_is_an_answer_from_its_finish_reason_on(step):
     # One chunk, so that places in the stream are places in the reply.
@@ -166,12 +166,14 @@ async def test_a_stream_in_chunks_is_an_answer_from_its_finish_reason_on(step):
 
 @pytest.mark.parametrize("framing", [reply, until_closed])
 @pytest.mark.fault(27, 28)
+@pytest.mark.long
 async def test_so_is_one_of_a_stated_length_or_of_none(framing):
     recorded = framing(EVENTS.encode())
     replies = await cut_everywhere(endpoint_at, recorded)
     check_cuts(replies, recorded.index(b"data:") + ENDED)
 
 
+@pytest.mark.long
 async def test_one_object_is_an_answer_only_as_a_whole():
     body = whole_reply({"content": TEXT}).encode()
     for recorded in (

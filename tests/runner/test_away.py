@@ -84,6 +84,7 @@ async def test_more_outcomes_than_a_transaction_takes_outlast_a_loss(
         assert world.entries() == {"spent": 80}
 
 
+@pytest.mark.long
 async def test_many_losses_in_a_row_are_outlasted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -45,7 +45,11 @@ async def test_a_failed_row_that_is_retried_fails_again(tmp_path, fault, place):
 
 @pytest.mark.parametrize(
     ("bad", "fault"),
-    [(range(1, 11), "http:500"), (range(1, 16), "http:500"), (range(6, 21), "empty")],
+    [
+        (range(1, 11), "http:500"),
+        pytest.param(range(1, 16), "http:500", marks=pytest.mark.long),
+        (range(6, 21), "empty"),
+    ],
 )
 async def test_bad_rows_fail_whether_they_come_first_or_last(tmp_path, bad, fault):
     async with a_world(tmp_path, kind=Moody) as world:
@@ -59,8 +63,8 @@ async def test_bad_rows_fail_whether_they_come_first_or_last(tmp_path, bad, faul
         assert len(world.calls) <= 5 + ATTEMPTS * len(bad) + 2 * ALL
 
 
-@pytest.mark.parametrize("html", [False, True])
-@pytest.mark.parametrize("bad", [2, 12])
+@pytest.mark.parametrize("html", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize("bad", [2, pytest.param(12, marks=pytest.mark.long)])
 async def test_rows_that_fail_alone_are_given_up_after_a_day(tmp_path, bad, html):
     async with a_world(tmp_path, kind=Moody) as world:
         world.standin.fault = "html" if html else "http:500"
@@ -80,7 +84,7 @@ async def test_rows_that_fail_alone_are_given_up_after_a_day(tmp_path, bad, html
         assert min(asked.values()) >= 3 * ATTEMPTS
 
 
-@pytest.mark.parametrize("left", [13, 40])
+@pytest.mark.parametrize("left", [13, pytest.param(40, marks=pytest.mark.long)])
 async def test_a_service_that_dies_in_a_run_fails_no_row_within_a_day(tmp_path, left):
     async with a_world(tmp_path, kind=Moody) as world:
         world.submit(5 + left)
@@ -94,7 +98,14 @@ async def test_a_service_that_dies_in_a_run_fails_no_row_within_a_day(tmp_path, 
         assert (await world.run()).exit_code == 0
 
 
-@pytest.mark.parametrize("rows", [1, 3, 20])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        3,
+        pytest.param(1, marks=pytest.mark.long),
+        pytest.param(20, marks=pytest.mark.long),
+    ],
+)
 async def test_a_service_that_is_away_from_a_run_on_fails_no_row(tmp_path, rows):
     async with a_world(tmp_path, kind=Moody) as world:
         world.submit(5 + rows)

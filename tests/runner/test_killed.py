@@ -128,6 +128,7 @@ async def test_what_waited_for_its_next_attempt_is_asked_by_the_run_beside(tmp_p
         assert world.asked == ["p1", "p2"]
 
 
+@pytest.mark.long
 async def test_a_run_says_when_it_waits_long_for_another(tmp_path):
     async with a_world(tmp_path, latency=200.0) as world:
         world.submit(1)

@@ -87,6 +87,7 @@ async def test_a_call_in_flight_at_the_reset_counts_on_both_sides(tmp_path):
 
 
 @pytest.mark.fault(44)
+@pytest.mark.long
 async def test_calls_in_flight_at_the_reset_count_on_both_sides_all_of_them(tmp_path):
     start = RESET - timedelta(minutes=10)
     async with a_world(tmp_path, limit=9, start=start, latency=250.0) as world:

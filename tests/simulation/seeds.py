@@ -17,8 +17,8 @@ SAFETY, LIVENESS = range(0, 140, 10), range(0, 50, 5)
 
 
 def shared(pieces: range) -> list[Any]:
-    """The first quarter for every run of the tests, the others for the campaigns."""
-    few = len(pieces) // 4
+    """The first eighth for every run of the tests, the others for the campaigns."""
+    few = len(pieces) // 8 or 1
     later = [pytest.param(one, marks=pytest.mark.long) for one in pieces[few:]]
     return [*pieces[:few], *later]
 

@@ -154,6 +154,7 @@ def test_processes_on_one_database_spend_one_limit_together(tell, processes):
 
 
 @pytest.mark.fault(21)
+@pytest.mark.long
 def test_a_process_that_stands_still_keeps_what_it_holds(tell):
     with tell(rules=ROOMY, longest=60.0) as realm:
         realm.submit(["a"])

@@ -48,6 +48,7 @@ def test_the_first_signal_waits_for_the_calls_in_flight_and_no_longer(
 
 @pytest.mark.fault(47)
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.long
 def test_the_second_signal_ends_it_at_once_and_what_was_in_flight_is_spent(
     tell, moment
 ):

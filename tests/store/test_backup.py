@@ -170,6 +170,7 @@ def place(server: Cluster) -> Server:
     return found
 
 
+@pytest.mark.long
 def test_a_servers_backup_brings_everything_back(server: Cluster, place, tmp_path):
     to = tmp_path / "b.dump"
     assert back_up(place, to, path=str(TOOLS)).size == to.stat().st_size

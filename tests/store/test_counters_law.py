@@ -363,6 +363,7 @@ together = st.tuples(quotas) | st.tuples(
 
 @given(together, stories)
 @settings(max_examples=12)
+@pytest.mark.long
 def test_after_any_deeds_each_counter_is_its_recount(arena: Database, quotas, story):
     play(arena, quotas, story)
 

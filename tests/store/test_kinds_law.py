@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+import pytest
 from dealings import GRANT, ROLLING, grants_first_at
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -200,6 +201,7 @@ deeds = st.one_of(
     st.lists(st.floats(0, 1), min_size=1, max_size=5),
 )
 @settings(max_examples=80)
+@pytest.mark.long
 def test_no_endpoint_of_any_kind_counts_more_than_its_limit(
     arena: Database, quota, story, parts
 ):

@@ -188,6 +188,7 @@ def test_the_store_makes_no_step_that_is_not_in_the_table(arena, state, deed):
     assert becomes(arena, state, deed) <= {state} | TRANSITIONS[state]
 
 
+@pytest.mark.long
 def test_the_table_has_no_step_that_the_store_never_makes(arena):
     for state in RequestState:
         made = set().union(*(becomes(arena, state, deed) for deed in DEEDS))
