@@ -3,7 +3,7 @@
     QuotabatchError                 exit 1
       UsageError                    exit 2    the command line asks for the impossible
       UnknownJobError               exit 2
-      HalfwayError                  exit 130  interrupted; the same command goes on
+      HalfwayError                  exit 130  interrupted; says what is done
       DatasetError                  exit 2    bad input; names every bad line
       TemplateError                 exit 2    a template that cannot be compiled
       RowError                      exit 2    one row that cannot become a request
@@ -40,7 +40,7 @@ class UsageError(QuotabatchError):
 
 
 class HalfwayError(QuotabatchError):
-    """Work in several transactions was interrupted between two of them."""
+    """Work in several transactions was interrupted; the message says what is done."""
 
     exit_code = 130
 

@@ -46,6 +46,13 @@ class Commands(TyperGroup):
         # A mapping does: typer reads it, and says that it is a dict.
         self.commands = _OnDemand()  # type: ignore[assignment]
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Typer would make an exit code of it without a word.
+            raise typer.Abort from None
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(PLACES)
 

@@ -145,7 +145,11 @@ def _watch(service: "Service", job: str | None) -> None:
                 live.update(text, refresh=True)
                 await service.clock.sleep(2)
 
-    asyncio.run(looking())
+    try:
+        asyncio.run(looking())
+    except KeyboardInterrupt:
+        # The only way to end it: no error to tell of.
+        raise typer.Exit(130) from None
 
 
 def _as_json(report: "JobReport") -> dict[str, Any]:

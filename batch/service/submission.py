@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from batch.dataset.files import name_of
-from batch.errors import StoreAwayError, StoreError
+from batch.errors import HalfwayError, StoreAwayError, StoreError
 from batch.interpreter import seldom_searched, soon_shared
 from batch.service import reading
 from batch.service.bulk import Bulk
@@ -124,9 +124,18 @@ def queue(
             intake.check()
             database.write(publish, job_id)
         except BaseException as error:
-            if _is_undone(database, job_id) or not isinstance(error, StoreError):
+            is_undone = _is_undone(database, job_id)
+            if isinstance(error, KeyboardInterrupt):
+                raise HalfwayError(_interrupted(is_undone)) from None
+            if is_undone or not isinstance(error, StoreError):
                 raise
     return job_id
+
+
+def _interrupted(is_undone: bool) -> str:
+    if is_undone:
+        return "interrupted; nothing was queued"
+    return "interrupted, but the rows were queued: `quotabatch status` shows the job"
 
 
 def _enqueue(
