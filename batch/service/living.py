@@ -57,20 +57,37 @@ def take_over(service: Service) -> list[Orphan]:
     return orphans
 
 
+def keep_unchecked(service: Service) -> None:
+    """Complete the requests whose answers a dead runner of this machine left unchecked.
+
+    Its calls in flight are left to a run, which is told what to do with them.
+    """
+    service.database.write(_keep_unchecked, service)
+
+
+def _keep_unchecked(connection: Connection, service: Service) -> None:
+    for row in _dead_here(connection, service):
+        runners.keep_unchecked(connection, row.id)
+
+
 def _take_over(
     connection: Connection, service: Service, *, hold: bool
 ) -> tuple[list[str], list[Orphan]]:
-    rows = [
-        row
-        for row in _dead(connection, service)
-        if service.database.lease is None
-        or presence.lives(service.locks, row.lock) is False
-    ]
+    rows = _dead_here(connection, service)
     now = service.time.now()
     found: list[Orphan] = []
     for row in rows:
         found += runners.reap(connection, row.id, hold=hold, now=now)
     return [row.lock for row in rows], found
+
+
+def _dead_here(connection: Connection, service: Service) -> list[AnyRow]:
+    return [
+        row
+        for row in _dead(connection, service)
+        if service.database.lease is None
+        or presence.lives(service.locks, row.lock) is False
+    ]
 
 
 def _dead(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from batch import checking
-from batch.core.model import UNCHECKED
+from batch.core.model import UNCHECKED, RequestState
+from batch.service import living
 from batch.service.context import Service
 from batch.store import jobs, sql
 from batch.store.sql import AnyConnection
@@ -18,6 +19,11 @@ def check(service: Service, notify: Callable[[str], None]) -> None:
     again: `retry --invalid` does that.
     """
     found = service.database.look(_unchecked)
+    if any(row.state == RequestState.RUNNING for row in found):
+        # Their runner may have died; else it is about to check them.
+        living.keep_unchecked(service)
+        found = service.database.look(_unchecked)
+    found = [row for row in found if row.state == RequestState.COMPLETED]
     if not found:
         return
     expected = {job.id: job.expected for job in service.database.look(jobs.listed)}
@@ -34,13 +40,14 @@ def check(service: Service, notify: Callable[[str], None]) -> None:
 
 
 def _unchecked(connection: AnyConnection) -> list[sql.AnyLine]:
-    """The answers that are final and not checked, from the index of those not valid."""
+    """Select the answers not checked yet, from the index of those not valid."""
     return sql.rows(
         connection,
-        "SELECT results.request_id, results.entry_id, results.text, requests.job_id "
+        "SELECT results.request_id, results.entry_id, results.text, requests.job_id, "
+        "requests.state "
         "FROM results JOIN requests ON requests.id = results.request_id "
         f"WHERE results.valid = {sql.false(connection)} AND results.invalid = :why "
-        "AND requests.state = 'completed'",
+        "AND requests.state IN ('completed', 'running')",
         why=UNCHECKED,
     )
 

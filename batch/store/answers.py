@@ -140,8 +140,8 @@ _STORED = select(results.c.request_id, results.c.entry_id).where(
 _UNCHECKED = _STORED.where(PROVISIONAL, results.c.invalid == UNCHECKED)
 
 
-def keep_unchecked(connection: Connection, request_ids: Sequence[int]) -> set[int]:
-    """Complete those of these requests whose answers stand unchecked; return them.
+def keep_unchecked(connection: Connection, request_ids: Sequence[int]) -> None:
+    """Complete those of these requests whose answers stand unchecked.
 
     Their runner died: the answers stay, not valid, and are not asked for again.
     """
@@ -152,7 +152,6 @@ def keep_unchecked(connection: Connection, request_ids: Sequence[int]) -> set[in
     connection.execute(
         update(results).where(results.c.request_id.in_(ids)).values(provisional=False)
     )
-    return set(ids)
 
 
 def is_answered(connection: Connection, request_id: int) -> bool:

@@ -161,14 +161,12 @@ def reap(
     doubt: `hold` fails them, so that only the user can have them asked again.
     """
     doubtful = _settle_entries(connection, runner_id, now)
+    keep_unchecked(connection, runner_id)
     held = connection.execute(
         select(requests).where(requests.c.runner_id == runner_id)
     ).all()
     orphans = []
-    kept = answers.keep_unchecked(connection, [row.id for row in held]) if held else ()
     for row in held:
-        if row.id in kept:
-            continue
         entry_id = doubtful.get(row.id)
         lost = entry_id is not None and (
             hold or _doubts(connection, row.id) >= MOST_DOUBTS
@@ -192,6 +190,15 @@ def reap(
             )
     end(connection, runner_id, now)
     return orphans
+
+
+def keep_unchecked(connection: Connection, runner_id: int) -> None:
+    """Complete those requests of a dead runner whose answers stand unchecked."""
+    ids = connection.scalars(
+        select(requests.c.id).where(requests.c.runner_id == runner_id)
+    ).all()
+    if ids:
+        answers.keep_unchecked(connection, ids)
 
 
 def _settle_entries(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 from world import World, a_world
 
-from batch import worker
+from batch import presence, worker
 from batch.clock import one_turn
 from batch.core.expected import Expected
 from batch.core.model import (
@@ -19,10 +20,12 @@ from batch.core.model import (
     Settlement,
 )
 from batch.runner import endings
-from batch.service import living, work
+from batch.service import living, unchecked, upkeep, work
 from batch.store import jobs, outcomes, queue, runners
 from batch.store.purse import Holder
 from batch.store.schema import entries
+
+OBJECT = Expected(schema='{"type": "object"}')
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -149,7 +152,7 @@ async def test_answers_are_on_disk_while_they_are_checked(tmp_path, monkeypatch)
 
     monkeypatch.setattr(worker, "fault_soon", slowly)
     async with a_world(tmp_path) as world:
-        world.submit(2, expected=Expected(schema='{"type": "object"}'))
+        world.submit(2, expected=OBJECT)
         answers = "SELECT count(*) FROM results WHERE text IS NOT NULL"
         run = asyncio.ensure_future(world.run())
         while world.query(answers) != [(2,)]:
@@ -163,27 +166,34 @@ async def test_answers_are_on_disk_while_they_are_checked(tmp_path, monkeypatch)
         assert world.query("SELECT valid FROM results") == [(1,), (1,)]
 
 
-async def test_a_run_checks_the_answers_that_a_dead_one_left_unchecked(tmp_path):
-    async with a_world(tmp_path) as world:
-        world.submit(2, expected=Expected(schema='{"type": "object"}'))
-        runner_id = hold(world, calls=1)
-        service = world.service
-        with service.database.transaction() as connection:
-            (row,) = connection.execute(entries.select()).all()
-            done = Completion(
-                text='{"a": 1}', finish_reason="stop", valid=False, invalid=UNCHECKED
-            )
-            holder = Holder(runner_id=runner_id, account_id=row.account_id, quotas=())
-            left = Settlement(
+def leave_unchecked(world: World, *texts: str) -> None:
+    """Begin a runner that records these answers, and has not checked them."""
+    runner_id = hold(world, calls=len(texts))
+    with world.service.database.transaction() as connection:
+        rows = connection.execute(entries.select()).all()
+        holder = Holder(runner_id=runner_id, account_id=rows[0].account_id, quotas=())
+        left = [
+            Settlement(
                 entry_id=row.id,
                 request_id=row.request_id,
                 state=RequestState.RUNNING,
                 credit=EntryState.SPENT,
-                completion=done,
+                completion=Completion(
+                    text=text, finish_reason="stop", valid=False, invalid=UNCHECKED
+                ),
             )
-            outcomes.settle(connection, holder, [left], world.clock.now())
-            # No other host is to continue the job.
-            assert jobs.listed(connection)[0].host
+            for row, text in zip(rows, texts, strict=True)
+        ]
+        outcomes.settle(connection, holder, left, world.clock.now())
+
+
+async def test_a_run_checks_the_answers_that_a_dead_one_left_unchecked(tmp_path):
+    async with a_world(tmp_path) as world:
+        world.submit(2, expected=OBJECT)
+        leave_unchecked(world, '{"a": 1}')
+        service = world.service
+        # No other host is to continue the job.
+        assert service.database.look(jobs.listed)[0].host
         if service.database.lease is not None:
             world.clock.time += 2 * service.database.lease
 
@@ -193,3 +203,29 @@ async def test_a_run_checks_the_answers_that_a_dead_one_left_unchecked(tmp_path)
         first, _ = world.query("SELECT valid, invalid FROM results ORDER BY request_id")
         assert first == (1, None)
         assert "Checked an answer" in world.notes[-1]
+
+
+@pytest.mark.parametrize("lives", [False, True])
+async def test_a_retry_reaches_the_answers_that_a_dead_run_left_unchecked(
+    tmp_path, lives
+):
+    async with a_world(tmp_path) as world:
+        job = world.submit(3, expected=OBJECT)
+        leave_unchecked(world, "prose", "{}")
+        service = world.service
+        with ExitStack() as held:
+            if lives:
+                held.enter_context(presence.Presence(service.locks, "killed"))
+            else:
+                service.locks.mkdir(exist_ok=True)
+                (service.locks / "killed.lock").touch()
+            unchecked.check(service, world.notes.append)
+            done = upkeep.retry(service, str(job.id), invalid=True)
+        states = world.query("SELECT state FROM requests ORDER BY id")
+        if lives:
+            assert (done.number, world.notes) == (0, [])
+            assert states == [("running",), ("running",), ("pending",)]
+        else:
+            assert done.number == 1
+            assert world.notes[0].startswith("Checked 2 answers")
+            assert states == [("pending",), ("completed",), ("pending",)]
