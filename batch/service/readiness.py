@@ -11,6 +11,7 @@ from batch.config import DEFAULT, FLAG
 from batch.core.expected import OnInvalid
 from batch.core.hosts import shown
 from batch.core.model import Counts, Job
+from batch.core.verdict import StopCause, judge
 from batch.errors import (
     ConfigError,
     KeyRefusedError,
@@ -24,6 +25,7 @@ from batch.runner.pace import DEAD_FROM_THE_START
 from batch.runner.values import ALL_INVALID, Ending
 from batch.service.context import Service
 from batch.store import spending, states
+from batch.store.spending import Refusal
 from batch.store.sql import AnyConnection
 
 #: Errors that concern one provider alone: the others can still be run.
@@ -177,9 +179,9 @@ def trouble(
     account_id = service.account_id(connection, profile) or 0
     refusal = spending.refusal_of(connection, account_id, model)
     if refusal is not None:
-        return (
-            f"the last call for {model} was refused ({refusal}); the next run tries "
-            "one call"
+        return _key_refused(service, profile, refusal) or (
+            f"the last call for {model} was refused ({refusal.failure.message}); the "
+            "next run tries one call"
         )
     failing = spending.failing(connection, account_id, DEAD_FROM_THE_START)
     if failing is not None:
@@ -191,6 +193,22 @@ def trouble(
             f"{DEAD_FROM_THE_START} more, unless one is answered"
         )
     return ""
+
+
+def _key_refused(service: Service, profile: Profile, refusal: Refusal) -> str:
+    """Say what a run says of a refusal of the key; empty where it is of another cause.
+
+    The cause is not recorded: the verdict is given anew, and must have the same reason.
+    """
+    verdict = judge(refusal.failure, profile.rules, service.time.now())
+    if verdict.cause is not StopCause.KEY or verdict.because != refusal.because:
+        return ""
+    # What a run needs takes longer to load than looking may take.
+    from batch.runner import endings
+
+    key = service.key(profile)
+    origin = key.origin if key else ""
+    return endings.stopped(profile.name, refusal.failure, verdict, origin).message
 
 
 def interrupted(service: Service, connection: AnyConnection, job: Job) -> int:

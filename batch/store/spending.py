@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
-from batch.core.model import INVALID_CODE, EntryState
+from batch.core.model import INVALID_CODE, EntryState, Failure
 from batch.core.verdict import VerdictKind
 from batch.store import sql
 from batch.store.sql import AnyConnection, AnyLine
@@ -167,14 +167,25 @@ def newest_calls(
     )
 
 
-def refusal_of(connection: AnyConnection, account_id: int, model: str) -> str | None:
+class Refusal(NamedTuple):
+    """A refusal, and the evidence that decided its verdict."""
+
+    failure: Failure
+    because: str
+
+
+def refusal_of(
+    connection: AnyConnection, account_id: int, model: str
+) -> Refusal | None:
     """Return the refusal that a model's newest call met, where no other can succeed.
 
     None where it met another end, or is not among the account's newest calls.
     """
     newest = sql.row(
         connection,
-        "SELECT errors.message AS message, errors.verdict AS verdict FROM ("
+        "SELECT errors.code AS code, errors.message AS message, "
+        "errors.status AS status, errors.endpoint_code AS endpoint_code, "
+        "errors.because AS because, errors.verdict AS verdict FROM ("
         "SELECT id, model, settled_at FROM entries WHERE account_id = :account_id "
         "AND settled_at IS NOT NULL AND request_id IS NOT NULL AND state = 'spent' "
         "ORDER BY settled_at DESC LIMIT :most"
@@ -187,7 +198,14 @@ def refusal_of(connection: AnyConnection, account_id: int, model: str) -> str | 
     )
     if newest is None or newest.verdict != VerdictKind.STOP:
         return None
-    return str(newest.message)
+    failure = Failure(
+        code=newest.code,
+        message=newest.message,
+        sent=True,
+        status=newest.status,
+        endpoint_code=newest.endpoint_code,
+    )
+    return Refusal(failure, newest.because or "")
 
 
 class Failing(NamedTuple):

@@ -10,6 +10,8 @@ import pytest
 from clockwork import NOON
 from world import KEY, a_world
 
+from batch.service import reading
+
 
 @pytest.mark.fault(39)
 async def test_a_refused_key_stops_the_run_after_one_call(tmp_path):
@@ -34,6 +36,15 @@ async def test_an_http_refusal_of_the_key_stops_it_as_well(tmp_path, status):
         world.check()
         assert len(world.calls) == 1
         assert world.statuses() == {"pending": 20}
+
+
+@pytest.mark.parametrize("fault", ["http:401", "http:405"])
+async def test_status_says_of_a_refused_key_what_the_run_said(tmp_path, fault):
+    async with a_world(tmp_path, always=fault) as world:
+        world.submit(20)
+        said = (await world.run()).endings["espai"].message
+        (report,) = reading.job_reports(world.service)
+        assert (report.obstacle == said) == (fault == "http:401"), report.obstacle
 
 
 @pytest.mark.parametrize("fault", ["http:404", "http:405", "redirect"])
