@@ -218,7 +218,9 @@ def tell(service: "Service", receipt: "Receipt", order: "Order") -> None:
     if why := receipt.obstacle:
         # Whoever wants to know when it is done is told what it waits for.
         is_skipped = why == readiness.warning(service, receipt.provider)
-        fate = "; until then `run` skips the job" if is_skipped else ""
+        fate = ""
+        if is_skipped:
+            fate = "; until then `run` skips the job, and no day can be foreseen for it"
         console.note(f"Warning: {why}{fate}.")
         return
     forecast = receipt.forecast

@@ -114,6 +114,7 @@ def test_submit_warns_where_a_provider_cannot_be_run_yet(stage: Stage, provider,
     told = queue(stage, provider, 2)
     assert f"Warning: {why}" in told
     assert "done" not in told
+    assert "`run` skips the job, and no day can be foreseen for it." in told
     assert "Warning" not in queue(stage, "fast", 2)
     # Nothing is queued, but it would be so.
     assert f"Warning: {why}" in queue(stage, provider, 2, "--dry-run")

@@ -186,7 +186,7 @@ def test_a_long_note_is_broken_between_words(stage: Stage):
     with terminal(stage, *words, env={"ESPAI_API_KEY": None}) as shown:
         assert shown.end() == 0
     assert max(map(len, shown.text.splitlines())) <= 120
-    assert "until then `run` skips the job." in " ".join(shown.text.split())
+    assert "until then `run` skips the job, and no day" in " ".join(shown.text.split())
 
 
 def test_status_watches_until_it_is_interrupted(stage: Stage):
