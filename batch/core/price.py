@@ -6,12 +6,13 @@ where the endpoint counts them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from batch.core.counts import believed
 from batch.core.quota import Unit
+from batch.core.standing import Standing
 
 #: What is expected of an answer of which nothing is known yet.
 FIRST_CHARACTERS = 400.0
@@ -160,6 +161,27 @@ def estimate(
         round(characters),
         guessed_tokens(prompt) + round(tokens),
     )
+
+
+def average(
+    price: Price,
+    messages: Sequence[Mapping[str, Any]],
+    params: Mapping[str, Any],
+    learned: Learned,
+) -> Cost:
+    """Estimate a call without the margin for a long answer: the mean of many."""
+    mean = replace(learned, characters_off=0.0, tokens_off=0.0)
+    return estimate(price, messages, params, mean)
+
+
+def reservation(cost: Cost, bound: Iterable[Standing], keep: int) -> Cost:
+    """Bound an estimate by these windows: never more than a whole one has."""
+    most = {Unit.CREDITS: cost.credits, Unit.TOKENS: cost.tokens}
+    for one in bound:
+        unit = one.quota.unit
+        if unit in most:
+            most[unit] = min(most[unit], one.less(keep))
+    return Cost(cost.calls, max(1, most[Unit.CREDITS]), max(0, most[Unit.TOKENS]))
 
 
 def actual(

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import floor
+from typing import Any
 
 from batch.core import forecast
 from batch.core.forecast import Forecast, Outlook
-from batch.core.price import NOTHING_LEARNED, estimate
-from batch.core.quota import DAY, FOREVER, Quota
+from batch.core.model import Job
+from batch.core.quota import DAY, FOREVER, Quota, Unit
 from batch.core.quota import daily_cap as cap_of
 from batch.core.standing import Standing
 from batch.core.windows import window_at
-from batch.providers.profiles import Profile
 from batch.service import allowances, readiness
 from batch.service.context import Service
+from batch.service.costs import OF_LATE, Costs, Drafts, Estimator
 from batch.store import counting, jobs, spending, states, windows
 from batch.store.sql import AnyConnection
 
-#: Calls that the pace of late, and the price of a call, are taken from.
-OF_LATE = 100
 #: A pause longer than this between two answers belongs to no pace.
 PAUSE = timedelta(minutes=10)
 #: Fewer answers than this tell no pace.
@@ -38,6 +38,11 @@ class Load:
     job_id: int = 0
     daily_cap: int | None = None
     priority: int = 0
+    #: The job's parameters.
+    params: Mapping[str, Any] = field(default_factory=dict)
+    #: Of the calls, those that are not queued, and a sample of them.
+    drafted: int = 0
+    drafts: Drafts = field(default_factory=Drafts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class _Queued:
     """A load that comes first, and what its cap lets it take of that."""
 
     load: Load
+    costs: Costs
     today: int = 0
     a_day: int = 0
 
@@ -69,15 +75,33 @@ class Ahead:
         """Tell whether their number depends on the days that are looked at."""
         return any(one.load.daily_cap is not None for _, one in self._queued)
 
-    def add(self, account: str, load: Load, today: int = 0, a_day: int = 0) -> None:
-        self._queued.append((account, _Queued(load, today, a_day)))
+    def add(
+        self, account: str, load: Load, costs: Costs, today: int = 0, a_day: int = 0
+    ) -> None:
+        self._queued.append((account, _Queued(load, costs, today, a_day)))
 
-    def of(self, account: str, scope: str, days: int) -> int:
-        return sum(
-            one.calls(days)
-            for its, one in self._queued
-            if its == account and scope in ("", f"model:{one.load.model}")
-        )
+    def of(self, account: str, quota: Quota, days: int) -> tuple[int, float]:
+        """Count the calls that the quota binds, and add up their cost."""
+        calls, cost = 0, 0.0
+        for its, one in self._queued:
+            if its == account and quota.scope in ("", f"model:{one.load.model}"):
+                number = one.calls(days)
+                calls += number
+                cost += number * one.costs.each(quota.unit)
+        return calls, cost
+
+
+def load_of(job: Job, calls: int) -> Load:
+    """Return these calls of a job that is there."""
+    return Load(
+        job.provider,
+        job.model,
+        calls,
+        job.id,
+        job.daily_cap,
+        job.priority,
+        params=job.params,
+    )
 
 
 def foresee(
@@ -92,6 +116,9 @@ def foresee(
     """
     if load.provider not in service.settings.profiles:
         return None
+    now = service.time.now()
+    if not load.calls:
+        return Forecast(0, 0, now, at_once=True)
     profile = service.settings.profile(load.provider)
     account = service.account(profile)
     if load.provider not in ahead.quotas:
@@ -102,26 +129,35 @@ def foresee(
     cap = cap_of(load.job_id, load.daily_cap or 0, shared)
     if load.daily_cap is not None:
         quotas.append(cap)
-    now = service.time.now()
     account_id = service.account_id(connection, profile) or 0
-    outlook = _outlook(service, connection, profile, account_id)
+    outlook = _outlook(service, connection, account_id)
     stand = [
         (quota, windows.standings(connection, account_id, [quota], now))
         for quota in quotas
     ]
+    bound = [one for _, standings in stand for one in standings]
+    estimator = Estimator(connection, profile, account_id, bound, outlook.keep)
+    costs = estimator.costs(
+        load.job_id, load.model, load.params, load.calls, load.drafted, load.drafts
+    )
+    first = {unit: costs.first_of(unit) for unit in Unit}
     days, at_hand = 1, 0
     while True:
-        found = forecast.forecast(
-            [
+        loads = []
+        for quota, standings in stand:
+            before, cost_before = ahead.of(account.name, quota, days)
+            loads.append(
                 forecast.Load(
                     standings=standings,
                     calls=load.calls,
-                    before=ahead.of(account.name, quota.scope, days),
+                    before=before,
+                    first=first[quota.unit],
+                    charge=costs.others[quota.unit],
+                    cost_before=cost_before,
+                    is_bounded=costs.is_bounded,
                 )
-                for quota, standings in stand
-            ],
-            outlook,
-        )
+            )
+        found = forecast.forecast(loads, outlook)
         at_hand = found.now if days == 1 else at_hand
         needed = _days(cap, now, found.finished_by)
         if needed <= days or not ahead.is_capped:
@@ -131,9 +167,10 @@ def foresee(
     today = a_day = 0
     if load.daily_cap is not None:
         _, standings = stand[-1]
-        today = floor(min(one.room(now, 0) for one in standings) / outlook.each)
-        a_day = floor(load.daily_cap / outlook.each)
-    ahead.add(account.name, load, max(0, today), a_day)
+        each = costs.each(Unit.CREDITS)
+        today = floor(min(one.room(now, 0) for one in standings) / each)
+        a_day = max(int(costs.is_bounded), floor(load.daily_cap / each))
+    ahead.add(account.name, load, costs, max(0, today), a_day)
     return replace(found, now=at_hand)
 
 
@@ -157,12 +194,12 @@ def foresee_queue(
         if readiness.obstacle(service, connection, job, counts):
             # Nothing is foreseen for it, and nothing waits for it.
             continue
-        calls = states.to_ask(connection, job, counts)
+        load = load_of(job, states.to_ask(connection, job, counts))
         if more is not None and more.job_id == job.id:
-            calls, more = calls + more.calls, None
-        loads.append(
-            Load(job.provider, job.model, calls, job.id, job.daily_cap, job.priority)
-        )
+            calls = load.calls + more.calls
+            load = replace(load, calls=calls, drafted=more.calls, drafts=more.drafts)
+            more = None
+        loads.append(load)
     # One that is there and not listed cannot go on: nothing is foreseen for it.
     if more is not None and not more.job_id:
         behind = [one for one in loads if one.priority < more.priority]
@@ -233,9 +270,7 @@ def _days(day: Quota, now: datetime, until: datetime | None) -> int:
     return 1 + round((last.starts_at - first.starts_at) / DAY)
 
 
-def _outlook(
-    service: Service, connection: AnyConnection, profile: Profile, account_id: int
-) -> Outlook:
+def _outlook(service: Service, connection: AnyConnection, account_id: int) -> Outlook:
     now = service.time.now()
 
     def returns(one: Standing, amount: int) -> datetime:
@@ -245,16 +280,5 @@ def _outlook(
         at=now,
         returns=returns,
         keep=service.settings["keep"],
-        each=_each(connection, account_id, profile),
         seconds_a_call=pace(connection, account_id),
     )
-
-
-def _each(connection: AnyConnection, account_id: int, profile: Profile) -> float:
-    """Credits of a call, of late."""
-    if profile.price.is_flat:
-        return float(profile.price.call)
-    newest = spending.newest_calls(connection, account_id, OF_LATE)
-    if newest:
-        return float(sum(row.credits for row in newest)) / len(newest)
-    return float(estimate(profile.price, [], {}, NOTHING_LEARNED).credits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from batch.providers.profiles import Profile
 from batch.service.bulk import Bulk, in_bulk
 from batch.service.order import Order, Receipt
 from batch.service.pieces import Piece
-from batch.store import appending, asking, earlier, queueing, submitting
+from batch.store import appending, asking, earlier, queueing, sampling, submitting
 from batch.store.names import Names
 from batch.store.queueing import Draft
 from batch.store.schema import AnyRow
@@ -200,6 +201,10 @@ class Intake:
         preview = self._receipt.preview
         found = (one.rendered for one in drafted if one.rendered is not None)
         preview.extend(islice(found, PREVIEWED - len(preview)))
+        if not self._profile.is_flat:
+            for one in drafted:
+                if one.asked not in answers:
+                    self._receipt.drafts.see(partial(_sampled, one.draft))
         self.count(max(self._last_id + 1, BEYOND), drafted, answers)
 
     def twins(self) -> Iterator[list[tuple[int, int]]]:
@@ -352,3 +357,7 @@ class Intake:
 
     def _complain(self, drafted: Drafted, reason: str) -> None:
         self._receipt.complain(drafted.source, drafted.line, reason, drafted.element)
+
+
+def _sampled(draft: Draft) -> sampling.Sampled:
+    return sampling.sampled(draft.model, draft.messages, draft.input, draft.params)

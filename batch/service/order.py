@@ -16,6 +16,7 @@ from batch.core.rendering import Rendered
 from batch.core.template import Template
 from batch.dataset.rows import Format
 from batch.errors import DatasetError, Problem, UsageError
+from batch.service.costs import Drafts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,8 @@ class Receipt:
     bad: int = 0
     #: Of a dry run: the first requests as they would be sent.
     preview: list[Rendered] = field(default_factory=list)
+    #: Of a dry run: requests that its cost is estimated from.
+    drafts: Drafts = field(default_factory=Drafts)
     forecast: Forecast | None = None
     #: Why a run would leave the job pending; empty where none is known.
     obstacle: str = ""

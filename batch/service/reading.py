@@ -228,7 +228,7 @@ def _report(
     obstacle = readiness.obstacle(service, connection, job, counts)
     forecast = None
     if to_ask and not obstacle:
-        load = Load(job.provider, job.model, to_ask, job.id, job.daily_cap)
+        load = foresight.load_of(job, to_ask)
         forecast = foresight.foresee(service, connection, load, ahead)
     return JobReport(
         job=job,

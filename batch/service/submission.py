@@ -87,6 +87,9 @@ def foresee(
         receipt.job_id or job_id or 0,
         order.daily_cap,
         order.priority,
+        params=order.params,
+        drafted=receipt.calls if order.dry_run else 0,
+        drafts=receipt.drafts,
     )
     # It is queued, whether the database's server can tell this or not.
     with suppress(StoreAwayError):

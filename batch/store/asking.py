@@ -7,27 +7,17 @@ column's name stands in the place of the messages, and half of the queue is spar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from sqlalchemy import case, null
 
+from batch.store.messages import LIST, Messages, parsed
 from batch.store.schema import AnyRow, requests
-
-#: How a list of messages begins; a column of such a name is not kept by it.
-_LIST = "["
-
-
-class Messages(NamedTuple):
-    """What is sent, and the same as JSON."""
-
-    said: list[dict[str, Any]]
-    json: bytes
-
 
 #: The row, where they are in it; else null.
 SOURCE = case(
-    (requests.c.messages.startswith(_LIST), null()), else_=requests.c.input
+    (requests.c.messages.startswith(LIST), null()), else_=requests.c.input
 ).label("source")
 #: What `messages_of` needs.
 KEPT: Sequence[Any] = (requests.c.messages, SOURCE)
@@ -40,14 +30,9 @@ def kept(messages: list[dict[str, Any]], column: str | None) -> str:
 
 def kept_in(column: str) -> str | None:
     """The same of messages that are this column, word for word; None: not by that."""
-    return None if column.startswith(_LIST) else column
+    return None if column.startswith(LIST) else column
 
 
 def messages_of(row: AnyRow) -> Messages:
     """The messages of a request, of which KEPT was read."""
-    if row.source is None:
-        return Messages(orjson.loads(row.messages), row.messages.encode())
-    said = orjson.loads(row.source)[row.messages]
-    if isinstance(said, str):
-        said = [{"role": "user", "content": said}]
-    return Messages(said, orjson.dumps(said))
+    return parsed(row.messages, row.source)

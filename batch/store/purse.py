@@ -13,7 +13,14 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from batch.core.price import ONE_CREDIT_A_CALL, Cost, Learned, Price, estimate
+from batch.core.price import (
+    ONE_CREDIT_A_CALL,
+    Cost,
+    Learned,
+    Price,
+    estimate,
+    reservation,
+)
 from batch.core.quota import TRICKLING, Quota, Unit, WindowKind, daily_cap
 from batch.core.standing import Standing
 from batch.store import counting, estimates, opening, taking
@@ -102,19 +109,7 @@ class Purse:
                 self._connection, holder.account_id, model
             )
         found = estimate(holder.price, messages, params, self._learned[model])
-        bound = self._bound(purpose)
-        most = {
-            unit: min(
-                (one.less(holder.keep) for one in bound if one.quota.unit is unit),
-                default=found.of(unit),
-            )
-            for unit in (Unit.CREDITS, Unit.TOKENS)
-        }
-        return Cost(
-            found.calls,
-            max(1, min(found.credits, most[Unit.CREDITS])),
-            max(0, min(found.tokens, most[Unit.TOKENS])),
-        )
+        return reservation(found, self._bound(purpose), holder.keep)
 
     def calls(self, purpose: Purpose) -> int:
         """How many calls at the least price may be made for this."""

@@ -157,7 +157,7 @@ def newest_calls(
     """When the account's newest calls were made and ended, and what they cost."""
     return sql.rows(
         connection,
-        "SELECT reserved_at, settled_at, credits FROM entries "
+        "SELECT reserved_at, settled_at, credits, tokens FROM entries "
         "WHERE account_id = :account_id AND request_id IS NOT NULL "
         "AND state = :spent AND settled_at IS NOT NULL "
         "ORDER BY settled_at DESC LIMIT :most",
