@@ -1,8 +1,8 @@
 """Refusals of an account or a model that may be about one request.
 
-A 2xx reply and a 403 may be about their request alone, and so may whatever is read as a
-refusal of a model: 404, for one. Where the account, or the model, has answered before,
-it takes a second request that is refused with the same code.
+A 2xx reply, a 401 and a 403 may be about their request alone, and so may whatever is
+read as a refusal of a model: 404, for one. Where the account, or the model, has
+answered before, it takes a second request that is refused with the same code.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from batch.runner.queries import RunQueries
 
 #: The scope of a refusal: a model; None: the whole account.
 Refused = str | None
+
+_OF_KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 class Refusals:
@@ -39,20 +41,28 @@ class Refusals:
             self._has_answered.add(None)
 
     def answer(self, claim: Claim) -> None:
-        """A call was answered: it was neither the account nor the model."""
+        """A call was answered: it was neither the account nor the model.
+
+        It tells nothing of calls that were reserved after its own and were refused: the
+        key may have been revoked in between.
+        """
         for refused in (None, claim.model):
             self._answers_now.add(refused)
             self._has_answered.add(refused)
-            self._open.pop(refused, None)
+            self._open[refused] = [
+                one
+                for one in self._open.pop(refused, ())
+                if one[0].reserved_at > claim.reserved_at
+            ]
 
     def weigh(self, claim: Claim, failure: Failure, verdict: Verdict) -> Verdict:
         """Count a refusal against its request, until it is confirmed."""
         if verdict.kind is not VerdictKind.STOP:
             return verdict
         about_model = verdict.scope is Scope.MODEL
-        # A success, and 403: a gateway or a moderation may dislike one prompt.
+        # A success, 401 and 403: a gateway or a moderation may dislike one prompt.
         status = failure.status or 0
-        may_be_one = 200 <= status < 300 or status == HTTPStatus.FORBIDDEN
+        may_be_one = 200 <= status < 300 or status in _OF_KEY
         refused = claim.model if about_model else None
         if refused not in self._has_answered or not (may_be_one or about_model):
             return verdict

@@ -21,7 +21,11 @@ class Forbidding(Moody):
     fault = "http:403"
 
 
-@pytest.mark.parametrize("kind", [Refusing, Forbidding])
+class Unauthorized(Moody):
+    fault = "http:401"
+
+
+@pytest.mark.parametrize("kind", [Refusing, Forbidding, Unauthorized])
 async def test_a_request_that_is_refused_among_answers_is_a_failed_request(
     tmp_path, kind
 ):
@@ -39,8 +43,9 @@ async def test_a_request_that_is_refused_among_answers_is_a_failed_request(
         assert kind.fault[-4:].strip(":") in failed["error"]["message"]
 
 
-async def test_a_refused_account_stops_with_the_second_request(tmp_path):
-    async with a_world(tmp_path, kind=Refusing) as world:
+@pytest.mark.parametrize("kind", [Refusing, Unauthorized])
+async def test_a_refused_account_stops_with_the_second_request(tmp_path, kind):
+    async with a_world(tmp_path, kind=kind) as world:
         world.submit(20)
         bad_rows(world, {f"p{n}" for n in range(4, 21)})
         for refused in (2, 4):
@@ -99,21 +104,15 @@ async def test_the_last_requests_of_all_fail_in_the_end(tmp_path, concurrency):
         assert len(world.calls) <= 7 + 2 * 3
 
 
-async def test_a_new_day_that_begins_with_such_a_request_goes_on(tmp_path):
-    async with a_world(tmp_path, kind=Refusing) as world:
+@pytest.mark.parametrize("kind", [Refusing, Unauthorized])
+async def test_a_new_day_that_begins_with_such_a_request_goes_on(tmp_path, kind):
+    async with a_world(tmp_path, kind=kind) as world:
         world.submit(3)
         assert (await world.run()).exit_code == 0
         world.submit([f"q{n}" for n in range(1, 6)])
         bad_rows(world, {"q1"})
         assert (await world.run()).exit_code == 1
         assert states(world) == {"completed": 7, "failed": 1}
-
-
-async def test_a_refusal_with_the_status_401_needs_no_second_request(tmp_path):
-    async with a_world(tmp_path, faults={3: "http:401"}) as world:
-        world.submit(9)
-        assert (await world.run(concurrency=1)).exit_code == 77
-        assert len(world.calls) == 3
 
 
 class Missing(Moody):

@@ -62,14 +62,14 @@ async def test_a_wrong_address_stops_the_run_after_one_call(tmp_path, fault):
 
 @pytest.mark.fault(39)
 async def test_a_key_that_is_refused_in_mid_run_lets_the_others_finish(tmp_path):
-    faults = {6: "http:401"}
+    faults = dict.fromkeys(range(6, 100), "http:401")
     async with a_world(tmp_path, latency=10.0, faults=faults) as world:
         world.submit(20)
         outcome = await world.run()
         world.check()
         assert outcome.exit_code == 77
-        # The seven that had begun, less the refused one.
-        assert world.statuses() == {"completed": 6, "pending": 14}
+        # The seven that had begun, less the two that were refused: one may be to blame.
+        assert world.statuses() == {"completed": 5, "pending": 15}
         assert len(world.calls) == 7
 
 
