@@ -155,6 +155,8 @@ def _standing(job: "Job", counts: "Counts") -> str:
     if wrong:
         wrong[-1] += f" (`quotabatch status {job.id}` says why)"
     parts += wrong
+    if counts.unchecked:
+        parts.append(f"{counts.unchecked:,} not checked yet (the next run does that)")
     if counts.pending:
         parts.append(f"{counts.pending:,} waiting")
     if counts.running:

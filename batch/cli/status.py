@@ -50,8 +50,7 @@ def status_lines(
     """A job as `status` shows it."""
     job, counts = report.job, report.counts
     where = words.with_host(job.provider, report.host)
-    is_dead = 0 < report.interrupted == counts.running
-    state = "interrupted" if is_dead else report.status
+    state = "interrupted" if report.is_abandoned else report.status
     lines = [f"{job.id}  {job.name}  {state}  {job.model} on {where}"]
     told = [f"{counts.completed:,} of {counts.total:,} answered"]
     for name in ("invalid", "failed", "running", "pending", "cancelled"):
@@ -73,6 +72,12 @@ def status_lines(
         verb = "was" if report.interrupted == 1 else "were"
         lines.append(
             f"   {calls} {verb} in flight when a run died; the next run takes over"
+        )
+    if counts.unchecked:
+        recorded = words.number(counts.unchecked, "answer")
+        them = "it" if counts.unchecked == 1 else "them"
+        lines.append(
+            f"   {recorded} recorded and not checked yet; the next run checks {them}"
         )
     if report.obstacle:
         lines.append(f"   {report.to_ask:,} left: {report.obstacle}")

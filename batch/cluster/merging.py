@@ -31,6 +31,8 @@ def merge(
     progress.in_flight = sum(one.in_flight for one in glances)
     for _ in range(sum(one.completed for one in everything) - progress.completed):
         progress.answer(now)
+    # Less where failures were taken back, and with them an earlier answer.
+    progress.completed = sum(one.completed for one in everything)
     progress.set_aside = list(
         {(it.kind, it.name): it for one in everything for it in one.set_aside}.values()
     )

@@ -233,6 +233,9 @@ class Counts:
     invalid: int = 0
     #: Of those completed: answers that the limit of tokens cut.
     cut: int = 0
+    #: Answers that were recorded, and that the next run checks; none of them is among
+    #: the invalid ones.
+    unchecked: int = 0
 
     @property
     def left(self) -> int:

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import partial
 
 from batch.core.model import (
+    UNCHECKED,
     Claim,
     Completion,
     EntryState,
@@ -425,7 +426,8 @@ class Runner:
         if settlement.state is RequestState.COMPLETED and taken:
             progress.answer(self._clock.monotonic())
             done = settlement.completion
-            progress.invalid += done is not None and done.valid is False
+            if done is not None and done.valid is False and done.invalid != UNCHECKED:
+                progress.invalid += 1
         elif settlement.entry_id in settled.fallen_back:
             progress.answer(self._clock.monotonic())
             progress.invalid += settled.fallen_back[settlement.entry_id]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from batch import presence
 from batch.address import Server
@@ -147,7 +148,9 @@ def obstacle(
 
     Empty too while a run has some of them in flight.
     """
-    if not counts.pending or counts.running > interrupted(service, connection, job):
+    if not counts.pending:
+        return ""
+    if counts.running > sum(interrupted(service, connection, job)):
         return ""
     if job.paused_at is not None:
         return f"paused; `quotabatch resume {job.id}` continues it"
@@ -211,15 +214,25 @@ def _key_refused(service: Service, profile: Profile, refusal: Refusal) -> str:
     return endings.stopped(profile.name, refusal.failure, verdict, origin).message
 
 
-def interrupted(service: Service, connection: AnyConnection, job: Job) -> int:
+class Interrupted(NamedTuple):
+    """The numbers of requests that a run which died holds."""
+
+    #: Those whose calls are in doubt.
+    in_doubt: int = 0
+    #: Those whose answers are recorded, and not checked.
+    unchecked: int = 0
+
+
+def interrupted(service: Service, connection: AnyConnection, job: Job) -> Interrupted:
     """Count the job's requests whose run died on this machine, as its lock tells."""
     is_shared = isinstance(service.settings.database, Server)
-    found = 0
-    for lock, number in states.running_by(connection, job).items():
+    in_doubt = unchecked = 0
+    for lock, (calls, answers) in states.running_by(connection, job).items():
         lives = presence.lives(service.locks, lock)
         if lives is False or (lives is None and not is_shared):
-            found += number
-    return found
+            in_doubt += calls
+            unchecked += answers
+    return Interrupted(in_doubt, unchecked)
 
 
 def check_way(service: Service, profile: Profile) -> Key | None:

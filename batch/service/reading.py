@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 from batch.address import Server
@@ -36,6 +36,8 @@ class JobReport:
     forecast: Forecast | None
     #: Of the requests in flight, those whose run died: their calls are in doubt.
     interrupted: int
+    #: True if all requests in flight are of runs that died.
+    is_abandoned: bool
     #: Why a run would leave them pending; empty where none is known.
     obstacle: str
     #: The host that answers it, as people write it; empty where none has yet.
@@ -222,9 +224,11 @@ def _report(
     service: Service, connection: AnyConnection, job: Job, ahead: Ahead
 ) -> JobReport:
     counts = states.counts(connection, job)
-    to_ask = states.to_ask(connection, job, counts)
-    running = counts.running
-    interrupted = readiness.interrupted(service, connection, job) if running else 0
+    died = readiness.Interrupted()
+    if counts.running:
+        died = readiness.interrupted(service, connection, job)
+    counts = replace(counts, unchecked=counts.unchecked + died.unchecked)
+    to_ask = states.to_ask(connection, job, counts) - died.unchecked
     obstacle = readiness.obstacle(service, connection, job, counts)
     forecast = None
     if to_ask and not obstacle:
@@ -236,7 +240,8 @@ def _report(
         counts=counts,
         to_ask=to_ask,
         forecast=forecast,
-        interrupted=interrupted,
+        interrupted=died.in_doubt,
+        is_abandoned=0 < sum(died) == counts.running,
         obstacle=obstacle,
         host=shown(job.host or ""),
         failures=states.failures(connection, job) if counts.failed else [],

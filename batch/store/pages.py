@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 
-from batch.core.model import Job, RequestState
+from batch.core.model import UNCHECKED, Job, RequestState
 from batch.store import sql
 from batch.store.jobs import of_job
 from batch.store.sql import AnyConnection, AnyLine
@@ -74,6 +74,7 @@ def page(
     if invalid:
         # Not of those that are asked anew: they count as pending in every report.
         query += f" AND state = 'completed' AND valid = {sql.false(connection)}"
+        query += f" AND coalesce(invalid, '') <> '{UNCHECKED}'"
     query += " ORDER BY requests.id LIMIT :size"
     found = sql.each(
         connection,

@@ -32,6 +32,7 @@ def counts(connection: AnyConnection, job: Job) -> Counts:
     running = by_state.get(RequestState.RUNNING, 0)
     failed = by_state.get(RequestState.FAILED, 0)
     cancelled = by_state.get(RequestState.CANCELLED, 0)
+    invalid, unchecked = _not_valid(connection, job) if job.expected else (0, 0)
     return Counts(
         total=job.total,
         pending=pending,
@@ -39,8 +40,9 @@ def counts(connection: AnyConnection, job: Job) -> Counts:
         completed=job.total - pending - running - failed - cancelled,
         failed=failed,
         cancelled=cancelled,
-        invalid=_invalid(connection, job) if job.expected else 0,
+        invalid=invalid,
         cut=sum(number for _, number in cut(connection, job)),
+        unchecked=unchecked,
     )
 
 
@@ -66,17 +68,26 @@ def to_ask(connection: AnyConnection, job: Job, counts: Counts) -> int:
     return counts.left - int(sql.scalar(connection, query, job_id=job.id))
 
 
-def running_by(connection: AnyConnection, job: Job) -> dict[str, int]:
-    """Count the job's requests in flight, by the lock of the runner that holds them."""
+def running_by(connection: AnyConnection, job: Job) -> dict[str, tuple[int, int]]:
+    """Count the job's requests in flight, by the lock of the runner that holds them.
+
+    The first number is of calls, the second of answers that are recorded already.
+    """
     held = sql.rows(
         connection,
-        "SELECT runners.lock AS lock, count(*) AS number FROM requests "
+        "SELECT runners.lock AS lock, count(*) AS number, "
+        "count(results.request_id) AS unchecked FROM requests "
         "JOIN runners ON runners.id = requests.runner_id "
+        "LEFT JOIN results ON results.request_id = requests.id "
+        f"AND {_flagged(connection)} AND results.invalid = '{UNCHECKED}' "
         f"WHERE {of_job(job)} AND {_ASIDE} AND state = 'running' "
         "GROUP BY runners.lock",
         job_id=job.id,
     )
-    return {row.lock: int(row.number) for row in held}
+    return {
+        row.lock: (int(row.number) - int(row.unchecked), int(row.unchecked))
+        for row in held
+    }
 
 
 def naming_models(connection: AnyConnection, job: Job) -> int:
@@ -106,10 +117,12 @@ def invalid(connection: AnyConnection, job: Job) -> tuple[int, str]:
         connection,
         "SELECT results.invalid FROM results "
         "JOIN requests ON requests.id = results.request_id "
-        f"WHERE {is_flagged} AND {_answered(job)} LIMIT 1",
+        f"WHERE {is_flagged} AND results.invalid <> '{UNCHECKED}' "
+        f"AND {_answered(job)} LIMIT 1",
         job_id=job.id,
     )
-    return _invalid(connection, job), example or ""
+    number, _ = _not_valid(connection, job)
+    return number, example or ""
 
 
 def cut(connection: AnyConnection, job: Job) -> list[tuple[str, int]]:
@@ -189,9 +202,21 @@ def _answered(job: Job) -> str:
     return f"{of_job(job, 'requests.job_id + 0')} AND requests.state = 'completed'"
 
 
-def _invalid(connection: AnyConnection, job: Job) -> int:
-    """Count the requests whose answer is not what the job expects."""
-    flagged = f"SELECT request_id FROM results WHERE valid = {sql.false(connection)}"
+def _not_valid(connection: AnyConnection, job: Job) -> tuple[int, int]:
+    """Count the requests whose answer is not what the job expects, and the unchecked.
+
+    An answer is not valid until it is checked.
+    """
+    unchecked = 0
+    number = _flagged_only(connection, job)
+    if number:
+        unchecked = _flagged_only(connection, job, f"AND invalid = '{UNCHECKED}'")
+    return number - unchecked, unchecked
+
+
+def _flagged_only(connection: AnyConnection, job: Job, also: str = "") -> int:
+    is_flagged = f"valid = {sql.false(connection)} {also}"
+    flagged = f"SELECT request_id FROM results WHERE {is_flagged}"
     number = 0
     for answer_of in ("id", "same_as"):
         query = (

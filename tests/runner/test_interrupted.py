@@ -11,6 +11,11 @@ from clockwork import NOON
 from happenings import OPENS, interrupted
 from world import a_world
 
+from batch import worker
+from batch.cli import ended
+from batch.core.expected import Expected
+from batch.service import reading
+
 HOUR = timedelta(hours=1)
 
 
@@ -89,6 +94,37 @@ async def test_after_a_run_that_was_stopped_at_once_only_the_doubtful_are_asked_
         again = {prompt for prompt, n in Counter(world.asked).items() if n > 1}
         assert again <= {"p4", "p5", "p6", "p7"}
         assert len(world.calls) <= 24
+
+
+async def test_answers_that_were_being_checked_are_told_apart_from_invalid_ones(
+    tmp_path, monkeypatch
+):
+    async with a_world(tmp_path) as world:
+        checked: list[str] = []
+
+        async def slowly(_expected: Expected, text: str) -> str | None:
+            if text.endswith("p1"):
+                # The first call goes alone, until it is known how it ended.
+                return "prose"
+            checked.append(text)
+            if len(checked) == 2:
+                interrupted(world, times=2)
+            await asyncio.Event().wait()
+            return None
+
+        monkeypatch.setattr(worker, "fault_soon", slowly)
+        job = world.submit(3, expected=Expected(schema='{"type": "object"}'))
+        outcome = await world.run(concurrency=3)
+        assert outcome.exit_code == 130
+        (run,) = outcome.progress.values()
+        ((_, counts),) = outcome.jobs
+        (report,) = reading.job_reports(world.service)
+        assert (run.completed, run.invalid) == (3, 1)
+        assert (counts.completed, counts.invalid, counts.unchecked) == (3, 1, 2)
+        assert report.counts == counts
+        assert report.invalid == (1, "prose")
+        assert "1 invalid" in ended._standing(job, counts)
+        assert "2 not checked yet" in ended._standing(job, counts)
 
 
 async def test_what_is_in_doubt_can_be_held_back(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from world import World, a_world
 
 from batch import presence, worker
+from batch.cli.status import status_lines
 from batch.clock import one_turn
 from batch.core.expected import Expected
 from batch.core.model import (
@@ -20,7 +21,7 @@ from batch.core.model import (
     Settlement,
 )
 from batch.runner import endings
-from batch.service import living, unchecked, upkeep, work
+from batch.service import living, reading, unchecked, upkeep, work
 from batch.store import jobs, outcomes, queue, runners
 from batch.store.purse import Holder
 from batch.store.schema import entries
@@ -219,9 +220,15 @@ async def test_a_retry_reaches_the_answers_that_a_dead_run_left_unchecked(
             else:
                 service.locks.mkdir(exist_ok=True)
                 (service.locks / "killed.lock").touch()
+            (report,) = reading.job_reports(service)
             unchecked.check(service, world.notes.append)
             done = upkeep.retry(service, str(job.id), invalid=True)
         states = world.query("SELECT state FROM requests ORDER BY id")
+        told = (report.interrupted, report.counts.unchecked, report.counts.invalid)
+        assert told == ((0, 0, 0) if lives else (0, 2, 0))
+        line = "2 answers recorded and not checked yet; the next run checks them"
+        text = "\n".join(status_lines(service, report, detailed=True))
+        assert (line in text, "died" in text) == (not lives, False)
         if lives:
             assert (done.number, world.notes) == (0, [])
             assert states == [("running",), ("running",), ("pending",)]
