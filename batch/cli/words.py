@@ -52,6 +52,9 @@ def comes_back(one: Standing, now: datetime, grants_at: datetime) -> str:
         return f"one is back every {stretch(quota.period.total_seconds() / one.limit)}"
     if one.resets_at >= FOREVER:
         return f"all are back {period} after the first call"
+    if one.resets_at <= now:
+        left = (one.resets_at + quota.guard - now).total_seconds()
+        return f"its reset is over, it counts for {stretch(left)} more"
     return f"reset {_when(one.resets_at, now, quota.zone)}"
 
 

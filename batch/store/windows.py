@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,7 +39,10 @@ _RECENT = f"ORDER BY resets_at DESC LIMIT {RECENT}"
 def standings(
     connection: AnyConnection, account_id: int, quotas: Sequence[Quota], now: datetime
 ) -> list[Standing]:
-    """Every window that a call made now would count in, those that are missing too."""
+    """Every window that a call made now would count in, those that are missing too.
+
+    In the order of the quotas, of each the oldest first.
+    """
     found = []
     counted = _counted(connection, account_id)
     in_force = resets.in_force(connection, account_id, quotas)
@@ -46,7 +50,8 @@ def standings(
         anew = said.job_id is None and said.terms not in counted
         rows, missing = look(connection, account_id, quota, now)
         fresh = [SimpleNamespace(id=0, **values) for values in missing]
-        for row in [*fresh, *rows]:
+        # One may be missing before others, or after them.
+        for row in sorted([*fresh, *rows], key=attrgetter("starts_at")):
             one = _recounted(connection, account_id, quota, row) if anew else row
             found.append(brought_up(connection, account_id, quota, one, now))
     return found

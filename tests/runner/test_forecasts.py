@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from world import MODEL, World, a_world
 
+from batch.cli import words
 from batch.core.expected import Expected, OnInvalid
 from batch.core.forecast import Forecast
 from batch.core.model import Job
@@ -197,3 +198,23 @@ async def test_waits_for_a_reset_are_no_part_of_the_pace(tmp_path):
         assert found.paced
         assert found.finished_by is not None
         assert found.finished_by - world.clock.now() == timedelta(seconds=10)
+
+
+async def test_in_the_minute_after_a_reset_no_window_is_skipped(tmp_path):
+    """The window that is over still binds; the one that is open has no row yet."""
+    async with a_world(tmp_path, limit=20) as world:
+        job = world.submit(40)
+        assert (await world.run()).exit_code == 75
+        reset = world.clock.now().replace(hour=0) + DAY
+        opens_at = reset + timedelta(minutes=1)
+        for seconds in (-3600, -30, 52):
+            at = reset + timedelta(seconds=seconds)
+            await world.clock.sleep((at - world.clock.now()).total_seconds())
+            found = of_status(world, job)
+            assert (found.windows, found.now, found.finished_by) == (1, 0, opens_at)
+        (report,) = reading.account_reports(world.service)
+        over, fresh = report.standings
+        assert (over.used, fresh.used) == (20, 0)
+        now = world.clock.now()
+        told = words.comes_back(over, now, opens_at)
+        assert told == "its reset is over, it counts for 8 s more"
