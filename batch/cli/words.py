@@ -105,10 +105,11 @@ def due(at: datetime, now: datetime) -> str:
     return moment(at) + (f" {year}" if year != now.astimezone().year else "")
 
 
-def day(at: datetime, zone: tzinfo | None = None) -> str:
+def day(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
     """`Thu 10 Dec`, with the year where it is another one."""
     there = at.astimezone(zone)
-    return f"{there:%a} {there.day} {there:%b}"
+    year = "" if there.year == now.astimezone(zone).year else f" {there.year}"
+    return f"{there:%a} {there.day} {there:%b}{year}"
 
 
 def done_by(forecast: Forecast, zone: tzinfo, now: datetime) -> str:
@@ -127,7 +128,7 @@ def done_by(forecast: Forecast, zone: tzinfo, now: datetime) -> str:
     if all(done.astimezone(z).date() == now.astimezone(z).date() for z in places):
         sure = forecast.paced or not forecast.at_once
         return f"today about {here:%H:%M}" if sure else "today"
-    return day(done, zone)
+    return day(done, now, zone)
 
 
 def late(late: Late, now: datetime) -> str:
@@ -136,7 +137,7 @@ def late(late: Late, now: datetime) -> str:
     if late.due_at <= now:
         return f"{job} was due {due(late.due_at, now)}; {late.left:,} are left."
     done = late.finished_by
-    when = "never" if done is None else day(done, late.zone)
+    when = "never" if done is None else day(done, now, late.zone)
     return (
         f"{job} is due {due(late.due_at, now)}, but will be done {when}: it needs "
         f"{number(late.a_day, 'call')} a day, and gets {late.now:,} now. "

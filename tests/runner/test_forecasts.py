@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from world import MODEL, World, a_world
@@ -218,3 +218,12 @@ async def test_in_the_minute_after_a_reset_no_window_is_skipped(tmp_path):
         now = world.clock.now()
         told = words.comes_back(over, now, opens_at)
         assert told == "its reset is over, it counts for 8 s more"
+
+
+@pytest.mark.parametrize(
+    ("days", "told"), [(30, "Wed 30 Dec"), (120, "Tue 30 Mar 2027")]
+)
+def test_a_day_of_another_year_is_told_with_its_year(days, told):
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    found = Forecast(days, 0, now + days * DAY)
+    assert words.done_by(found, UTC, now) == told
