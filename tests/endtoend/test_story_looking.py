@@ -58,6 +58,7 @@ def test_status_as_json_has_the_documented_fields(stage: Stage):
         "cancelled": 0,
         "invalid": 0,
         "cut": 0,
+        "unchecked": 0,
     }
     assert (one["attempts"], one["credits"]) == (2, 2)
     # Three are left: two tomorrow, one the day after.
