@@ -237,6 +237,7 @@ def test_credits_of_failed_calls_that_are_given_back(monkeypatch, together):
     assert law_broken_by(together, ["day"]) in (1, 2)
 
 
+@pytest.mark.long
 def test_calls_of_the_dead_that_are_rescued_for_nothing(monkeypatch, together):
     real = runners.reap
 
@@ -305,6 +306,7 @@ def test_a_first_call_window_that_never_ends(monkeypatch, together):
 
 
 @pytest.mark.parametrize("kind", ["day", "rolling"])
+@pytest.mark.long
 def test_models_that_share_what_each_has_for_itself(monkeypatch, together, kind):
     """Too timid: nine tenths cannot be used."""
     monkeypatch.setattr(Quota, "of", lambda self, model: self)

@@ -100,6 +100,7 @@ def test_a_forecast_is_what_a_simulation_comes_to(
     st.integers(-60, 59),
 )
 @settings(max_examples=300)
+@pytest.mark.long
 def test_in_the_minutes_around_a_reset_the_new_window_is_the_one_that_counts(
     kind, zone, reset, left, limit, carried, moment, seconds
 ):

@@ -307,6 +307,7 @@ def test_a_model_that_answers_otherwise_from_now_on_is_learned_anew(price, one, 
 
 
 @given(some_prices, st.integers(1, 5000), st.integers(1, 60))
+@pytest.mark.long
 def test_answers_of_one_size_are_never_estimated_too_low_once_one_was_seen(
     price, size, times
 ):

@@ -101,6 +101,7 @@ def test_the_window_of_a_day_is_what_the_clock_on_the_wall_says(place):
 @given(places())
 @settings(max_examples=60)
 @pytest.mark.fault(45)
+@pytest.mark.long
 def test_the_window_of_a_month_is_what_the_clock_on_the_wall_says(place):
     zone, reset, moment = place
     quota = monthly(zone, reset)
@@ -129,6 +130,7 @@ def test_every_moment_lies_in_its_window_and_windows_meet(place, kind):
     st.floats(-1, 1),
 )
 @settings(max_examples=300)
+@pytest.mark.long
 def test_the_windows_touched_hold_every_moment_that_the_guard_allows(
     place, kind, seconds, where
 ):

@@ -27,6 +27,7 @@ def test_a_row_is_one_line_of_text():
 
 @given(json_rows, json_styles, st.sampled_from([None, 1, "\t"]), st.data())
 @law
+@pytest.mark.long
 def test_the_cuts_between_blocks_do_not_matter_for_an_array(rows, style, indent, data):
     raw = json.dumps(rows, **style, indent=indent).encode()
     whole = list(elements(iter([raw]), 1 << 20))

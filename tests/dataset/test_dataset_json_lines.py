@@ -118,6 +118,7 @@ def test_any_row_written_by_the_json_module_comes_back(rows, style):
 )
 @law
 @pytest.mark.fault(51)
+@pytest.mark.long
 def test_mutating_one_line_makes_that_line_bad_and_loses_no_other(
     rows, index, rubbish, data
 ):

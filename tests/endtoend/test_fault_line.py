@@ -105,6 +105,7 @@ def test_a_compressed_reply_is_never_an_answer(stage: Stage, protocol: Protocol)
 
 @both
 @pytest.mark.fault(41)
+@pytest.mark.long
 def test_no_call_is_made_on_a_connection_that_the_endpoint_may_have_closed(
     stage: Stage, protocol: Protocol
 ):

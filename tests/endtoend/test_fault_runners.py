@@ -54,6 +54,7 @@ def test_runners_that_are_killed_beside_others_do_not_exceed_the_limit(stage: St
 
 
 @pytest.mark.fault(17)
+@pytest.mark.long
 def test_a_second_database_with_the_same_key_is_refused_with_both_named(stage: Stage):
     served = stage.serve(limit=3)
     stage.submit(["eins", "zwei"])
@@ -75,6 +76,7 @@ def test_a_second_database_with_the_same_key_is_refused_with_both_named(stage: S
 
 
 @pytest.mark.fault(18)
+@pytest.mark.long
 def test_without_its_ledger_a_day_ends_at_the_endpoints_first_refusal(stage: Stage):
     """A ledger that was deleted is not covered; the day is not burnt all the same."""
     served = stage.serve(limit=3)

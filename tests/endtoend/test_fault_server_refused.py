@@ -220,6 +220,7 @@ def test_a_schema_of_another_version_is_refused_either_way(
     assert stage.quick("run").code == 0
 
 
+@pytest.mark.long
 def test_a_missing_driver_is_one_line_that_says_how_to_get_it(
     machines: Machines,
 ):

@@ -93,6 +93,7 @@ def test_the_same_key_at_another_host_is_another_account(stage: Stage):
     assert all(f" at {host}\n" in text for host in hosts)
 
 
+@pytest.mark.long
 def test_the_tryout_with_the_standin_touches_no_real_job_and_no_real_ledger(
     stage: Stage,
 ):

@@ -85,6 +85,7 @@ def test_a_batch_file_comes_back_as_batch_output(stage: Stage, protocol):
     assert [(stage.folder / n).read_bytes() for n in (words[5], words[7])] == before
 
 
+@pytest.mark.long
 def test_what_is_no_answer_is_told_with_the_way_to_it(stage: Stage):
     # The first is filtered inside a 200 reply, the last two are never asked.
     served = stage.serve(faults={1: "finish:content_filter"})
@@ -146,6 +147,7 @@ def test_flags_that_do_not_go_together_are_refused_and_nothing_is_written(stage:
     assert left == ["batch.jsonl", "home", "out.jsonl"]
 
 
+@pytest.mark.long
 def test_failures_may_go_into_a_pipe(stage: Stage):
     stage.serve(always="http:400")
     submit(stage, line("a", body("x")))

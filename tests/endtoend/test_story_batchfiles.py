@@ -168,6 +168,7 @@ def test_a_conversation_with_tools_goes_to_chat_completions_only(stage: Stage):
     assert '"name": "f"' in stage.quick("show", 1, "a").out
 
 
+@pytest.mark.long
 def test_an_export_can_be_submitted_again(stage: Stage):
     heard = Listener()
     stage.serve(answer=heard)

@@ -55,6 +55,7 @@ def test_three_hundred_chinese_prompts_take_two_days_of_two_hundred(stage: Stage
     assert (ledger["used"], ledger["reserved"], ledger["remaining"]) == (100, 0, 100)
 
 
+@pytest.mark.long
 def test_wait_sleeps_over_every_reset_until_all_is_done(stage: Stage):
     served = stage.serve(limit=2)
     job = stage.submit("abcde")

@@ -182,6 +182,7 @@ def everything_that_is_said(stage: Stage, job: int) -> Iterator:
 
 
 @pytest.mark.fault(40, 54)
+@pytest.mark.long
 def test_a_redirect_does_not_carry_the_key_elsewhere(stage: Stage):
     elsewhere = stage.keep(RawServer(sends(whole("fine"))))
     target = f"{elsewhere.url}?key={KEY}"

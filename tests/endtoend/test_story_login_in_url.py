@@ -13,6 +13,7 @@ def with_login(url: str) -> str:
     return url.replace("http://", f"http://anna:{SECRET}@")
 
 
+@pytest.mark.long
 def test_a_password_in_base_url_is_shown_nowhere(stage: Stage):
     served = stage.serve()
     stage.env["QUOTABATCH_BASE_URL"] = with_login(served.url)

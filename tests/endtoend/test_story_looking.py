@@ -74,6 +74,7 @@ def test_status_as_json_has_the_documented_fields(stage: Stage):
     assert f"quotabatch retry {job}" in told
 
 
+@pytest.mark.long
 def test_quota_as_json_has_the_documented_fields(stage: Stage):
     served = stage.serve(limit=50, latency=1, clock=GateClock(passes=1))
     stage.submit(["eins", "zwei", "drei"])
@@ -240,6 +241,7 @@ def test_retry_counts_only_the_requests_that_take_the_new_model(stage: Stage):
     )
 
 
+@pytest.mark.long
 def test_cancelled_requests_are_left_alone_until_they_are_taken_back(stage: Stage):
     served = stage.serve()
     job = stage.submit(["eins", "zwei", "drei"])
@@ -267,6 +269,7 @@ def test_cancelled_requests_are_left_alone_until_they_are_taken_back(stage: Stag
     assert served.prompts == ["eins", "zwei", "drei"]
 
 
+@pytest.mark.long
 def test_a_paused_job_waits_while_the_others_go_on(stage: Stage):
     served = stage.serve()
     first = stage.submit(["eins"])

@@ -237,6 +237,7 @@ def test_an_answer_that_looks_like_an_error_but_is_none_is_kept(stage: Stage):
 
 
 @pytest.mark.fault(30)
+@pytest.mark.long
 def test_a_silent_endpoint_is_given_up_within_the_time_allowed(stage: Stage):
     def script(connection: socket.socket, _request: Request) -> None:
         connection.sendall(chunked([ANSWER.encode()], end=b""))

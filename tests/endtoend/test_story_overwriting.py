@@ -58,6 +58,7 @@ def test_no_command_writes_onto_a_file_of_ours(worked: Stage, words):
 
 
 @pytest.mark.parametrize("kind", ["symlink", "hard link", "folder"])
+@pytest.mark.long
 def test_a_file_of_ours_is_known_by_whatever_way_leads_to_it(worked: Stage, kind):
     database = worked.home / "quotabatch.db"
     other = worked.folder / "other.jsonl"
@@ -106,6 +107,7 @@ def test_no_database_is_made_of_another_file_of_ours(stage: Stage, name):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.long
 def test_a_file_of_the_users_is_replaced_only_when_told_to(worked: Stage, form):
     mine = worked.write("precious.csv", "id,text\n1,eins\n")
     words = ("export", 1, "--format", form, "-o", "precious.csv")

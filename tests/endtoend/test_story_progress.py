@@ -83,6 +83,7 @@ def test_a_stretch_of_rows_that_are_never_answered_holds_up_no_other(stage: Stag
     assert server.count == before
 
 
+@pytest.mark.long
 def test_a_job_whose_answers_are_all_invalid_stops_and_another_goes_on(stage: Stage):
     endpoint = stage.serve()
     rows = [f"kein JSON {n}" for n in range(30)]

@@ -54,6 +54,7 @@ def test_a_proxy_of_the_environment_is_gone_by(stage: Stage, variable):
     assert LOGIN not in done.err + doctor
 
 
+@pytest.mark.long
 def test_tls_goes_through_a_tunnel(stage: Stage, tmp_path: Path):
     there = served(stage)
     folder = certificate(tmp_path)

@@ -32,6 +32,7 @@ def submit(stage: Stage, *prompts: str, flags: tuple[object, ...] = FLAGS) -> st
     return done.err
 
 
+@pytest.mark.long
 def test_what_was_answered_before_costs_nothing(stage: Stage, served: Served):
     told = submit(stage, "b", "c", "b", "a", "c")
 

@@ -124,6 +124,7 @@ def test_submit_warns_where_a_provider_cannot_be_run_yet(stage: Stage, provider,
     assert (told["obstacle"], told["forecast"]) == (why, None)
 
 
+@pytest.mark.long
 def test_status_says_why_a_job_cannot_be_run_and_by_which_host_it_is_answered(
     stage: Stage,
 ):

@@ -75,6 +75,7 @@ def test_the_second_signal_gives_up_what_is_in_flight(stage: Stage):
 
 
 @pytest.mark.fault(47)
+@pytest.mark.long
 def test_a_run_that_sleeps_until_the_reset_can_be_interrupted(stage: Stage):
     served = stage.serve(limit=1)
     stage.submit(["eins", "zwei"])

@@ -116,6 +116,7 @@ def test_it_ends_at_once_though_a_call_is_stalled(stage: Stage):
     assert "1 call received" in done.err
 
 
+@pytest.mark.long
 def test_a_client_that_hangs_up_or_sends_rubbish_is_no_traceback(stage: Stage):
     process, url = serving(stage, "--port", 0)
     port = int(url.removesuffix("/v1").rpartition(":")[2])

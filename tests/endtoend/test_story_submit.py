@@ -352,6 +352,7 @@ def test_what_cannot_be_submitted_is_said_in_one_line(stage: Stage):
 
 
 @pytest.mark.fault(49)
+@pytest.mark.long
 def test_nothing_is_queued_where_the_jobs_number_cannot_be_told(stage: Stage):
     source = stage.write("rows.txt", "eins\n")
     words = ["submit", str(source), "--model", MODEL]

@@ -318,6 +318,7 @@ USAGES = st.fixed_dictionaries(
     st.none() | TEXT,
     TEXT,
 )
+@pytest.mark.long
 def test_whatever_an_endpoint_said_the_line_is_valid(text, calls, usage, thoughts, end):
     body = body_of(
         result(

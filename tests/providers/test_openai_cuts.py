@@ -62,6 +62,7 @@ def test_reasoning_is_kept_apart_wherever_it_is_cut(pieces, thought, at):
 
 
 @pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.long
 def test_a_long_answer_is_read_at_once(size):
     # Were what has come put together anew at each piece, this would take minutes.
     data = stream(*["word "] * 4000).encode()

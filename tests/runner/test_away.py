@@ -68,6 +68,7 @@ async def test_a_transaction_that_is_lost_costs_neither_answer_nor_credit(
 
 
 @pytest.mark.parametrize("first", [16, 28])
+@pytest.mark.long
 async def test_more_outcomes_than_a_transaction_takes_outlast_a_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
 ):

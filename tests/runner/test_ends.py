@@ -46,7 +46,7 @@ async def test_a_failed_row_that_is_retried_fails_again(tmp_path, fault, place):
 @pytest.mark.parametrize(
     ("bad", "fault"),
     [
-        (range(1, 11), "http:500"),
+        pytest.param(range(1, 11), "http:500", marks=pytest.mark.long),
         pytest.param(range(1, 16), "http:500", marks=pytest.mark.long),
         (range(6, 21), "empty"),
     ],
@@ -85,6 +85,7 @@ async def test_rows_that_fail_alone_are_given_up_after_a_day(tmp_path, bad, html
 
 
 @pytest.mark.parametrize("left", [13, pytest.param(40, marks=pytest.mark.long)])
+@pytest.mark.long
 async def test_a_service_that_dies_in_a_run_fails_no_row_within_a_day(tmp_path, left):
     async with a_world(tmp_path, kind=Moody) as world:
         world.submit(5 + left)

@@ -6,6 +6,7 @@ import io
 import json
 from datetime import timedelta
 
+import pytest
 from world import MODEL, World, a_world
 
 from batch.core.forecast import Forecast
@@ -98,6 +99,7 @@ async def test_a_price_that_the_profile_states_is_the_price_of_every_forecast(tm
         assert await days_to_the_end(world) == 3
 
 
+@pytest.mark.long
 async def test_tokens_are_foreseen_as_the_answers_of_late_took_them(tmp_path):
     """20 calls of 26 tokens and 30 of 50: at 530 a day they take a day and 3 more."""
     answer = "x" * 100

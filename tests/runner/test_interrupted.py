@@ -45,6 +45,7 @@ async def test_an_interrupted_run_gives_back_what_it_would_try_again(tmp_path):
         assert world.entries() == {"spent": 2}
 
 
+@pytest.mark.long
 async def test_a_sleeping_run_ends_at_the_first_word(tmp_path):
     async with a_world(tmp_path, limit=2) as world:
         world.submit(5)

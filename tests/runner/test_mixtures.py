@@ -7,7 +7,9 @@ from breaker import hold
 
 
 # Those that saw the most of the defects that were planted.
-@pytest.mark.parametrize("seed", [0, 10, pytest.param(11, marks=pytest.mark.long), 13])
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(one, marks=pytest.mark.long) for one in (10, 11, 13))]
+)
 async def test_the_laws_hold_over_mixtures(tmp_path, seed):
     await hold(tmp_path, seed)
 

@@ -46,6 +46,7 @@ async def no_names(tmp_path: Any) -> None:
         (takes_a_restart_for_a_clock_that_stepped, no_names),
     ],
 )
+@pytest.mark.long
 async def test_a_planted_defect_is_noticed(tmp_path, monkeypatch, plant, story):
     (tmp_path / "as it is").mkdir()
     await story(tmp_path / "as it is")

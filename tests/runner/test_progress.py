@@ -67,6 +67,7 @@ async def test_rows_that_can_never_be_answered_do_not_block_those_behind(tmp_pat
         assert max(Counter(world.asked).values()) <= 3
 
 
+@pytest.mark.long
 async def test_a_long_stretch_of_them_is_passed_in_a_few_runs(tmp_path):
     async with a_world(tmp_path, kind=Moody) as world:
         world.submit(60)

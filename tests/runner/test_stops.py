@@ -133,6 +133,7 @@ async def test_a_service_that_is_not_there_costs_nothing(tmp_path):
 
 
 @pytest.mark.fault(23)
+@pytest.mark.long
 async def test_a_network_that_comes_back_is_waited_for(tmp_path):
     async with a_world(tmp_path, latency=10.0) as world:
         world.submit(9)

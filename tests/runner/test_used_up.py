@@ -81,6 +81,7 @@ async def test_a_used_up_quota_is_waited_for(tmp_path):
 LATER = ZoneInfo("Etc/GMT+8")
 
 
+@pytest.mark.long
 async def test_a_fresh_window_that_is_refused_is_tried_with_growing_pauses(tmp_path):
     async with a_world(tmp_path, limit=20, zone=LATER, nap=900.0) as world:
         world.submit(30)
@@ -97,6 +98,7 @@ async def test_a_fresh_window_that_is_refused_is_tried_with_growing_pauses(tmp_p
         assert resumed - OPENS == timedelta(minutes=705)
 
 
+@pytest.mark.long
 async def test_a_reset_that_comes_later_than_assumed_is_found(tmp_path):
     async with a_world(tmp_path, limit=20, zone=LATER, nap=900.0) as world:
         world.submit(30)

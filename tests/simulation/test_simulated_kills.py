@@ -90,6 +90,7 @@ def test_a_kill_between_the_answer_and_its_commit_buys_it_again(tell, which):
 
 @pytest.mark.fault(1, 5)
 @pytest.mark.parametrize("point", ["unwritten", "written"])
+@pytest.mark.long
 def test_a_kill_at_any_commit_asks_for_nothing_again_that_is_written(tell, point):
     """Before the first commit, after it, before the second, until none is left."""
     for number in range(1, 100):

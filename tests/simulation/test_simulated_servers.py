@@ -175,6 +175,7 @@ STORIES: dict[planted.Planted, tuple[Callable[[Tell], None], int]] = {
 
 
 @pytest.mark.parametrize("bug", STORIES, ids=lambda bug: bug.__name__)
+@pytest.mark.long
 def test_a_planted_bug_breaks_a_law(
     monkeypatch: pytest.MonkeyPatch, tell: Tell, bug: planted.Planted
 ):

@@ -70,6 +70,7 @@ def test_a_call_that_is_dropped_is_spent_and_made_again_later(tell, trouble):
 @pytest.mark.fault(37)
 @pytest.mark.parametrize("concurrency", [1, 4, 20])
 @pytest.mark.parametrize("status", ["503", "500"])
+@pytest.mark.long
 def test_a_service_that_only_fails_does_not_burn_the_day(tell, concurrency, status):
     most = 6
     storms = [(0, HOUR, status)]

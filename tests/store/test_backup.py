@@ -187,6 +187,7 @@ def test_without_the_servers_tools_it_says_what_to_install(place, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_password_is_no_argument_of_a_tool(
     server: Cluster, place: Server, tmp_path, monkeypatch
 ):

@@ -251,6 +251,7 @@ def test_killed_at_any_point_the_target_is_empty_and_the_command_begins_anew(
 
 
 @way
+@pytest.mark.long
 def test_killed_when_the_ledgers_have_moved_nobody_can_spend_until_it_is_copied(
     places: Places, claimed, monkeypatch, of, to
 ):
@@ -334,6 +335,7 @@ def test_what_did_not_arrive_is_noticed_and_the_target_left_as_it_was(
 
 
 @way
+@pytest.mark.long
 def test_a_target_with_jobs_is_left_as_it_is(places: Places, of, to):
     source, target, other = places.new(of), places.new(to), places.new(of)
     for one in (source, target, other):
