@@ -11,7 +11,7 @@ LIST = "["
 
 
 class Messages(NamedTuple):
-    """What is sent, and the same as JSON."""
+    """The messages of a request, and the same as JSON."""
 
     said: list[dict[str, Any]]
     json: bytes

@@ -29,7 +29,7 @@ _IN_GROUP = f"{_WAITS} AND attempts = :attempts AND failures = :failures"
 
 
 class Sampled(NamedTuple):
-    """What a call is estimated from."""
+    """The part of a request that its cost is estimated from."""
 
     #: None: the job's.
     model: str | None
